@@ -1,0 +1,77 @@
+"""Errors that a user can act on, and the wrapper that prints them.
+
+Every message names the file, the line, utterance or key, and the way out.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+
+class DiceError(Exception):
+    """Something the user can mend; shown as one message without a traceback."""
+
+
+class DataError(DiceError):
+    """A data directory, audio file, archive or transcript is not usable."""
+
+
+class ConfigError(DiceError):
+    """An option or a config key is wrong."""
+
+
+class StaleError(DiceError):
+    """A cache or a result was made from something else than what is there now."""
+
+
+class ProblemList(DataError):
+    """Several problems found in one pass, reported together.
+
+    Args:
+        what: the thing that was checked, for the headline.
+        problems: one line each.
+        limit: how many to print; the rest is counted.
+    """
+
+    def __init__(self, what: str, problems: list[str], limit: int = 20):
+        self.problems = list(problems)
+        shown = "\n".join(f"  {p}" for p in self.problems[:limit])
+        more = len(self.problems) - limit
+        tail = f"\n  … and {more} more" if more > 0 else ""
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__(f"{what}: {count}\n{shown}{tail}")
+
+
+def describe_os_error(err: OSError) -> str:
+    """One line for an operating-system error, naming the file and what to do."""
+    name = err.filename or "(unnamed file)"
+    if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left while writing {name}: free some disk and run the same command again"
+    if err.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{name}: {err.strerror}; choose a directory that you may write to"
+    return f"{name}: {err.strerror}"
+
+
+def cli(main: Callable[[], int | None]) -> None:
+    """Run a command's ``main`` and leave the process with a sensible exit code.
+
+    0 is success, 2 an error that the user can mend (one message on stderr), 130 an interrupt;
+    anything else raises as it is. ``ESPNET_DICE_DEBUG=1`` shows tracebacks.
+    """
+    if os.environ.get("ESPNET_DICE_DEBUG"):
+        sys.exit(main())
+    try:
+        code = main()
+    except DiceError as err:
+        print(f"error: {err}", file=sys.stderr)
+        code = 2
+    except OSError as err:
+        if isinstance(err, BrokenPipeError):
+            raise
+        print(f"error: {describe_os_error(err)}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        code = 130
+    sys.exit(code)
