@@ -1,0 +1,140 @@
+"""The distillation losses, each a pure function of tensors.
+
+Kim et al., Interspeech 2021, section 2.3. The paper gives them in words; what it leaves open is an
+option here. Sums run over the tokens of a batch that are not padding and are divided by ``denom``
+(ESPnet's habit: the batch size, or the number of tokens where ``length_normalized_loss`` is set).
+"""
+
+import torch
+
+UNC_VECTORS = ("variance", "std", "log_variance")
+UNC_NORMS = ("nmse", "l2", "mean", "standardize", "none")
+
+# keeps log, division and sqrt finite where a ReLU head says exactly 0
+EPS = 1e-8
+
+
+def with_temperature(log_probs: torch.Tensor, temperature: float) -> torch.Tensor:
+    """log softmax(log p / T): the distribution at another temperature. (…, V) → (…, V).
+
+    For p = softmax(f) this is log softmax(f / T), since logits are known up to a constant.
+    """
+    if temperature == 1.0:
+        return log_probs
+    return torch.log_softmax(log_probs / temperature, dim=-1)
+
+
+def soft_cross_entropy(
+    student: torch.Tensor, teacher: torch.Tensor, valid: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
+    """-Σ T² · p̂_T · log p_T over valid positions (token KD; CTC KD on frames).
+
+    The one-hot target of the cross-entropy is replaced by the teacher's distribution. T = 1 is the
+    literal reading of the paper; T² keeps the gradient's size (Hinton et al. 2015).
+
+    Args:
+        student: log p, (B, L, V).
+        teacher: log p̂, (B, L, V), without gradient.
+        valid: (B, L) bool; what is False never contributes.
+        temperature: T > 0.
+
+    Returns:
+        Scalar, the sum over valid positions.
+    """
+    student = with_temperature(student, temperature)
+    # a NaN in padding would come back as NaN · 0 in the gradient
+    teacher = teacher.masked_fill(~valid.unsqueeze(-1), 0.0)
+    teacher = with_temperature(teacher, temperature).exp()
+    per_token = -(teacher * student).sum(dim=-1)
+    return temperature**2 * per_token.masked_fill(~valid, 0.0).sum()
+
+
+def uncertainty_vector(variances: torch.Tensor, vector: str = "variance") -> torch.Tensor:
+    """The token-level noise vector that is matched: σ², σ or log σ² (open in the paper)."""
+    if vector == "variance":
+        return variances
+    if vector == "std":
+        return torch.sqrt(variances.clamp(min=EPS))
+    if vector == "log_variance":
+        return torch.log(variances.clamp(min=EPS))
+    raise ValueError(f"unc_vector must be one of {UNC_VECTORS}, not {vector!r}")
+
+
+def uncertainty_matching(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    valid: torch.Tensor,
+    vector: str = "variance",
+    norm: str = "nmse",
+) -> torch.Tensor:
+    """Σ over valid tokens of the normalised squared error of the noise vectors s and t.
+
+    The paper says "normalised MSE" and no more. ``norm`` chooses:
+
+    - ``nmse``: |s - t|² / |t|²
+    - ``l2``: |s/|s| - t/|t||²
+    - ``mean``: mean over V of (s/mean(s) - t/mean(t))²
+    - ``standardize``: mean over V of (z(s) - z(t))², z = zero mean, unit variance over V
+    - ``none``: mean over V of (s - t)²
+
+    Args:
+        student: σ², (B, L, V).
+        teacher: σ², (B, L, V), without gradient.
+        valid: (B, L) bool; what is False never contributes.
+        vector: see :func:`uncertainty_vector`.
+        norm: as above.
+
+    Returns:
+        Scalar, the sum over valid tokens.
+    """
+    # padding may hold anything; ones keep its gradient finite before it is masked away
+    keep = valid.unsqueeze(-1)
+    s = uncertainty_vector(torch.where(keep, student, torch.ones_like(student)), vector)
+    t = uncertainty_vector(torch.where(keep, teacher, torch.ones_like(teacher)), vector)
+    if norm == "nmse":
+        per_token = (s - t).square().sum(-1) / t.square().sum(-1).clamp(min=EPS)
+    elif norm == "l2":
+        unit = torch.nn.functional.normalize
+        per_token = (unit(s, dim=-1, eps=EPS) - unit(t, dim=-1, eps=EPS)).square().sum(-1)
+    elif norm == "mean":
+        per_token = (_over_mean(s) - _over_mean(t)).square().mean(-1)
+    elif norm == "standardize":
+        per_token = (_standardize(s) - _standardize(t)).square().mean(-1)
+    elif norm == "none":
+        per_token = (s - t).square().mean(-1)
+    else:
+        raise ValueError(f"unc_norm must be one of {UNC_NORMS}, not {norm!r}")
+    return per_token.masked_fill(~valid, 0.0).sum()
+
+
+def mix(
+    first: torch.Tensor, second: torch.Tensor, weight: float, convex: bool = True
+) -> torch.Tensor:
+    """(1 - w)·first + w·second, or first + w·second; exactly ``first`` at w = 0.
+
+    Used for L from L_NLL and L_KD (w = α) and for L_KD from L_tok and L_unc (w = β). Whether the
+    paper's weighting is convex is open.
+    """
+    if weight == 0.0:
+        return first
+    if not convex:
+        return first + weight * second
+    if weight == 1.0:
+        return second
+    return (1.0 - weight) * first + weight * second
+
+
+def over_teachers(losses: list[torch.Tensor], weights: list[float]) -> torch.Tensor:
+    """Σ_k r_k · L_k over teachers k. Scalars in, scalar out."""
+    return sum(r * loss for r, loss in zip(weights, losses, strict=True))
+
+
+def _over_mean(x: torch.Tensor) -> torch.Tensor:
+    mean = x.mean(dim=-1, keepdim=True)
+    floor = torch.where(mean < 0, -EPS, EPS)
+    return x / torch.where(mean.abs() < EPS, floor, mean)
+
+
+def _standardize(x: torch.Tensor) -> torch.Tensor:
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return centred / torch.sqrt(centred.square().mean(dim=-1, keepdim=True) + EPS)

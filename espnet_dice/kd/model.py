@@ -1,0 +1,206 @@
+"""``model: uncertainty_kd``: ESPnet's CTC/attention model, taught by teachers.
+
+Kim et al., Interspeech 2021: L = w_ctc · L_ctc + (1 - w_ctc) · [(1-α) L_NLL + α L_KD],
+L_KD = Σ_k r_k [(1-β) L_tok,k + β L_unc,k]. With kd_alpha 0 it is a teacher, or a student without KD.
+"""
+
+import torch
+from espnet2.asr.espnet_model import ESPnetASRModel
+
+from espnet_dice import compat
+from espnet_dice.io.errors import ConfigError
+from espnet_dice.kd import losses
+from espnet_dice.kd.teachers import (
+    CachedTeachers,
+    OnlineTeachers,
+    check_frames,
+    check_variances,
+    parse,
+)
+from espnet_dice.kd.variance import log_mean_softmax
+
+
+class UncertaintyKDModel(ESPnetASRModel):
+    """An ESPnetASRModel whose attention loss may have teachers.
+
+    Args (``model_conf`` beside ESPnet's own keys):
+        kd_alpha: α, share of L_KD in the attention loss; 0 turns KD off. The paper gives no value.
+        kd_beta: β, share of uncertainty matching in L_KD; 0 is token KD alone. No value given.
+        kd_temperature: T of token KD; 1 is the paper's literal reading.
+        kd_ctc: share of KD in the CTC loss (frame-wise soft cross-entropy); the paper's wording
+            points to the decoder only, so 0.
+        kd_convex: (1-w)·a + w·b if true (default), a + w·b if false; open in the paper.
+        unc_vector: which noise vector is matched (:data:`losses.UNC_VECTORS`).
+        unc_norm: how its squared error is normalised (:data:`losses.UNC_NORMS`).
+        teachers: list of {name, weight[, exp, model_file]}; weights r_k sum to 1.
+        teacher_mode: ``cached`` reads teacher1, teacher2 … from the data, ``online`` runs them.
+        teacher_samples: noise draws in the online teachers' p̂.
+    """
+
+    def __init__(
+        self,
+        *args,
+        kd_alpha: float = 0.0,
+        kd_beta: float = 0.0,
+        kd_temperature: float = 1.0,
+        kd_ctc: float = 0.0,
+        kd_convex: bool = True,
+        unc_vector: str = "variance",
+        unc_norm: str = "nmse",
+        teachers: list[dict] | None = None,
+        teacher_mode: str = "cached",
+        teacher_samples: int = 50,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        self._check(kd_alpha, kd_beta, kd_temperature, kd_ctc, kd_convex, unc_vector, unc_norm)
+        self.kd_alpha = kd_alpha
+        self.kd_beta = kd_beta
+        self.kd_temperature = kd_temperature
+        self.kd_ctc = kd_ctc
+        self.kd_convex = kd_convex
+        self.unc_vector = unc_vector
+        self.unc_norm = unc_norm
+        self.teacher_mode = teacher_mode
+        self.teachers = parse(teachers or [], kd_alpha + kd_ctc, teacher_mode)
+        tokens = list(self.token_list)
+        self._online = OnlineTeachers(self.teachers, tokens, teacher_samples)
+        self._cached = CachedTeachers(self.teachers, self.vocab_size, self.ignore_id)
+
+    def _check(self, alpha, beta, temperature, ctc, convex, vector, norm) -> None:
+        if self.use_transducer_decoder or self.use_linear_decoder or self.decoder is None:
+            raise ConfigError("uncertainty_kd needs an attention decoder (ctc_weight < 1)")
+        if self.interctc_weight != 0.0 or self.lang_token_id is not None:
+            raise ConfigError("uncertainty_kd has no interctc_weight and no lang_token_id")
+        if not hasattr(self.decoder, "forward_with_variance"):
+            raise ConfigError("uncertainty_kd needs decoder: uncertainty_transformer")
+        for name, value in (("kd_alpha", alpha), ("kd_beta", beta), ("kd_ctc", ctc)):
+            if value < 0 or (convex and value > 1):
+                raise ConfigError(f"{name} must be in [0, 1], not {value}")
+        if temperature <= 0:
+            raise ConfigError(f"kd_temperature must be > 0, not {temperature}")
+        if ctc > 0 and self.ctc is None:
+            raise ConfigError("kd_ctc > 0 needs ctc_weight > 0")
+        if vector not in losses.UNC_VECTORS:
+            raise ConfigError(f"unc_vector must be one of {losses.UNC_VECTORS}, not {vector!r}")
+        if norm not in losses.UNC_NORMS:
+            raise ConfigError(f"unc_norm must be one of {losses.UNC_NORMS}, not {norm!r}")
+        if alpha > 0 and beta > 0 and self.decoder.variance is None:
+            raise ConfigError("kd_beta > 0 needs a student with variances (decoder_conf: variance)")
+
+    def forward(
+        self,
+        speech: torch.Tensor,
+        speech_lengths: torch.Tensor,
+        text: torch.Tensor,
+        text_lengths: torch.Tensor,
+        **kwargs,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+        """Loss, statistics and weight of a batch, as ESPnet's trainer wants them.
+
+        Args:
+            speech: (B, T, F) features or (B, N) samples.
+            speech_lengths: (B,).
+            text: token ids, (B, L), padded with -1.
+            text_lengths: (B,).
+            kwargs: ``utt_id`` and, with cached teachers, ``teacher1``, ``teacher1_lengths`` ….
+        """
+        text = text[:, : text_lengths.max()].masked_fill(
+            text[:, : text_lengths.max()] == -1, self.ignore_id
+        )
+        batch_size = speech.size(0)
+        memory, memory_lens = self.encode(speech, speech_lengths)
+        ys_in, ys_out = compat.add_sos_eos(text, self.sos, self.eos, self.ignore_id)
+        found = self._targets(speech, speech_lengths, text, text_lengths, ys_out, kwargs)
+
+        loss_att, stats = self._attention_loss(
+            memory, memory_lens, ys_in, ys_out, text, text_lengths, found
+        )
+        if self.ctc_weight == 0.0:
+            loss = loss_att
+        else:
+            loss_ctc, ctc_stats = self._ctc_loss(memory, memory_lens, text, text_lengths, found)
+            stats.update(ctc_stats)
+            loss = self.ctc_weight * loss_ctc + (1 - self.ctc_weight) * loss_att
+        stats["loss"] = loss.detach()
+        return compat.force_gatherable((loss, stats, batch_size), loss.device)
+
+    def _targets(self, speech, speech_lengths, text, text_lengths, ys_out, batch):
+        with_ctc = self.kd_ctc > 0
+        if self.kd_alpha == 0.0 and not with_ctc:
+            return []
+        if self.teacher_mode == "online":
+            found = self._online(speech, speech_lengths, text, text_lengths, with_ctc)
+        else:
+            found = self._cached(batch, ys_out, with_ctc)
+        if self.kd_alpha > 0 and self.kd_beta > 0:
+            check_variances(found, self.teachers)
+        return found
+
+    def _attention_loss(self, memory, memory_lens, ys_in, ys_out, text, text_lengths, found):
+        logits, variances = self.decoder.forward_with_variance(
+            memory, memory_lens, ys_in, text_lengths + 1
+        )
+        log_probs = log_mean_softmax(logits, variances, self.decoder.train_samples)
+        # log_softmax leaves log-probabilities as they are: ESPnet's own smoothed loss applies
+        loss_nll = self.criterion_att(log_probs, ys_out)
+        stats = {"loss_nll": loss_nll.detach()}
+        if variances is not None:
+            valid = ys_out != self.ignore_id
+            stats["variance"] = variances.detach()[valid].mean()
+        loss = loss_nll
+        if self.kd_alpha > 0:
+            loss_kd, kd_stats = self._kd_loss(log_probs, variances, ys_out, found)
+            stats.update(kd_stats)
+            loss = losses.mix(loss_nll, loss_kd, self.kd_alpha, self.kd_convex)
+        stats["loss_att"] = loss.detach()
+        stats["acc"] = compat.th_accuracy(
+            logits.reshape(-1, self.vocab_size), ys_out, ignore_label=self.ignore_id
+        )
+        cer, wer = None, None
+        if not self.training and self.error_calculator is not None:
+            cer, wer = self.error_calculator(logits.argmax(dim=-1).cpu(), text.cpu())
+        stats.update(cer=cer, wer=wer)
+        return loss, stats
+
+    def _kd_loss(self, log_probs, variances, ys_out, found):
+        valid = ys_out != self.ignore_id
+        denom = valid.sum() if self.criterion_att.normalize_length else ys_out.size(0)
+        weights = [t.weight for t in self.teachers]
+        tok = [
+            losses.soft_cross_entropy(log_probs, t.log_probs, valid, self.kd_temperature) / denom
+            for t in found
+        ]
+        loss_tok = losses.over_teachers(tok, weights)
+        stats = {"loss_tok": loss_tok.detach()}
+        if self.kd_beta == 0.0:
+            return loss_tok, stats
+        unc = [
+            losses.uncertainty_matching(
+                variances, t.variances, valid, self.unc_vector, self.unc_norm
+            )
+            / denom
+            for t in found
+        ]
+        loss_unc = losses.over_teachers(unc, weights)
+        stats["loss_unc"] = loss_unc.detach()
+        # r_k and β commute: both are linear
+        return losses.mix(loss_tok, loss_unc, self.kd_beta, self.kd_convex), stats
+
+    def _ctc_loss(self, memory, memory_lens, text, text_lengths, found):
+        loss, cer = self._calc_ctc_loss(memory, memory_lens, text, text_lengths)
+        stats = {"loss_ctc": loss.detach(), "cer_ctc": cer}
+        if self.kd_ctc > 0:
+            check_frames(found, self.teachers, memory.size(1))
+            frames = torch.arange(memory.size(1), device=memory.device)
+            valid = frames[None, :] < memory_lens[:, None]
+            log_probs = self.ctc.log_softmax(memory)
+            per_teacher = [
+                losses.soft_cross_entropy(log_probs, t.ctc_log_probs, valid, self.kd_temperature)
+                / memory.size(0)
+                for t in found
+            ]
+            loss_kd = losses.over_teachers(per_teacher, [t.weight for t in self.teachers])
+            stats["loss_ctc_kd"] = loss_kd.detach()
+            loss = losses.mix(loss, loss_kd, self.kd_ctc, self.kd_convex)
+        return loss, stats

@@ -1,0 +1,231 @@
+"""Frozen teachers: what they say of a transcript, asked online or read from a cache."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from espnet_dice import compat
+from espnet_dice.io.errors import ConfigError, DataError
+from espnet_dice.kd import cache
+from espnet_dice.kd.variance import log_mean_softmax
+
+MODES = ("cached", "online")
+DEFAULT_MODEL = "valid.acc.ave.pth"
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """What one teacher says of a batch.
+
+    Attributes:
+        log_probs: log p̂, (B, L+1, V).
+        variances: σ², (B, L+1, V), or None.
+        ctc_log_probs: log posteriors of the CTC branch, (B, T', V), or None.
+    """
+
+    log_probs: torch.Tensor
+    variances: torch.Tensor | None = None
+    ctc_log_probs: torch.Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """One entry of ``model_conf: teachers``.
+
+    Attributes:
+        name: the teacher's tag, for messages and statistics.
+        weight: r_k.
+        exp: experiment directory (config.yaml and model file), for ``teacher_mode: online``.
+        model_file: file in ``exp``.
+    """
+
+    name: str
+    weight: float
+    exp: str | None = None
+    model_file: str = DEFAULT_MODEL
+
+
+def parse(entries: list[dict], alpha: float, mode: str) -> list[Teacher]:
+    """Check ``model_conf: teachers`` and return it typed."""
+    if mode not in MODES:
+        raise ConfigError(f"teacher_mode must be one of {MODES}, not {mode!r}")
+    known = {f.name for f in dataclasses.fields(Teacher)}
+    teachers = []
+    for entry in entries:
+        unknown = sorted(set(entry) - known)
+        if unknown or not {"name", "weight"} <= set(entry):
+            raise ConfigError(
+                f"teachers: an entry has the keys {sorted(known)}, name and weight at least; "
+                f"got {sorted(entry)}"
+            )
+        teachers.append(Teacher(**entry))
+    if alpha > 0 and not teachers:
+        raise ConfigError("kd_alpha or kd_ctc > 0 needs at least one entry in model_conf: teachers")
+    total = sum(t.weight for t in teachers)
+    if teachers and abs(total - 1.0) > 1e-6:
+        raise ConfigError(
+            "teachers: the weights r_k must sum to 1, not "
+            + " + ".join(f"{t.weight:g}" for t in teachers)
+            + f" = {total:g}"
+        )
+    if any(t.weight < 0 for t in teachers):
+        raise ConfigError("teachers: weights r_k must be ≥ 0")
+    if mode == "online" and any(t.exp is None for t in teachers):
+        raise ConfigError("teacher_mode: online needs `exp` (an experiment directory) per teacher")
+    return teachers
+
+
+def load(exp: str | Path, model_file: str, token_list: list[str], device: str = "cpu"):
+    """Build a frozen teacher from an ESPnet ASR experiment.
+
+    Args:
+        exp: directory with config.yaml.
+        model_file: file in ``exp``.
+        token_list: the student's; the teacher must have the same.
+
+    Returns:
+        The ESPnetASRModel in eval mode, without gradients.
+    """
+    from espnet2.tasks.asr import ASRTask
+
+    import espnet_dice
+
+    espnet_dice.register()
+    config = Path(exp) / "config.yaml"
+    weights = Path(exp) / model_file
+    for path in (config, weights):
+        if not path.is_file():
+            raise ConfigError(f"teacher: {path} is missing: train it first (stage 5)")
+    model, _ = ASRTask.build_model_from_file(str(config), str(weights), device)
+    check_tokens(list(model.token_list), token_list, str(exp))
+    return model.eval().requires_grad_(False)
+
+
+def check_tokens(theirs: list[str], ours: list[str], who: str) -> None:
+    """Refuse a teacher whose token list is not the student's, entry by entry."""
+    if theirs == ours:
+        return
+    pairs = zip(theirs, ours, strict=False)
+    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(theirs), len(ours)))
+    raise ConfigError(
+        f"teacher {who} has another token list ({len(theirs)} entries, the student {len(ours)}; "
+        f"first difference at entry {at}): train both on one list (stage 3)"
+    )
+
+
+@torch.no_grad()
+def targets(
+    model,
+    speech: torch.Tensor,
+    speech_lengths: torch.Tensor,
+    text: torch.Tensor,
+    text_lengths: torch.Tensor,
+    n_samples: int = 0,
+    with_ctc: bool = False,
+    generator: torch.Generator | None = None,
+) -> Targets:
+    """Run a frozen teacher, teacher-forced on the reference, on clean (unaugmented) input.
+
+    Args:
+        model: an ESPnetASRModel in eval mode; with our decoder it has variances, with any other
+            attention decoder of ESPnet it has none.
+        speech: features (B, T, F) or samples (B, N).
+        speech_lengths: (B,).
+        text: token ids padded with the model's ignore id, (B, L).
+        text_lengths: (B,).
+        n_samples: noise draws in p̂; 0 is log softmax(f).
+        with_ctc: also the CTC branch's log posteriors.
+    """
+    memory, memory_lens = model.encode(speech, speech_lengths)
+    if isinstance(memory, tuple):
+        memory = memory[0]
+    ys_in, _ = compat.add_sos_eos(text, model.sos, model.eos, model.ignore_id)
+    decoder = model.decoder
+    if hasattr(decoder, "forward_with_variance"):
+        logits, variances = decoder.forward_with_variance(
+            memory, memory_lens, ys_in, text_lengths + 1
+        )
+    else:
+        logits, variances = decoder(memory, memory_lens, ys_in, text_lengths + 1)[0], None
+    log_probs = log_mean_softmax(logits, variances, n_samples, generator)
+    ctc = model.ctc.log_softmax(memory) if with_ctc else None
+    return Targets(log_probs, variances, ctc)
+
+
+class OnlineTeachers:
+    """Teachers run beside the student on the same, unaugmented batch.
+
+    They are loaded at first use, so that a trained student can be built without them, and are no
+    part of its state dict.
+    """
+
+    def __init__(self, teachers: list[Teacher], token_list: list[str], n_samples: int):
+        self.teachers = teachers
+        self.token_list = token_list
+        self.n_samples = n_samples
+        self.models: list | None = None
+
+    def __call__(self, speech, speech_lengths, text, text_lengths, with_ctc) -> list[Targets]:
+        if self.models is None:
+            self.models = [
+                load(t.exp, t.model_file, self.token_list, str(speech.device))
+                for t in self.teachers
+            ]
+        return [
+            targets(m, speech, speech_lengths, text, text_lengths, self.n_samples, with_ctc)
+            for m in self.models
+        ]
+
+
+class CachedTeachers:
+    """Teachers read from the batch: data keys ``teacher1``, ``teacher2`` … in the config's order."""
+
+    def __init__(self, teachers: list[Teacher], vocab_size: int, ignore_id: int):
+        self.teachers = teachers
+        self.vocab_size = vocab_size
+        self.ignore_id = ignore_id
+
+    def __call__(self, batch: dict, ys_out: torch.Tensor, with_ctc: bool) -> list[Targets]:
+        found = []
+        for k, teacher in enumerate(self.teachers, 1):
+            name = f"teacher{k}"
+            for key in [name, *([f"{name}_ctc"] if with_ctc else [])]:
+                if key not in batch:
+                    raise ConfigError(
+                        f"teacher {teacher.name}: the data have no `{key}`; give its cached outputs "
+                        f"as PATH,{key},kaldi_ark with --allow_variable_data_keys true, or set "
+                        "teacher_mode: online"
+                    )
+            log_probs, variances = cache.unpack(
+                batch[name],
+                batch[f"{name}_lengths"],
+                ys_out,
+                self.vocab_size,
+                self.ignore_id,
+                teacher.name,
+                batch.get("utt_id"),
+            )
+            ctc = batch[f"{name}_ctc"] if with_ctc else None
+            found.append(Targets(log_probs, variances, ctc))
+        return found
+
+
+def check_variances(found: list[Targets], teachers: list[Teacher]) -> None:
+    """Refuse teachers without variances where uncertainty is to be matched."""
+    for target, teacher in zip(found, teachers, strict=True):
+        if target.variances is None:
+            raise ConfigError(
+                f"teacher {teacher.name} has no variances, which kd_beta > 0 needs: train it with "
+                "decoder: uncertainty_transformer, or set kd_beta: 0"
+            )
+
+
+def check_frames(found: list[Targets], teachers: list[Teacher], n_frames: int) -> None:
+    """Refuse CTC posteriors at another frame rate than the student's."""
+    for target, teacher in zip(found, teachers, strict=True):
+        if target.ctc_log_probs.size(1) != n_frames:
+            raise DataError(
+                f"teacher {teacher.name} has {target.ctc_log_probs.size(1)} CTC frames where the "
+                f"student has {n_frames}: kd_ctc > 0 needs equal subsampling (input_layer)"
+            )

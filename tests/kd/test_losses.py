@@ -1,0 +1,133 @@
+"""The distillation losses against plain float64 loops, and their gradients."""
+
+import numpy as np
+import pytest
+import references
+import torch
+
+from espnet_dice.kd import losses
+
+B, L, V = 3, 5, 7
+LENGTHS = [5, 2, 4]
+VALID = torch.tensor([[i < n for i in range(L)] for n in LENGTHS])
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    student, teacher = (torch.tensor(rng.normal(size=(B, L, V)) * 2) for _ in range(2))
+    s_var, t_var = (torch.tensor(rng.gamma(1.0, 1.0, size=(B, L, V)) + 0.01) for _ in range(2))
+    return student, teacher, s_var, t_var
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 7.0])
+def test_token_kd_is_the_papers_cross_entropy(data, temperature):
+    student, teacher = (x.log_softmax(-1) for x in data[:2])
+    got = losses.soft_cross_entropy(student, teacher, VALID, temperature)
+    want = references.token_kd(
+        student.exp().numpy(), teacher.exp().numpy(), LENGTHS, temperature
+    )
+    assert got.item() == pytest.approx(want, rel=1e-12)
+
+
+def test_token_kd_of_a_one_hot_teacher_is_cross_entropy(data):
+    student = data[0].log_softmax(-1)
+    tokens = torch.randint(0, V, (B, L), generator=torch.Generator().manual_seed(1))
+    one_hot = torch.full((B, L, V), -1e4, dtype=torch.float64).scatter(2, tokens[..., None], 0.0)
+    got = losses.soft_cross_entropy(student, one_hot, VALID)
+    want = torch.nn.functional.cross_entropy(data[0][VALID], tokens[VALID], reduction="sum")
+    assert got.item() == pytest.approx(want.item(), rel=1e-12)
+
+
+def test_token_kd_is_smallest_at_the_teacher(data):
+    teacher = data[1].log_softmax(-1)
+    student = data[1].clone().requires_grad_()
+    losses.soft_cross_entropy(student.log_softmax(-1), teacher, VALID, 3.0).backward()
+    assert student.grad.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("vector", losses.UNC_VECTORS)
+@pytest.mark.parametrize("norm", losses.UNC_NORMS)
+def test_uncertainty_matching_follows_its_definition(data, vector, norm):
+    _, _, s_var, t_var = data
+    got = losses.uncertainty_matching(s_var, t_var, VALID, vector, norm)
+    want = references.uncertainty_matching(s_var.numpy(), t_var.numpy(), LENGTHS, vector, norm)
+    assert got.item() == pytest.approx(want, rel=1e-6)
+    assert losses.uncertainty_matching(t_var, t_var, VALID, vector, norm).item() < 1e-12
+
+
+@pytest.mark.parametrize("norm", ["l2", "mean", "standardize"])
+def test_scale_free_norms_ignore_the_scale(data, norm):
+    _, _, s_var, t_var = data
+    one = losses.uncertainty_matching(s_var, t_var, VALID, "variance", norm)
+    other = losses.uncertainty_matching(s_var * 50, t_var * 3, VALID, "variance", norm)
+    assert other.item() == pytest.approx(one.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("vector", losses.UNC_VECTORS)
+@pytest.mark.parametrize("norm", losses.UNC_NORMS)
+def test_gradients(data, vector, norm):
+    _, _, s_var, t_var = data
+    s_var.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda s: losses.uncertainty_matching(s, t_var, VALID, vector, norm), (s_var,)
+    )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_gradients_of_token_kd(data, temperature):
+    student, teacher = data[0].requires_grad_(), data[1].log_softmax(-1)
+    assert torch.autograd.gradcheck(
+        lambda s: losses.soft_cross_entropy(s.log_softmax(-1), teacher, VALID, temperature),
+        (student,),
+    )
+
+
+@pytest.mark.parametrize("rubbish", [0.0, -3.0, float("nan"), float("inf")])
+def test_padding_never_contributes(data, rubbish):
+    student, teacher, s_var, t_var = data
+    student, teacher = student.log_softmax(-1), teacher.log_softmax(-1)
+    clean = [
+        losses.soft_cross_entropy(student, teacher, VALID, 2.0),
+        *(
+            losses.uncertainty_matching(s_var, t_var, VALID, v, n)
+            for v in losses.UNC_VECTORS
+            for n in losses.UNC_NORMS
+        ),
+    ]
+    dirty = [x.clone() for x in (student, teacher, s_var, t_var)]
+    for x in dirty:
+        x[~VALID] = rubbish
+    dirty[2].requires_grad_()
+    again = [
+        losses.soft_cross_entropy(dirty[0], dirty[1], VALID, 2.0),
+        *(
+            losses.uncertainty_matching(dirty[2], dirty[3], VALID, v, n)
+            for v in losses.UNC_VECTORS
+            for n in losses.UNC_NORMS
+        ),
+    ]
+    for a, b in zip(clean, again, strict=True):
+        assert a.item() == b.item()
+    sum(again[1:]).backward()
+    assert (dirty[2].grad[~VALID] == 0).all() and torch.isfinite(dirty[2].grad).all()
+
+
+def test_mix():
+    a, b = torch.tensor(3.0), torch.tensor(5.0)
+    assert losses.mix(a, b, 0.0) is a
+    assert losses.mix(a, torch.tensor(float("nan")), 0.0, convex=False) is a
+    assert losses.mix(a, b, 1.0) is b
+    assert losses.mix(a, b, 0.25).item() == 3.5
+    assert losses.mix(a, b, 0.25, convex=False).item() == 4.25
+
+
+def test_over_teachers_weights_each_loss():
+    assert losses.over_teachers([torch.tensor(2.0), torch.tensor(6.0)], [0.75, 0.25]).item() == 3.0
+
+
+def test_unknown_names_are_refused(data):
+    with pytest.raises(ValueError, match="unc_vector must be one of"):
+        losses.uncertainty_vector(data[2], "sigma")
+    with pytest.raises(ValueError, match="unc_norm must be one of"):
+        losses.uncertainty_matching(data[2], data[3], VALID, norm="max")
