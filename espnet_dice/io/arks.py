@@ -1,0 +1,170 @@
+"""Kaldi archives of float32 matrices, readable by ESPnet as type ``kaldi_ark``.
+
+An ``.scp`` line is ``utterance path/to/file.ark:offset``. ESPnet resolves that path against the
+working directory, so it is written as the caller gives it: relative to the recipe in a recipe.
+"""
+
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from espnet_dice.io.atomic import atomic_file
+from espnet_dice.io.errors import DataError
+
+_HEADER = struct.Struct("<2s3sBiBi")
+
+
+def write_ark(
+    matrices: Iterable[tuple[str, np.ndarray]], ark: str | Path, listed_as: str | Path | None = None
+) -> dict[str, tuple[int, int, int]]:
+    """Write matrices to one archive, which appears whole or not at all.
+
+    Args:
+        matrices: (utterance, matrix (rows, columns)) in the order to write; stored as float32.
+        ark: the archive.
+        listed_as: what messages call the archive, where that is not ``ark``.
+
+    Returns:
+        utterance → (byte offset for the scp, rows, columns).
+
+    Raises:
+        DataError: not a matrix, no rows, NaN or infinite values, or an utterance given twice.
+    """
+    import kaldiio
+
+    name = listed_as or ark
+    index: dict[str, tuple[int, int, int]] = {}
+    with atomic_file(ark, "wb") as f:
+        for utt, matrix in matrices:
+            matrix = np.ascontiguousarray(matrix, dtype=np.float32)
+            if matrix.ndim != 2 or 0 in matrix.shape:
+                raise DataError(f"{name}: {utt}: expected a matrix, got shape {matrix.shape}")
+            if not np.isfinite(matrix).all():
+                raise DataError(f"{name}: {utt}: NaN or infinite values; check its audio")
+            if utt in index:
+                raise DataError(f"{name}: {utt}: written twice")
+            index[utt] = (f.tell() + len(utt.encode()) + 1, *matrix.shape)
+            kaldiio.save_ark(f, {utt: matrix})
+    return index
+
+
+def write_scp(entries: Iterable[tuple[str, str | Path, int]], scp: str | Path) -> None:
+    """Write (utterance, archive path, byte offset) lines to ``scp`` in one step."""
+    with atomic_file(scp) as f:
+        for utt, ark, offset in entries:
+            f.write(f"{utt} {ark}:{offset}\n")
+
+
+def write_ark_scp(
+    matrices: Iterable[tuple[str, np.ndarray]],
+    ark: str | Path,
+    scp: str | Path,
+    listed_as: str | Path | None = None,
+) -> dict[str, tuple[int, int]]:
+    """Write one archive and then its ``scp``, so that what the scp lists is always there.
+
+    Args:
+        matrices: as for :func:`write_ark`.
+        ark: the archive.
+        scp: its index.
+        listed_as: path of the archive to put into the scp, for a directory that is renamed later.
+
+    Returns:
+        utterance → (rows, columns).
+    """
+    listed = Path(listed_as or ark)
+    index = write_ark(matrices, ark, listed)
+    write_scp(((utt, listed, offset) for utt, (offset, _, _) in index.items()), scp)
+    return {utt: (rows, columns) for utt, (_, rows, columns) in index.items()}
+
+
+class ArkReader(Mapping):
+    """Matrices of an scp by utterance, read when asked for and checked.
+
+    An archive path that does not resolve from here is looked up beside the scp.
+
+    Raises:
+        DataError: a missing or malformed scp; on access, an archive that is missing or truncated.
+    """
+
+    def __init__(self, scp: str | Path):
+        self.scp = Path(scp)
+        self._entries: dict[str, tuple[str, int]] = {}
+        self._paths: dict[str, str] = {}
+        try:
+            lines = self.scp.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError as err:
+            raise DataError(f"{scp}: missing; run the stage that makes it") from err
+        for number, line in enumerate(lines, 1):
+            utt, _, entry = line.partition(" ")
+            path, _, offset = entry.rpartition(":")
+            if not path or not offset.isdigit():
+                raise DataError(f"{scp}:{number}: {utt}: expected 'utterance file.ark:offset'")
+            if utt in self._entries:
+                raise DataError(f"{scp}:{number}: {utt}: listed twice")
+            self._entries[utt] = (path, int(offset))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __getitem__(self, utt: str) -> np.ndarray:
+        """The matrix (rows, columns) of an utterance, float32."""
+        if utt not in self._entries:
+            raise KeyError(utt)
+        with self._open(utt) as f:
+            rows, columns = self._shape(f, utt)
+            return self._body(f, utt, rows, columns)
+
+    def shape(self, utt: str) -> tuple[int, int]:
+        """(rows, columns) of an utterance, without reading the values."""
+        with self._open(utt) as f:
+            return self._shape(f, utt)
+
+    def check(self) -> None:
+        """Read every header and see that the file is long enough for its values.
+
+        Raises:
+            DataError: naming the first archive and utterance that is cut short.
+        """
+        for utt in self:
+            with self._open(utt) as f:
+                rows, columns = self._shape(f, utt)
+                if os.fstat(f.fileno()).st_size < f.tell() + 4 * rows * columns:
+                    raise self._truncated(utt)
+
+    def _open(self, utt: str):
+        listed, offset = self._entries[utt]
+        if listed not in self._paths:
+            beside = self.scp.parent / Path(listed).name
+            found = [p for p in (listed, beside) if os.path.isfile(p)]
+            if not found:
+                raise DataError(f"{self.scp}: {utt}: no such archive: {listed}")
+            self._paths[listed] = str(found[0])
+        f = open(self._paths[listed], "rb")
+        f.seek(offset)
+        return f
+
+    def _shape(self, f, utt: str) -> tuple[int, int]:
+        raw = f.read(_HEADER.size)
+        if len(raw) < _HEADER.size:
+            raise self._truncated(utt)
+        magic, kind, four_a, rows, four_b, columns = _HEADER.unpack(raw)
+        if magic != b"\0B" or kind != b"FM " or (four_a, four_b) != (4, 4) or min(rows, columns) < 1:
+            raise DataError(f"{self.scp}: {utt}: {f.name} holds no float32 matrix at this offset")
+        return rows, columns
+
+    def _body(self, f, utt: str, rows: int, columns: int) -> np.ndarray:
+        raw = f.read(4 * rows * columns)
+        if len(raw) < 4 * rows * columns:
+            raise self._truncated(utt)
+        return np.frombuffer(bytearray(raw), dtype="<f4").reshape(rows, columns)
+
+    def _truncated(self, utt: str) -> DataError:
+        path = self._paths[self._entries[utt][0]]
+        return DataError(f"{path}: {utt}: truncated archive; remove it and make it again")

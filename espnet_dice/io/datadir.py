@@ -1,0 +1,331 @@
+"""Kaldi-style data directories: ``wav.scp``, optional ``segments``, ``text`` and ``utt2spk``.
+
+Nothing here opens audio; :mod:`espnet_dice.io.audio` does.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_dice.io.errors import DataError, ProblemList
+from espnet_dice.io.fingerprint import digest, digest_files, digest_stat
+
+TABLES = ("wav.scp", "segments", "text", "utt2spk")
+ARK_ENTRY = re.compile(r"(.+\.\w+):(\d+)")
+SEARCH_LEVELS = 4
+"""How far above the data directory a relative path may start: ESPnet writes paths relative to its
+recipe, and ``dump/raw/org/<set>`` is four levels below that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One line of ``wav.scp``.
+
+    Attributes:
+        id: recording id (the utterance id where there is no ``segments``).
+        kind: ``file``, ``ark`` (``file.ark:offset``) or ``pipe``.
+        source: the resolved path (with ``:offset`` for an ark) or the shell command.
+        cwd: the directory a command is run in.
+        where: ``file:line`` of the entry, for messages.
+    """
+
+    id: str
+    kind: str
+    source: str
+    cwd: str
+    where: str
+
+    @property
+    def path(self) -> str | None:
+        """The file that is read, or None for a command."""
+        if self.kind == "pipe":
+            return None
+        return self.source.rsplit(":", 1)[0] if self.kind == "ark" else self.source
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One utterance.
+
+    Attributes:
+        id: utterance id.
+        recording: where its audio is.
+        text: transcript, words separated by single spaces.
+        speaker: speaker id.
+        start: seconds into the recording.
+        end: seconds into the recording; None is its end.
+        where: ``file:line`` of the entry that defines its audio, for messages.
+        speed: factor of a speed perturbation; 1 is none.
+    """
+
+    id: str
+    recording: Recording
+    text: str
+    speaker: str
+    start: float
+    end: float | None
+    where: str
+    speed: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """``file:line: utterance: audio``, with which messages begin."""
+        source = self.recording.source
+        audio = f"`{source}`" if self.recording.kind == "pipe" else source
+        return f"{self.where}: {self.id}: {audio}"
+
+    @property
+    def is_whole(self) -> bool:
+        """True if the utterance is the whole recording, unchanged."""
+        return self.start == 0 and self.end is None and self.speed == 1.0
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """A checked data directory; utterances are sorted by id."""
+
+    path: Path
+    utterances: tuple[Utterance, ...]
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return iter(self.utterances)
+
+    @property
+    def speakers(self) -> list[str]:
+        """Speaker ids, sorted."""
+        return sorted({u.speaker for u in self.utterances})
+
+    def audio_files(self) -> list[str]:
+        """The files that are read, each once, in order of the utterances."""
+        paths = (u.recording.path for u in self.utterances)
+        return list(dict.fromkeys(p for p in paths if p is not None))
+
+    def key(self) -> str:
+        """What the directory holds now: contents of its tables, sizes and times of its audio."""
+        tables = [self.path / name for name in TABLES if (self.path / name).exists()]
+        names = [t.name for t in tables]
+        return digest([names, digest_files(tables), digest_stat(self.audio_files())])
+
+
+class _Table:
+    """Lines of one table as id → (line number, rest); problems go to a shared list."""
+
+    def __init__(self, path: Path, problems: list[str], hint: str):
+        self.path, self.rows, self._problems = path, {}, problems
+        if not path.is_file():
+            problems.append(f"{path}: missing; {hint}")
+            return
+        data = path.read_bytes()
+        if not data.strip():
+            problems.append(f"{path}: empty; {hint}")
+            return
+        for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
+            self._add(number, raw)
+
+    def _add(self, number: int, raw: bytes) -> None:
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip(" \t\r")
+        except UnicodeDecodeError as err:
+            utt = raw.split()[0].decode("utf-8", "backslashreplace")
+            byte = raw[err.start]
+            self.say(number, f"{utt}: not UTF-8 (byte 0x{byte:02x}); convert the file with iconv")
+            return
+        if not line:
+            self.say(number, "blank line; remove it")
+            return
+        key, *rest = re.split(r"[ \t]+", line, maxsplit=1)
+        if key in self.rows:
+            self.say(number, f"{key}: listed twice (first on line {self.rows[key][0]}); keep one")
+            return
+        self.rows[key] = (number, rest[0] if rest else "")
+
+    def say(self, number: int, problem: str) -> None:
+        self._problems.append(f"{self.path}:{number}: {problem}")
+
+    def where(self, key: str) -> str:
+        return f"{self.path}:{self.rows[key][0]}"
+
+
+def read_data_dir(
+    path: str | Path, allow_pipes: bool = False, allowed: Mapping[str, str] | None = None
+) -> DataDir:
+    """Read and check a data directory.
+
+    Relative paths in ``wav.scp`` start at the data directory, or (as ESPnet and Kaldi write them)
+    at a directory up to four levels above it; the first entry decides which.
+
+    Args:
+        path: the directory.
+        allow_pipes: accept entries that are shell commands.
+        allowed: characters a transcript may have, see :func:`allowed_characters`.
+
+    Raises:
+        ProblemList: everything that is wrong, each with file, line and utterance.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise DataError(f"{path}: no such data directory; it should hold wav.scp, text and utt2spk")
+    problems: list[str] = []
+    scp = _Table(path / "wav.scp", problems, "write one line 'utterance audio-file' each")
+    text = _Table(path / "text", problems, "write one line 'utterance transcript' each")
+    spk = _Table(
+        path / "utt2spk", problems, "write one line 'utterance speaker' each (or the id twice)"
+    )
+    recordings = _recordings(path, scp, allow_pipes, problems)
+    if (path / "segments").exists():
+        seg = _Table(path / "segments", problems, "write 'utterance recording start end' or remove")
+        spans = _spans(seg, scp, problems)
+    else:
+        seg = scp
+        spans = {key: (key, 0.0, None) for key in scp.rows}
+    _check_sides(seg, (text, spk), problems)
+    transcripts = {k: " ".join(rest.split()) for k, (_, rest) in text.rows.items()}
+    _check_text(text, transcripts, allowed, problems)
+    for key, (number, speaker) in spk.rows.items():
+        if not speaker or len(speaker.split()) != 1:
+            spk.say(number, f"{key}: expected 'utterance speaker', got {speaker!r} as speaker")
+    if problems:
+        raise ProblemList(str(path), problems)
+    utterances = tuple(
+        Utterance(
+            key, recordings[rec], transcripts[key], spk.rows[key][1], start, end, seg.where(key)
+        )
+        for key, (rec, start, end) in sorted(spans.items())
+    )
+    return DataDir(path, utterances)
+
+
+def allowed_characters(tokens: str | Path) -> dict[str, str]:
+    """Characters that a token list covers, each with the name of the list for messages.
+
+    Every token but those in ``<angle brackets>`` counts; ``▁`` stands for the space.
+    """
+    try:
+        lines = Path(tokens).read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError as err:
+        raise DataError(f"{tokens}: missing; make the token list first (stage 3)") from err
+    kept = [t for t in lines if t and not (t.startswith("<") and t.endswith(">"))]
+    return {char: str(tokens) for token in kept for char in token.replace("▁", " ")} | {
+        " ": str(tokens)
+    }
+
+
+def _recordings(
+    path: Path, scp: _Table, allow_pipes: bool, problems: list[str]
+) -> dict[str, Recording]:
+    made: dict[str, Recording] = {}
+    base: Path | None = None
+    for key, (number, entry) in scp.rows.items():
+        if not entry:
+            scp.say(number, f"{key}: no audio file on the line")
+            continue
+        if entry.startswith("|") or entry == "-":
+            scp.say(number, f"{key}: {entry!r} is not something to read audio from")
+            continue
+        if entry.endswith("|"):
+            if not allow_pipes:
+                scp.say(
+                    number,
+                    f"{key}: is a shell command ({_short(entry)}); if you trust this file, "
+                    "give --allow_pipes true to run it",
+                )
+                continue
+            words = entry[:-1].split()
+            cwd = next((b for b in _bases(path) if any((b / w).is_file() for w in words)), path)
+            made[key] = Recording(key, "pipe", entry[:-1].strip(), str(cwd), f"{scp.path}:{number}")
+            continue
+        base = base or next((b for b in _bases(path) if _find(b, entry)), None)
+        found = _find(base or path, entry)
+        if found is None:
+            scp.say(
+                number, f"{key}: no such file: {os.path.normpath((base or path) / entry)}; {_HINT}"
+            )
+            continue
+        kind, source = found
+        made[key] = Recording(key, kind, source, str(path), f"{scp.path}:{number}")
+    return made
+
+
+_HINT = "paths in wav.scp are absolute, or relative to the data directory or a recipe above it"
+
+
+def _bases(path: Path) -> list[Path]:
+    return [path, *path.absolute().parents[:SEARCH_LEVELS]]
+
+
+def _find(base: Path, entry: str) -> tuple[str, str] | None:
+    """(kind, resolved source) of a wav.scp entry, or None if there is no such file."""
+    full = os.path.normpath(base / entry)
+    if os.path.isfile(full):
+        return "file", full
+    ark = ARK_ENTRY.fullmatch(full)
+    if ark and os.path.isfile(ark[1]):
+        return "ark", full
+    return None
+
+
+def _spans(
+    seg: _Table, scp: _Table, problems: list[str]
+) -> dict[str, tuple[str, float, float | None]]:
+    made: dict[str, tuple[str, float, float | None]] = {}
+    for key, (number, rest) in seg.rows.items():
+        try:
+            recording, start_text, end_text = rest.split()
+            start, end = float(start_text), float(end_text)
+        except ValueError:
+            seg.say(number, f"{key}: expected 'utterance recording start end', got {rest!r}")
+            continue
+        if recording not in scp.rows:
+            seg.say(number, f"{key}: recording {recording} is not in {scp.path}")
+        elif end == -1 and start >= 0:
+            made[key] = (recording, start, None)
+        elif not 0 <= start < end:
+            seg.say(
+                number, f"{key}: start {start:g} s and end {end:g} s: expected 0 <= start < end"
+            )
+        else:
+            made[key] = (recording, start, end)
+    return made
+
+
+def _check_sides(audio: _Table, others: tuple[_Table, ...], problems: list[str]) -> None:
+    for other in others:
+        if not other.rows or not audio.rows:
+            continue
+        for key in audio.rows.keys() - other.rows.keys():
+            problems.append(
+                f"{audio.where(key)}: {key}: has no line in {other.path}; add it or remove this one"
+            )
+        for key in other.rows.keys() - audio.rows.keys():
+            problems.append(
+                f"{other.where(key)}: {key}: has no line in {audio.path}; add it or remove this one"
+            )
+
+
+def _check_text(
+    text: _Table,
+    transcripts: dict[str, str],
+    allowed: Mapping[str, str] | None,
+    problems: list[str],
+) -> None:
+    for key, transcript in transcripts.items():
+        number = text.rows[key][0]
+        if not transcript:
+            text.say(number, f"{key}: empty transcript; write one or remove the utterance")
+        elif allowed is not None:
+            bad = [c for c in dict.fromkeys(transcript) if c not in allowed]
+            if bad:
+                name = next(iter(allowed.values()), "the token list")
+                listed = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in bad[:5])
+                upper = all(c.upper() in allowed for c in bad)
+                hint = "write it in upper case" if upper else "normalise the transcript"
+                text.say(number, f"{key}: {listed} not in {name}; {hint}")
+
+
+def _short(entry: str, width: int = 60) -> str:
+    return entry if len(entry) <= width else entry[: width - 1] + "…"

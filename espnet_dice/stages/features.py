@@ -1,0 +1,236 @@
+"""Stage 2: features (or checked audio) of a data directory, as ESPnet reads them.
+
+An output directory holds ``feats.scp`` (or ``wav.scp`` for ``raw``), ``text``, ``utt2spk``,
+``utt2num_frames``, ``feats_shape``, ``feats_type`` and ``feats_stats.npz``, the sums for global
+mean and variance normalisation. Shards that are whole and still right are kept.
+"""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from espnet_dice.features.cmvn import GlobalStats
+from espnet_dice.io import options
+from espnet_dice.io.atomic import atomic_file
+from espnet_dice.io.audio import SAMPLE_RATE, AudioOptions
+from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
+from espnet_dice.io.errors import ConfigError, DataError, ProblemList, cli
+from espnet_dice.io.fingerprint import Fingerprint, read
+from espnet_dice.io.progress import setup_logging
+from espnet_dice.stages.pool import Pool
+from espnet_dice.stages.shards import ALGORITHM, RAW, RECORDS, Shard, cut
+
+FEATS_TYPES = ("fbank_pitch", "fbank", RAW)
+NO_SPEEDS = (1.0,)
+
+
+def make_features(
+    data_dir: str | Path,
+    out_dir: str | Path,
+    feats_type: str = "fbank_pitch",
+    nj: int = 1,
+    audio: AudioOptions | None = None,
+    speeds: Sequence[float] = NO_SPEEDS,
+    pool: Pool | None = None,
+) -> bool:
+    """Make the features of one data directory.
+
+    Args:
+        data_dir: Kaldi-style directory.
+        out_dir: made or brought up to date; paths in its scp start with it as it is given.
+        feats_type: ``fbank_pitch`` (83 dimensions), ``fbank`` (80) or ``raw``.
+        nj: processes; the files do not depend on it.
+        audio: what audio to accept.
+        speeds: speed factors; every utterance is made once for each, 1.0 under its own id and
+            others as ``sp0.9-ID`` of speaker ``sp0.9-SPEAKER``.
+        pool: processes to use instead of ``nj`` new ones.
+
+    Returns:
+        False if everything was there already.
+
+    Raises:
+        ProblemList: everything that is wrong with the directory, or with its audio.
+    """
+    out_dir, audio = Path(out_dir), audio or AudioOptions()
+    if feats_type not in FEATS_TYPES:
+        raise ConfigError(f"feats_type {feats_type!r}: choose one of {', '.join(FEATS_TYPES)}")
+    data = read_data_dir(data_dir, allow_pipes=audio.allow_pipes)
+    settings = {k: v for k, v in asdict(audio).items() if k != "allow_pipes"}
+    settings |= {"feats_type": feats_type, "speeds": list(speeds), "algorithm": ALGORITHM}
+    fingerprint = Fingerprint("features", settings, {"data": data.key()})
+    utterances = perturbed(data, speeds)
+    shards = cut(out_dir, feats_type, audio, utterances)
+    todo = [shard for shard in shards if shard.finished() is None]
+    if fingerprint.is_done(out_dir) and not todo:
+        logging.info("%s: up to date (%d utterances)", out_dir, len(utterances))
+        return False
+    _check_ours(out_dir)
+    logging.info("%s: %s", out_dir, fingerprint.why(out_dir))
+    fingerprint.begin(out_dir)
+    _sweep(out_dir, shards)
+    if len(todo) < len(shards):
+        logging.info("%s: %d of %d shards kept", out_dir, len(shards) - len(todo), len(shards))
+    own = pool or Pool(nj)
+    try:
+        problems = own.make(todo, str(out_dir))
+    finally:
+        if pool is None:
+            own.close()
+    if problems:
+        raise ProblemList(str(data_dir), problems)
+    _assemble(out_dir, shards, utterances, feats_type)
+    fingerprint.finish(out_dir)
+    return True
+
+
+def perturbed(data: DataDir, speeds: Sequence[float]) -> tuple[Utterance, ...]:
+    """The utterances at every speed, sorted by id."""
+    if not speeds or min(speeds) <= 0 or len(set(speeds)) < len(speeds):
+        raise ConfigError(f"speed factors {list(speeds)}: give different ones, each above 0")
+    made = []
+    for speed in speeds:
+        prefix = "" if speed == 1 else f"sp{speed:g}-"
+        made += [
+            replace(u, id=prefix + u.id, speaker=prefix + u.speaker, speed=speed) for u in data
+        ]
+    made.sort(key=lambda u: u.id)
+    for one, other in zip(made, made[1:], strict=False):
+        if one.id == other.id:
+            raise DataError(f"{other.where}: {other.id}: the id of a speed-perturbed utterance too")
+    return tuple(made)
+
+
+def _check_ours(out_dir: Path) -> None:
+    if not out_dir.exists() or not any(out_dir.iterdir()):
+        return
+    found = read(out_dir)
+    if found is None or found.get("stage") != "features":
+        raise DataError(
+            f"{out_dir}: not empty, and not made by this stage; choose another --out_dir"
+        )
+
+
+def _sweep(out_dir: Path, shards: list[Shard]) -> None:
+    """Remove what other settings or killed runs left; shards that may be kept stay."""
+    wanted = {shard.target.name for shard in shards} | {RECORDS, ".fingerprint.json"}
+    for path in out_dir.iterdir():
+        if path.name in wanted:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    records = {shard.record_path for shard in shards}
+    for path in (out_dir / RECORDS).glob("*"):
+        if path not in records:
+            path.unlink()
+
+
+def _assemble(
+    out_dir: Path, shards: list[Shard], utterances: Sequence[Utterance], feats_type: str
+) -> None:
+    records = []
+    for shard in shards:
+        record = shard.finished()
+        if record is None:
+            raise DataError(f"{shard.target}: its audio changed meanwhile; run the stage again")
+        records.append((shard, record))
+    tables: dict[str, list[str]] = {"text": [], "utt2spk": [], "feats_type": [feats_type]}
+    for utt in utterances:
+        tables["text"].append(f"{utt.id} {utt.text}")
+        tables["utt2spk"].append(f"{utt.id} {utt.speaker}")
+    if feats_type == RAW:
+        rows = [row for _, record in records for row in record["rows"]]
+        tables["utt2num_samples"] = [f"{utt} {samples}" for utt, _, samples in rows]
+        tables["feats_shape"] = tables["utt2num_samples"]
+        tables["wav.scp"] = [f"{utt} {path}" for utt, path, _ in rows]
+    else:
+        rows = [(shard.target, *row) for shard, record in records for row in record["rows"]]
+        tables["utt2num_frames"] = [f"{utt} {frames}" for _, utt, _, frames, _ in rows]
+        tables["feats_shape"] = [f"{utt} {frames},{dim}" for _, utt, _, frames, dim in rows]
+        tables["feats.scp"] = [f"{utt} {ark}:{offset}" for ark, utt, offset, _, _ in rows]
+        _stats([record for _, record in records]).save(out_dir / "feats_stats.npz")
+    for name, lines in tables.items():
+        with atomic_file(out_dir / name) as f:
+            f.writelines(f"{line}\n" for line in lines)
+
+
+def _stats(records: list[dict]) -> GlobalStats:
+    whole = GlobalStats()
+    for record in records:
+        part = GlobalStats()
+        part.count = record["count"]
+        part.sum, part.sum_square = np.array(record["sum"]), np.array(record["sum_square"])
+        whole.merge(part)
+    return whole
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command; see ``--help``."""
+    p = options.parser(__doc__)
+    p.add_argument("--data_dir", nargs="+", help="data directories, one for each --out_dir")
+    p.add_argument("--out_dir", nargs="+", help="feature directories")
+    p.add_argument("--sets", nargs="+", help="names under --data; instead of the two above")
+    p.add_argument("--data", default="data", help="where --sets are read from")
+    p.add_argument("--dump", default="dump", help="where --sets go: DUMP/FEATS_TYPE/SET")
+    p.add_argument("--feats_type", default="fbank_pitch", choices=FEATS_TYPES)
+    p.add_argument("--nj", type=int, default=options.cores(), help="processes")
+    p.add_argument(
+        "--speed_perturb", default="1.0", help='speed factors, such as "0.9 1.0 1.1"; sets get _sp'
+    )
+    add_audio_options(p)
+    args = p.parse_args(argv)
+    setup_logging()
+    try:
+        speeds = [float(s) for s in args.speed_perturb.split()]
+    except ValueError as err:
+        raise ConfigError(f"--speed_perturb {args.speed_perturb!r}: expected numbers") from err
+    if args.sets:
+        if args.data_dir or args.out_dir:
+            raise ConfigError("give --sets, or --data_dir and --out_dir")
+        suffix = "" if speeds == [1.0] else "_sp"
+        dump = Path(args.dump) / args.feats_type
+        pairs = [(Path(args.data) / name, dump / (name + suffix)) for name in args.sets]
+    else:
+        ins, outs = args.data_dir or [], args.out_dir or []
+        if not ins or len(ins) != len(outs):
+            raise ConfigError("give --sets, or as many --data_dir as --out_dir")
+        pairs = [(Path(i), Path(o)) for i, o in zip(ins, outs, strict=True)]
+    with Pool(args.nj) as pool:
+        for data_dir, out_dir in pairs:
+            make_features(
+                data_dir, out_dir, args.feats_type, args.nj, audio_options(args), speeds, pool
+            )
+
+
+def add_audio_options(p) -> None:
+    """Options that say what audio to accept."""
+    p.add_argument(
+        "--allow_pipes",
+        type=options.true_false,
+        default=False,
+        metavar="BOOL",
+        help="run wav.scp entries that are shell commands",
+    )
+    p.add_argument("--fs", type=int, default=SAMPLE_RATE, help="sampling rate expected, Hz")
+    p.add_argument(
+        "--resample",
+        type=options.true_false,
+        default=False,
+        metavar="BOOL",
+        help="convert other sampling rates",
+    )
+    p.add_argument("--channel", type=int, help="channel to take of multi-channel audio, from 0")
+
+
+def audio_options(args) -> AudioOptions:
+    """:class:`AudioOptions` from parsed arguments."""
+    return AudioOptions(args.fs, args.resample, args.channel, args.allow_pipes)
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,0 +1,99 @@
+"""Processes that make shards, with progress by the utterance."""
+
+import ctypes
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from ctypes import c_int64
+from multiprocessing.sharedctypes import RawArray
+
+from espnet_dice.io.errors import DiceError
+from espnet_dice.io.progress import track
+from espnet_dice.stages.shards import MAX_SHARDS, Shard
+
+POLL_S = 0.2
+PR_SET_PDEATHSIG = 1
+_done: ctypes.Array | None = None
+
+
+class Pool:
+    """Up to ``nj`` processes, started when first needed and used for all sets of a command."""
+
+    def __init__(self, nj: int):
+        self.nj = max(1, nj)
+        self._executor: ProcessPoolExecutor | None = None
+        self._slots: ctypes.Array | None = None
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes; shards that are not finished are left to the next run."""
+        if self._executor is None:
+            return
+        for process in list((self._executor._processes or {}).values()):
+            process.terminate()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor = None
+
+    def make(self, shards: list[Shard], what: str) -> list[str]:
+        """Make the shards and return their problems, in order."""
+        problems: dict[int, list[str]] = {}
+        total = sum(len(shard.utterances) for shard in shards)
+        if total:
+            one = self.nj == 1 or len(shards) == 1
+            steps = self._here(shards, problems) if one else self._there(shards, problems)
+            for _ in track(steps, total, what):
+                pass
+        return [line for _, lines in sorted(problems.items()) for line in lines]
+
+    def _here(self, shards: list[Shard], problems: dict[int, list[str]]) -> Iterator[int]:
+        for shard in shards:
+            problems[shard.number] = shard.make(lambda n: None)
+            yield from range(len(shard.utterances))
+
+    def _there(self, shards: list[Shard], problems: dict[int, list[str]]) -> Iterator[int]:
+        self._start()
+        self._slots[:] = [0] * MAX_SHARDS
+        futures = {self._executor.submit(_make, shard): shard.number for shard in shards}
+        pending, seen = set(futures), 0
+        while pending:
+            finished, pending = wait(pending, POLL_S, FIRST_COMPLETED)
+            for future in finished:
+                try:
+                    problems[futures[future]] = future.result()
+                except BrokenProcessPool as err:
+                    raise DiceError(
+                        "a feature process was killed (out of memory?): run again with a lower --nj"
+                    ) from err
+            now = sum(self._slots)
+            yield from range(seen, now)
+            seen = now
+
+    def _start(self) -> None:
+        if self._executor is not None:
+            return
+        # spawned, not forked: a parent with threads (BLAS, a progress bar) may fork a held lock
+        context = multiprocessing.get_context("spawn")
+        self._slots = RawArray(c_int64, MAX_SHARDS)
+        self._executor = ProcessPoolExecutor(self.nj, context, _begin, (self._slots,))
+
+
+def _begin(slots: ctypes.Array) -> None:
+    global _done
+    _done = slots
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # a parent killed outright must not leave workers behind
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _make(shard: Shard) -> list[str]:
+    def count(n: int) -> None:
+        _done[shard.number - 1] = n
+
+    return shard.make(count)
