@@ -1,5 +1,6 @@
-"""The corpus's settings: the defaults of ``mini_synth.yaml``, a user's file over them, single keys."""
+"""The corpus's settings: ``mini_synth.yaml``, a user's file over it, single keys over that."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import yaml
 from espnet_dice.io.errors import ConfigError
 
 DEFAULTS = Path(__file__).with_name("mini_synth.yaml")
-FREE = ("domains", "sets", "words", "noise", "train", "dev")  # mappings whose keys a user may add
+NOISES = ("none", "white", "pink", "babble")
+RANGES = ("rate", "pitch", "range", "pad", "level_db", "snr_db", "words_per_utterance")
 
 
 def load_yaml(path: str | Path) -> dict:
@@ -22,13 +24,13 @@ def load_yaml(path: str | Path) -> dict:
     return found
 
 
-def lay_over(below: dict, above: dict) -> dict:
-    """``above`` over ``below``: mappings merged key by key, everything else replaced."""
+def lay_over(below: dict, above: dict, replaced: tuple[str, ...] = ("noise",)) -> dict:
+    """``above`` over ``below``: mappings merged key by key, all else and ``replaced`` replaced."""
     out = dict(below)
     for key, value in above.items():
         old = out.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        out[key] = lay_over(old, value) if both else value
+        both = isinstance(old, dict) and isinstance(value, dict) and key not in replaced
+        out[key] = lay_over(old, value, replaced) if both else value
     return out
 
 
@@ -37,7 +39,10 @@ def set_key(config: dict, assignment: str) -> dict:
     key, eq, value = assignment.partition("=")
     if not eq:
         raise ConfigError(f"--set {assignment}: write KEY=VALUE")
-    above: Any = yaml.safe_load(value)
+    try:
+        above: Any = yaml.safe_load(value)
+    except yaml.YAMLError as err:
+        raise ConfigError(f"--set {assignment}: the value is not YAML") from err
     for part in reversed(key.split(".")):
         above = {part: above}
     return lay_over(config, above)
@@ -45,6 +50,10 @@ def set_key(config: dict, assignment: str) -> dict:
 
 def load(path: str | Path | None = None, assignments: list[str] | None = None) -> dict:
     """The settings with every ``like`` and every set's domain filled in.
+
+    Args:
+        path: YAML file laid over the defaults; None: the defaults alone.
+        assignments: ``dotted.key=value``, laid over that in turn.
 
     Returns:
         The settings; ``sets[name]`` holds all keys of its domain, overridden by its own.
@@ -56,51 +65,68 @@ def load(path: str | Path | None = None, assignments: list[str] | None = None) -
     config = lay_over(defaults, load_yaml(path)) if path else defaults
     for assignment in assignments or []:
         config = set_key(config, assignment)
-    _no_unknown(config, defaults, "", ("confusable", *defaults))
-    # Classes of words and kinds of noise are replaced as a whole, not mixed with the other domain's.
-    domains = {name: _domain(config, name) for name in config["domains"]}
-    config["domains"] = domains
-    known = {*domains["a"], "domain", "utterances", "voices", "own_variants"}
+    _known("", config, defaults)
+    known = defaults["domains"]["a"]
+    domains = {name: _domain(config["domains"], name, known) for name in config["domains"]}
+    sets = {}
     for name, own in config["sets"].items():
-        for key in own:
-            if key not in known:
-                raise ConfigError(f"sets.{name}.{key}: no such key; there are {sorted(known)}")
         if own.get("domain") not in domains:
             raise ConfigError(f"sets.{name}.domain: {own.get('domain')}: one of {list(domains)}")
-        config["sets"][name] = {"own_variants": False, **domains[own["domain"]], **own}
-        _check_set(name, config["sets"][name])
-    return config
+        at = f"sets.{name}."
+        _known(at, own, (*known, "domain", "utterances", "voices", "own_variants"))
+        sets[name] = lay_over({"own_variants": False, **domains[own["domain"]]}, own)
+        _check_set(at, name, sets[name], known)
+    for split, amounts in config["lm_text"].items():
+        _known(f"lm_text.{split}.", amounts, domains)
+    _known("lm_text.", config["lm_text"], ("train", "dev"))
+    return {**config, "domains": domains, "sets": sets}
 
 
-def _domain(config: dict, name: str, depth: int = 0) -> dict:
-    own = dict(config["domains"][name])
+def _domain(all_domains: dict, name: str, known: dict, depth: int = 0) -> dict:
+    own = dict(all_domains[name])
     base = own.pop("like", None)
-    if base is not None:
-        if base not in config["domains"] or depth > 8:
-            raise ConfigError(f"domains.{name}.like: {base} is no other domain")
-        own = {**_domain(config, base, depth + 1), **own}
-    known = set(config["domains"]["a"])
-    for key in own:
+    _known(f"domains.{name}.", own, known)
+    if base is None:
+        missing = sorted(set(known) - set(own))
+        if missing:
+            raise ConfigError(f"domains.{name}: {missing} missing (or say `like: a`)")
+        return own
+    if base not in all_domains or depth > len(all_domains):
+        raise ConfigError(f"domains.{name}.like: {base} is no other domain")
+    return lay_over(_domain(all_domains, base, known, depth + 1), own, ("noise", "words"))
+
+
+def _known(at: str, found: dict, known) -> None:
+    for key in found:
         if key not in known:
-            raise ConfigError(f"domains.{name}.{key}: no such key; there are {sorted(known)}")
-    return own
+            raise ConfigError(f"{at}{key}: no such key; there are {', '.join(sorted(known))}")
 
 
-def _no_unknown(config: dict, defaults: dict, where: str, known: tuple) -> None:
-    for key in config:
-        if key not in known:
-            raise ConfigError(f"{where}{key}: no such key; there are {sorted(known)}")
-
-
-def _check_set(name: str, s: dict) -> None:
-    if s["utterances"] < 1 or s["voices"] < 1:
-        raise ConfigError(f"sets.{name}: utterances and voices must be at least 1")
-    for key in ("rate", "pitch", "range", "pad", "level_db", "snr_db", "words_per_utterance"):
-        if len(s[key]) != 2 or s[key][0] > s[key][1]:
-            raise ConfigError(f"sets.{name}: {key} must be [least, most], not {s[key]}")
-    if not 0 <= s["transcript_errors"] <= 1:
-        raise ConfigError(f"sets.{name}.transcript_errors: {s['transcript_errors']}: a share, 0–1")
-    if set(s["noise"]) - {"none", "white", "pink", "babble"}:
-        raise ConfigError(f"sets.{name}.noise: {list(s['noise'])}: none, white, pink or babble")
+def _check_set(at: str, name: str, s: dict, known: dict) -> None:
+    for key in ("utterances", "voices"):
+        if not isinstance(s.get(key), int) or s[key] < 1:
+            raise ConfigError(f"{at}{key}: {s.get(key)}: must be a whole number from 1")
+    for key in RANGES:
+        _check_range(at + key, s[key])
+    _known(at + "reverb.", s["reverb"], known["reverb"])
+    for key in ("t60", "direct_db"):
+        _check_range(f"{at}reverb.{key}", s["reverb"][key])
+    _known(at + "noise.", s["noise"], NOISES)
+    if not s["noise"] or min(s["noise"].values()) < 0 or sum(s["noise"].values()) <= 0:
+        raise ConfigError(f"{at}noise: {s['noise']}: give shares, e.g. {{white: 1}}")
+    for key, value in (
+        ("transcript_errors", s["transcript_errors"]),
+        ("reverb.probability", s["reverb"]["probability"]),
+    ):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{at}{key}: {value}: must be a share, 0–1")
     if s["transcript_errors"] > 0 and not name.endswith("_train"):
-        raise ConfigError(f"sets.{name}.transcript_errors: only sets named *_train may have them")
+        raise ConfigError(f"{at}transcript_errors: only sets named *_train may have them")
+    for words in (*s["words"].values(), *s["patterns"]):
+        if not re.fullmatch(r"[A-Za-z' ]+", str(words)):
+            raise ConfigError(f"{at}words, patterns: {words}: letters A–Z, ' and spaces only")
+
+
+def _check_range(at: str, value) -> None:
+    if not isinstance(value, list) or len(value) != 2 or value[0] > value[1]:
+        raise ConfigError(f"{at}: {value}: must be [least, most]")

@@ -2,21 +2,22 @@
 
     python local/mini_synth/make.py --out data
 
-writes DIR/<set>/{wav.scp,text,utt2spk,wav/*.flac} for every set of the settings, DIR/lm_text/{train,
-dev}.txt and DIR/corpus.json. A set that is there and was made from the same settings is left as it is.
+writes DIR/<set>/{wav.scp,text,utt2spk,voices.json,facts.json,wav/*.flac} for every set of the
+settings, DIR/lm_text/{train,dev}.txt and DIR/corpus.json. What is there already and was made from
+the same settings is left as it is, so an interrupted run goes on with the set that it was at.
 """
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from espnet_dice.io.atomic import atomic_dir, write_text
-from espnet_dice.io.errors import StaleError, cli
+from espnet_dice.io.errors import ConfigError, StaleError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest
 from espnet_dice.io.progress import setup_logging, track
 from local.mini_synth import config as settings
@@ -24,85 +25,46 @@ from local.mini_synth.plan import Utterance, plan_babble, plan_lm_text, plan_set
 
 VERSION = 1  # raise when the same settings give other samples
 
-_recorder = None  # one in each worker process
-_wav_dir = None
-
-
-def _start_worker(config: dict, babble: list[Utterance]) -> None:
-    global _recorder
-    import atexit
-
-    from local.mini_synth.recorder import Recorder
-
-    _recorder = Recorder(config, babble)
-    atexit.register(_recorder.close)
-
-
-def _record(job: tuple[str, Utterance, str]) -> tuple[str, int]:
-    import soundfile
-
-    set_name, u, path = job
-    wave = _recorder.record(set_name, u)
-    soundfile.write(path, wave, _recorder.sample_rate, "PCM_16", format="FLAC")
-    return u.utt, len(wave)
-
-
-class Workers:
-    """``jobs`` processes that record; started at first use, in this process where ``jobs`` is 1."""
-
-    def __init__(self, jobs: int, config: dict, babble: list[Utterance]):
-        self.jobs, self.args, self.pool = jobs, (config, babble), None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.pool:
-            self.pool.terminate()
-            self.pool.join()
-
-    def run(self, jobs: list):
-        """Yield (utterance, samples) for each job, in any order."""
-        if self.pool is None:
-            # Started before anything else so that a missing wheel is one message, not one a worker.
-            from local.mini_synth.recorder import Espeak
-
-            with Espeak():
-                pass
-            context = multiprocessing.get_context("spawn")
-            self.pool = context.Pool(self.jobs, _start_worker, self.args)
-        return self.pool.imap_unordered(_record, jobs, chunksize=8)
-
 
 def make_set(directory: Path, name: str, rows: list[Utterance], mark, workers, rate) -> None:
     """Record one set into ``directory``, which appears when it is whole."""
     with atomic_dir(directory) as tmp:
         (tmp / "wav").mkdir()
         jobs = [(name, u, str(tmp / "wav" / f"{u.utt}.flac")) for u in rows]
-        samples = dict(track(workers.run(jobs), len(jobs), name))
-        write = lambda file, lines: (tmp / file).write_text("".join(f"{x}\n" for x in lines))
-        write("wav.scp", (f"{u.utt} wav/{u.utt}.flac" for u in rows))
-        write("text", (f"{u.utt} {u.text}" for u in rows))
-        write("utt2spk", (f"{u.utt} {u.voice.name}" for u in rows))
+        made = {utt: facts for utt, *facts in track(workers.run(jobs), len(jobs), name)}
+        write_lines(tmp / "wav.scp", (f"{u.utt} wav/{u.utt}.flac" for u in rows))
+        write_lines(tmp / "text", (f"{u.utt} {u.text}" for u in rows))
+        write_lines(tmp / "utt2spk", (f"{u.utt} {u.voice.name}" for u in rows))
         voices = {u.voice.name: u.voice.record() for u in rows}
-        write("voices.json", [json.dumps(voices, indent=1)])
-        total = sum(samples.values())
-        facts = {"utterances": len(rows), "voices": len(voices), "minutes": total / rate / 60}
-        facts["words"] = sum(len(u.text.split()) for u in rows)
-        facts["vocabulary"] = len({w for u in rows for w in u.text.split()})
-        facts["sentences"] = len({u.said for u in rows})
-        facts["wrong_words"] = sum(
-            a != b for u in rows for a, b in zip(u.said.split(), u.text.split(), strict=True)
-        )
-        write("facts.json", [json.dumps(facts, indent=1)])
+        write_lines(tmp / "voices.json", [json.dumps(voices, indent=1)])
+        pairs = [p for u in rows for p in zip(u.said.split(), u.text.split(), strict=True)]
+        facts = {
+            "utterances": len(rows),
+            "voices": len(voices),
+            "minutes": round(sum(n for n, _ in made.values()) / rate / 60, 3),
+            "words": len(pairs),
+            "different_words": len({said for said, _ in pairs}),
+            "different_sentences": len({u.said for u in rows}),
+            "wrong_words": sum(said != text for said, text in pairs),
+            "samples_sha256": digest([made[u.utt] for u in rows]),
+        }
+        write_lines(tmp / "facts.json", [json.dumps(facts, indent=1)])
         mark.finish(tmp)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """One line each, with the file named in an error."""
+    try:
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError as err:
+        raise OSError(err.errno, err.strerror, str(path)) from err
 
 
 def make_lm_text(directory: Path, lines: dict[str, list[str]], mark) -> None:
     """Write the LM's sentences into ``directory``."""
     with atomic_dir(directory) as tmp:
         for split, sentences in lines.items():
-            (tmp / f"{split}.txt").write_text("".join(f"{s}\n" for s in sentences))
+            write_lines(tmp / f"{split}.txt", sentences)
         mark.finish(tmp)
 
 
@@ -117,7 +79,9 @@ def is_done(directory: Path, mark: Fingerprint, overwrite: bool) -> bool:
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return False
     if not (directory / ".fingerprint.json").exists():
-        raise StaleError(f"{directory} is there and is no part of this corpus: choose another --out")
+        raise StaleError(
+            f"{directory} is there and is no part of this corpus: choose another --out"
+        )
     if not overwrite:
         raise StaleError(
             f"{directory} was made from other settings: "
@@ -152,6 +116,9 @@ def make_corpus(
     out = Path(out)
     config = config or settings.load()
     plan = plan_sets(config, seed)
+    for name in only or ():
+        if name not in plan:
+            raise ConfigError(f"--only {name}: no such set; there are {', '.join(plan)}")
     babble = plan_babble(config, seed)
     lm_text = plan_lm_text(config, seed)
     background = digest([u.record() for u in babble])
@@ -168,16 +135,17 @@ def make_corpus(
         "mini_synth lm_text", {"version": VERSION, "seed": seed}, {"text": digest(lm_text)}
     )
     lm_done = is_done(out / "lm_text", marks["lm_text"], overwrite)
-    with Workers(jobs, config, babble) as workers:
-        for name in todo:
-            rate = config["sample_rate"]
-            make_set(out / name, name, plan[name], marks[name], workers, rate)
+    if todo:
+        from local.mini_synth.workers import Workers  # scipy.signal takes a second
+
+        with Workers(jobs, config, babble) as workers:
+            workers.start()
+            for name in todo:
+                make_set(out / name, name, plan[name], marks[name], workers, config["sample_rate"])
     if not lm_done:
         make_lm_text(out / "lm_text", lm_text, marks["lm_text"])
     facts = {
-        name: json.loads((out / name / "facts.json").read_text())
-        for name in marks
-        if name != "lm_text"
+        name: json.loads((out / name / "facts.json").read_text()) for name in plan if name in marks
     }
     record = {"key": digest([m.key for m in marks.values()]), "seed": seed, "sets": facts}
     record["lm_text"] = {split: len(lines) for split, lines in lm_text.items()}
@@ -205,13 +173,11 @@ def main() -> int:
     p.add_argument("--overwrite", action="store_true", help="replace sets of other settings")
     a = p.parse_args()
     setup_logging()
-    record = make_corpus(
-        a.out, settings.load(a.config, a.set), a.seed, a.jobs, a.overwrite, a.only
-    )
+    record = make_corpus(a.out, settings.load(a.config, a.set), a.seed, a.jobs, a.overwrite, a.only)
     for name, f in record["sets"].items():
         print(
             f"{name:8s} {f['utterances']:5d} utterances {f['voices']:3d} voices "
-            f"{f['minutes']:6.1f} min {f['words']:5d} words, {f['vocabulary']} different"
+            f"{f['minutes']:6.1f} min {f['words']:5d} words, {f['different_words']} different"
         )
     return 0
 

@@ -1,7 +1,6 @@
-"""Everything that is drawn at random before a sample is made: who says what, when a set is planned."""
+"""Who says what in every set, and what the LM reads: all that is drawn before a sample is made."""
 
 from dataclasses import asdict, dataclass
-from itertools import chain
 
 from local.mini_synth.text import Confusions, Grammar, generator
 from local.mini_synth.voices import Voice, deal_variants, make_voices
@@ -9,7 +8,7 @@ from local.mini_synth.voices import Voice, deal_variants, make_voices
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording to make. ``said`` is spoken, ``text`` is its transcript; all drawn from ``seed``."""
+    """A recording to make: ``said`` is spoken, ``text`` the transcript, ``seed`` draws the rest."""
 
     utt: str
     voice: Voice
@@ -45,12 +44,10 @@ def plan_sets(config: dict, seed: int) -> dict[str, list[Utterance]]:
     Voices come in turn, so that each has the same number of utterances, give or take one. Ids begin
     with the voice's name, which is the speaker.
     """
-    variants = deal_variants(config["sets"], generator(seed, "variants"))
+    variants = deal_variants(config["sets"], seed)
     plan = {}
     for name, s in config["sets"].items():
-        voices = make_voices(
-            name, s["voices"], variants[name], s, generator(seed, "voices", name)
-        )
+        voices = make_voices(name, s["voices"], variants[name], s, generator(seed, "voices", name))
         grammar = grammar_of(s["domain"], s)
         split = split_name(name)
         said = grammar.sentences(s["utterances"], split, config["sentence_shares"], seed, name)
@@ -67,16 +64,16 @@ def plan_sets(config: dict, seed: int) -> dict[str, list[Utterance]]:
 
 
 def plan_babble(config: dict, seed: int, clips: int = 24) -> list[Utterance]:
-    """What the people in the background say: in voices that no set with its own variants uses."""
-    sets = {k: v for k, v in config["sets"].items() if v["own_variants"]}
-    first = next(iter(config["domains"].values()))
-    variants = deal_variants({**sets, "~": {"voices": clips}}, generator(seed, "variants"))["~"]
-    voices = make_voices("babble", clips, variants, first, generator(seed, "babble"))
-    grammars = [grammar_of(n, d) for n, d in config["domains"].items()]
+    """What the people in the background say: sentences of the first domain, in shared variants."""
+    shared = {"own_variants": False, "voices": clips}
+    variants = deal_variants({**config["sets"], "babble": shared}, seed)["babble"]
+    name, domain = next(iter(config["domains"].items()))
+    voices = make_voices("babble", clips, variants, domain, generator(seed, "babble"))
+    grammar = grammar_of(name, domain)
     rng = generator(seed, "babble text")
     rows = []
     for i, voice in enumerate(voices):
-        text = " ".join(g.draw(rng) for g in chain(grammars))
+        text = " ".join(grammar.draw(rng) for _ in range(3))
         rows.append(Utterance(f"babble-{i:02d}", voice, text, text, f"{seed} babble {i}"))
     return rows
 

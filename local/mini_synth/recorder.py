@@ -19,7 +19,14 @@ INSTALL = 'the synthetic corpus needs espeak-ng: pip install "espnet-dice[synth]
 
 
 class Espeak:
-    """The child process that speaks. Use as a context manager."""
+    """The child process that speaks. Use as a context manager.
+
+    Args:
+        python: the interpreter that runs ``speak.py`` and has the espeakng-loader wheel.
+
+    Raises:
+        DiceError: the wheel is not installed, or the process did not start.
+    """
 
     def __init__(self, python: str = sys.executable):
         self.child = subprocess.Popen(
@@ -35,6 +42,10 @@ class Espeak:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
         self.child.stdin.close()
         self.child.wait()
         self.child.stdout.close()
@@ -70,7 +81,7 @@ class Recorder:
 
     def close(self) -> None:
         """End the child process."""
-        self.espeak.__exit__()
+        self.espeak.close()
 
     @property
     def bank(self) -> list[np.ndarray]:
@@ -88,7 +99,11 @@ class Recorder:
         return sound.trim(sound.resample(wave, self.espeak.sample_rate, self.sample_rate))
 
     def record(self, set_name: str, u: Utterance) -> np.ndarray:
-        """(n,) int16 samples of one utterance of a set."""
+        """(n,) int16 samples of one utterance of a set.
+
+        Everything is drawn in the same order whatever the settings, and the noise from a stream of
+        its own: with other noise or another room the same words stand at the same samples.
+        """
         s = self.sets[set_name]
         rng = generator(u.seed)
         speech = self._say(
@@ -96,18 +111,22 @@ class Recorder:
             u.voice.rate * (1 + rng.uniform(-1, 1) * s["rate_jitter"]),
             u.voice.pitch + rng.uniform(-1, 1) * s["pitch_jitter"],
         )
-        room = s["reverb"]
-        if rng.random() < room["probability"]:
-            t60, direct = rng.uniform(*room["t60"]), rng.uniform(*room["direct_db"])
-            speech = sound.reverberate(speech, self.sample_rate, t60, direct, rng)
         before, after = (int(rng.uniform(*s["pad"]) * self.sample_rate) for _ in range(2))
-        n = before + len(speech) + after
-        shares = np.array(list(s["noise"].values()), float)
-        kind = list(s["noise"])[rng.choice(len(shares), p=shares / shares.sum())]
         snr, level = rng.uniform(*s["snr_db"]), rng.uniform(*s["level_db"])
-        if kind == "none":
-            noise = np.zeros(n)
-        else:
-            bank = self.bank if kind == "babble" else []
-            noise = sound.make_noise(kind, n, bank, s["babble_talkers"], rng)
-        return sound.to_int16(sound.mix(speech, noise, before, snr, level))
+        shares = np.cumsum(list(s["noise"].values())) / sum(s["noise"].values())
+        kind = list(s["noise"])[
+            min(np.searchsorted(shares, rng.random(), "right"), len(shares) - 1)
+        ]
+        room = s["reverb"]
+        reverberant = rng.random() < room["probability"]
+        t60, direct = rng.uniform(*room["t60"]), rng.uniform(*room["direct_db"])
+
+        span = slice(before, before + len(speech))
+        wave = np.pad(speech, (before, after))
+        if reverberant:
+            tail = generator(u.seed, "room")
+            wave = sound.reverberate(wave, len(wave), self.sample_rate, t60, direct, tail)
+        bank = self.bank if kind == "babble" else []
+        background = generator(u.seed, "noise")
+        noise = sound.make_noise(kind, len(wave), bank, s["babble_talkers"], background)
+        return sound.to_int16(sound.mix(wave, noise, span, snr, level))

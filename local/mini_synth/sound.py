@@ -1,15 +1,25 @@
 """From spoken samples to a recording: resampling, reverberation, level and noise at a given SNR."""
 
+from functools import cache
+
 import numpy as np
-from scipy.signal import fftconvolve, resample_poly
+from scipy.fft import next_fast_len
+from scipy.signal import fftconvolve, firwin, resample_poly
 
 LIMIT = 0.98  # of full scale
 
 
 def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     """Resample (n,) float64 samples from ``rate_in`` to ``rate_out`` Hz."""
-    g = np.gcd(rate_in, rate_out)
-    return resample_poly(wave, rate_out // g, rate_in // g)
+    g = int(np.gcd(rate_in, rate_out))
+    up, down = rate_out // g, rate_in // g
+    return resample_poly(wave, up, down, window=_lowpass(max(up, down)))
+
+
+@cache
+def _lowpass(step: int) -> np.ndarray:
+    # The filter that resample_poly designs anew at each call, a sixth of a recording's time.
+    return firwin(20 * step + 1, 1 / step, window=("kaiser", 5.0))
 
 
 def trim(wave: np.ndarray, below_db: float = 45.0) -> np.ndarray:
@@ -18,19 +28,23 @@ def trim(wave: np.ndarray, below_db: float = 45.0) -> np.ndarray:
     return wave[loud[0] : loud[-1] + 1] if len(loud) else wave
 
 
-def reverberate(wave, sample_rate: int, t60: float, direct_db: float, rng) -> np.ndarray:
+def reverberate(wave, n: int, sample_rate: int, t60: float, direct_db: float, rng) -> np.ndarray:
     """Add a tail of white noise that decays by 60 dB in ``t60`` seconds.
 
     Args:
+        n: samples to return; what the tail adds beyond them is cut.
         direct_db: energy of the direct path over that of the tail, dB.
 
     Returns:
-        (n + t60·sample_rate,) samples.
+        (n,) samples; the direct path stays where it was.
     """
-    n = max(1, int(t60 * sample_rate))
-    tail = rng.standard_normal(n) * 10 ** (-3 * np.arange(n) / n)
+    length = max(1, int(t60 * sample_rate))
+    tail = rng.standard_normal(length) * 10 ** (-3 * np.arange(length) / length)
     tail *= 10 ** (-direct_db / 20) / np.sqrt(np.sum(tail**2))
-    return fftconvolve(wave, np.concatenate(([1.0], tail)))
+    out = np.zeros(n)
+    wet = fftconvolve(wave, np.concatenate(([1.0], tail)))[:n]
+    out[: len(wet)] = wet
+    return out
 
 
 def white(n: int, rng) -> np.ndarray:
@@ -40,12 +54,12 @@ def white(n: int, rng) -> np.ndarray:
 
 def pink(n: int, rng) -> np.ndarray:
     """(n,) Gaussian noise whose power falls by 3 dB an octave."""
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    return np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))), n)
+    spectrum = np.fft.rfft(rng.standard_normal(next_fast_len(n, real=True)))
+    return np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))))[:n]
 
 
 def babble(n: int, bank: list[np.ndarray], talkers: int, rng) -> np.ndarray:
-    """(n,) samples of ``talkers`` speaking at once, each beginning anywhere in a clip of ``bank``."""
+    """(n,) samples of ``talkers`` at once, each beginning anywhere in a clip of ``bank``."""
     out = np.zeros(n)
     for _ in range(talkers):
         clip = bank[rng.integers(len(bank))]
@@ -55,10 +69,10 @@ def babble(n: int, bank: list[np.ndarray], talkers: int, rng) -> np.ndarray:
 
 
 def make_noise(kind: str, n: int, bank, talkers: tuple[int, int], rng) -> np.ndarray:
-    """(n,) samples of the noise ``kind`` (white, pink, babble), of any level."""
+    """(n,) samples of the noise ``kind`` (none, white, pink, babble), of any level."""
     if kind == "babble":
         return babble(n, bank, int(rng.integers(talkers[0], talkers[1] + 1)), rng)
-    return {"white": white, "pink": pink}[kind](n, rng)
+    return {"none": lambda n, _: np.zeros(n), "white": white, "pink": pink}[kind](n, rng)
 
 
 def power(wave: np.ndarray) -> float:
@@ -66,19 +80,22 @@ def power(wave: np.ndarray) -> float:
     return float(np.mean(wave**2))
 
 
-def mix(speech, noise, at: int, snr_db: float, level_db: float) -> np.ndarray:
-    """Lay ``speech`` over ``noise`` from sample ``at``.
+def mix(speech, noise, span: slice, snr_db: float, level_db: float) -> np.ndarray:
+    """Lay ``noise`` under ``speech``.
 
-    The speech gets an RMS of ``level_db`` (dB re full scale), the noise the power that makes the
-    ratio over the span of the speech ``snr_db``. Where that would clip, both are lowered.
+    The speech gets an RMS of ``level_db`` (dB re full scale) over ``span``, the noise the power
+    that makes the ratio over ``span`` ``snr_db``. Where that would clip, both are lowered.
 
     Args:
-        noise: (n,) samples, n ≥ at + len(speech); None: clean.
+        speech: (n,) samples with silence around the spoken ``span``.
+        noise: (n,) samples.
+
+    Returns:
+        (n,) samples in ±1.
     """
-    speech = speech * 10 ** (level_db / 20) / np.sqrt(max(power(speech), 1e-12))
-    span = slice(at, at + len(speech))
-    out = noise * np.sqrt(power(speech) / max(power(noise[span]), 1e-12) / 10 ** (snr_db / 10))
-    out[span] += speech
+    speech = speech * 10 ** (level_db / 20) / np.sqrt(max(power(speech[span]), 1e-12))
+    gain = power(speech[span]) / 10 ** (snr_db / 10) / max(power(noise[span]), 1e-12)
+    out = speech + noise * np.sqrt(gain)
     peak = np.abs(out).max()
     return out * (LIMIT / peak) if peak > LIMIT else out
 

@@ -5,8 +5,8 @@ in words per minute, pitch and range 0–100. First on stdout stands the samplin
 native order); then for each line the number of samples n (uint32) and n int16 samples.
 
 Each text is spoken by a fork of the freshly loaded library with a fixed random seed: espeak-ng
-carries noise and flutter state from one text to the next, so that otherwise the samples would depend
-on what was said before.
+carries noise and flutter state from one text to the next, so that otherwise the samples would
+depend on what was said before.
 
 The library is GPL-3.0. It is loaded here only, and this file imports nothing of the package.
 """

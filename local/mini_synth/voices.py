@@ -1,5 +1,6 @@
 """Voices: an accent, a variant (the timbre), and a base rate, pitch and range for each."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 
 from espnet_dice.io.errors import ConfigError
@@ -12,7 +13,6 @@ m1 m2 m3 m4 m5 m6 m7 m8 marcelo max michel miguel mike2 norbert pablo paul pedro
 sandro travis victor""".split()
 HIGH = """Alicia Andrea Annie anika aunty belinda caleb f1 f2 f3 f4 f5 grandma linda shelby steph
 steph2 steph3 zac""".split()
-HIGH_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -31,28 +31,40 @@ class Voice:
         return asdict(self)
 
 
-def deal_variants(sets: dict[str, dict], rng) -> dict[str, list[str]]:
+def deal_variants(sets: dict[str, dict], seed: int) -> dict[str, list[str]]:
     """Which variants each set may use, in order of use.
 
-    Sets with ``own_variants`` get theirs alone, about a third of them high voices; the others share
-    the rest. The order of ``sets`` does not matter.
+    Sets with ``own_variants`` get theirs alone, tests first, so that the voices of a test set
+    depend on nothing but the seed and how many they are. The others share the rest, each in an
+    order of its own. Three voices in ten are high ones, as long as there are some.
     """
-    low, high = list(rng.permutation(LOW)), list(rng.permutation(HIGH))
+    low, high = _ranked(LOW, seed, "deal"), _ranked(HIGH, seed, "deal")
+    own = [name for name in sets if sets[name]["own_variants"]]
     dealt: dict[str, list[str]] = {}
-    for name in sorted(sets, reverse=True):  # the test set first
-        if not sets[name].get("own_variants"):
-            continue
+    for name in sorted(own, key=lambda n: (not n.endswith("_test"), not n.endswith("_dev"), n)):
         n = sets[name]["voices"]
-        n_high = round(n * HIGH_SHARE)
-        if n_high >= len(high) or n - n_high >= len(low):
+        if n >= len(low) + len(high):
             raise ConfigError(f"sets.{name}.voices: {n} is more than there are variants left")
-        mine = [high.pop() for _ in range(n_high)] + [low.pop() for _ in range(n - n_high)]
-        dealt[name] = [str(v) for v in rng.permutation(mine)]
-    rest = low + high
-    for name in sorted(sets):
+        dealt[name] = _take(low, high, n)
+    for name in sets:
         if name not in dealt:
-            dealt[name] = [str(v) for v in rng.permutation(rest)]
+            mine = _ranked(low, seed, name), _ranked(high, seed, name)
+            dealt[name] = _take(*mine, len(low) + len(high))
     return dealt
+
+
+def _ranked(names: list[str], *key) -> list[str]:
+    # By hash, so that taking a name away leaves the order of the others.
+    return sorted(names, key=lambda v: hashlib.sha256(repr((*key, v)).encode()).digest())
+
+
+def _take(low: list[str], high: list[str], n: int) -> list[str]:
+    """Take ``n`` variants off the front of both lists, three of every ten from the second."""
+    taken = []
+    for k in range(n):
+        wants_high = (3 * k + 8) // 10 > (3 * k + 5) // 10
+        taken.append((high if high and (wants_high or not low) else low).pop(0))
+    return taken
 
 
 def make_voices(name: str, n: int, variants: list[str], domain: dict, rng) -> list[Voice]:
