@@ -1,0 +1,184 @@
+"""Training jobs: which are done, which go on, which begin anew; then all of them in one process."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from espnet_dice.io import fingerprint
+from espnet_dice.io.errors import StaleError
+from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.options import cores
+from espnet_dice.stages import settings, trainer
+from espnet_dice.stages.experiment import load
+from espnet_dice.stages.monitor import Monitor, Watched
+from espnet_dice.stages.workers import Work, run_forked
+
+LOG = "train.log"
+DEFAULTS = {
+    "num_workers": "0",
+    "use_tensorboard": "false",
+    "use_matplotlib": "false",
+    "num_att_plot": "0",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train.
+
+    Attributes:
+        task: ``asr`` or ``lm``.
+        out: experiment directory.
+        config: YAML file.
+        data: ESPnet options naming data, token list and statistics (paths; not part of the
+            fingerprint, their contents are: see ``inputs``).
+        inputs: name → key of everything that is read.
+        criterion: default (phase, statistic, min or max) of the averaged checkpoints.
+        nbest: default number of them.
+        seed: of the training.
+        extra: options given beside the config, as text; they win.
+        train_set, valid_set: names of the sets.
+        prepare: writes the shape files into the experiment directory.
+        after: runs in the child once the model is trained, before the directory counts as whole.
+        names: further settings that belong to the fingerprint.
+    """
+
+    task: str
+    out: Path
+    config: Path
+    data: list[str]
+    inputs: dict[str, str]
+    criterion: tuple[str, str, str]
+    nbest: int
+    seed: int
+    extra: str = ""
+    train_set: str = ""
+    valid_set: str = ""
+    prepare: Callable[[], None] = lambda: None
+    after: Callable[[], None] = lambda: None
+    names: dict[str, Any] = field(default_factory=dict)
+
+
+class Plan:
+    """What is to be done for a job. Reads its config and its directory, and changes nothing."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        config = settings.read_config(job.config)
+        extra = settings.split_args(job.extra)
+        self.max_epoch = settings.max_epoch_of(config, extra)
+        self.criterion = settings.criterion_of(job.config, config, job.criterion, job.nbest)
+        self.settings = {
+            "config": {k: v for k, v in config.items() if k not in settings.FREE_KEYS},
+            "extra": [(k, v) for k, v in extra if k not in settings.FREE_KEYS],
+            "criterion": self.criterion,
+            "seed": job.seed,
+            **job.names,
+        }
+        self.fingerprint = self._fingerprint(self.max_epoch)
+        given = {*config, *(name for name, _ in extra)}
+        self.options = [
+            *("--config", str(job.config), "--output_dir", str(job.out), "--resume", "true"),
+            *("--seed", str(job.seed), "--max_epoch", str(self.max_epoch)),
+            *("--best_model_criterion", ",".join(self.criterion[:3])),
+            *("--keep_nbest_models", str(self.criterion[3])),
+            *(w for k, v in DEFAULTS.items() if k not in given for w in (f"--{k}", v)),
+            *job.data,
+            *(w for k, v in extra if k != "max_epoch" for w in (f"--{k}", *v)),
+        ]
+
+    def _fingerprint(self, max_epoch: int) -> Fingerprint:
+        chosen = {**self.settings, "max_epoch": max_epoch}
+        return Fingerprint(f"train_{self.job.task}", chosen, self.job.inputs)
+
+    @property
+    def done(self) -> bool:
+        """The model is trained from exactly this."""
+        return self.fingerprint.is_done(self.job.out)
+
+    @property
+    def goes_on(self) -> bool:
+        """Begun from the same, perhaps with fewer epochs: the checkpoint can be used."""
+        found = fingerprint.read(self.job.out)
+        if found is None:
+            return False
+        before = found.get("settings", {}).get("max_epoch", self.max_epoch + 1)
+        return before <= self.max_epoch and self._fingerprint(before).is_same(self.job.out)
+
+
+def run_jobs(jobs: list[Job], nj: int | None = None, ngpu: int = 0, resume: bool = True) -> int:
+    """Train the models that are not there yet.
+
+    Args:
+        jobs: what to train, in the order in which they start.
+        nj: models at a time; default: one a core, with GPUs one.
+        ngpu: GPUs a model.
+        resume: go on from a checkpoint of the same job; else begin anew.
+
+    Returns:
+        How many were trained.
+
+    Raises:
+        ConfigError: a config is wrong; nothing was started.
+        DiceError: a training failed.
+    """
+    plans = [Plan(job) for job in jobs]
+    pending = [plan for plan in plans if not plan.done]
+    for plan in plans:
+        if plan.done:
+            logging.info("%s: unchanged, skipped", plan.job.out.name)
+    if not pending:
+        return 0
+    tasks = {t: trainer.task_class(t) for t in {plan.job.task for plan in pending}}
+    for plan in pending:
+        settings.parse(tasks[plan.job.task], plan.job.config, plan.options)
+    for plan in pending:
+        _set_up(plan, resume)
+    nj = min(nj or (1 if ngpu else cores()), len(pending))
+    threads = max(1, cores() // nj)
+    logging.info("training %d models, %d at a time, %d CPU threads each", len(pending), nj, threads)
+    monitor = Monitor(
+        [
+            Watched(p.job.out.name, p.job.out / LOG, p.max_epoch, p.criterion[1])
+            for p in pending
+        ]
+    )
+    works = [
+        Work(p.job.out.name, lambda p=p: _run(p, threads, ngpu), p.job.out / LOG) for p in pending
+    ]
+    run_forked(works, nj, monitor)
+    return len(pending)
+
+
+def _set_up(plan: Plan, resume: bool) -> None:
+    out = plan.job.out
+    if out.exists() and fingerprint.read(out) is None and any(out.iterdir()):
+        raise StaleError(f"{out} was not made by this recipe: move it away, or choose another tag")
+    if out.exists() and not (plan.goes_on and resume):
+        logging.info("%s: %s; the old directory is removed", out, plan.fingerprint.why(out))
+        shutil.rmtree(out)
+    elif (out / trainer.CHECKPOINT).exists():
+        logging.info("%s: goes on from its checkpoint", out.name)
+    out.mkdir(parents=True, exist_ok=True)
+    plan.fingerprint.begin(out)
+    plan.job.prepare()
+
+
+def _run(plan: Plan, threads: int, ngpu: int) -> None:
+    job = plan.job
+    trainer.train(job.task, plan.options, job.out, threads, ngpu)
+    trainer.record(
+        job.task,
+        job.out,
+        plan.criterion,
+        seed=job.seed,
+        max_epoch=plan.max_epoch,
+        train_set=job.train_set,
+        valid_set=job.valid_set,
+    )
+    job.after()
+    plan.fingerprint.finish(job.out)
+    load(job.out)

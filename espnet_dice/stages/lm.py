@@ -1,0 +1,176 @@
+"""Stage 4: train a language model with ESPnet's trainer and print its perplexity.
+
+Writes ``exp/lm_<tag>``; ``perplexity.json`` there holds the perplexity per token (<eos> included)
+and per word on the development text.
+"""
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+
+from espnet_dice.io import options
+from espnet_dice.io.atomic import atomic_file, write_text
+from espnet_dice.io.errors import DataError, cli
+from espnet_dice.io.fingerprint import digest_files, key_of
+from espnet_dice.io.progress import setup_logging
+from espnet_dice.stages import experiment, tokens
+from espnet_dice.stages.jobs import Job, run_jobs
+
+CRITERION, NBEST = ("valid", "loss", "min"), 1
+PERPLEXITY = "perplexity.json"
+
+
+def gather(paths: list[Path], out: Path) -> dict[str, str]:
+    """Put several texts into one Kaldi ``text`` with its shape file; ids get the file's number.
+
+    Args:
+        paths: Kaldi ``text`` files, or ``….txt`` with bare sentences.
+        out: directory of ``text`` and ``text_shape``.
+
+    Raises:
+        DataError: a text has characters outside the token list.
+    """
+    texts = {
+        f"{n}-{utt}": words
+        for n, path in enumerate(paths, 1)
+        for utt, words in tokens.check_text(path).items()
+    }
+    with atomic_file(out / "text") as f:
+        f.writelines(f"{utt} {words}\n" for utt, words in texts.items())
+    tokens.write_text_shape(out / "text_shape", texts)
+    return texts
+
+
+def make_job(
+    tag: str,
+    config: Path,
+    train: list[Path],
+    valid: list[Path],
+    token_list: Path,
+    exp: Path,
+    seed: int,
+    extra: str = "",
+) -> Job:
+    """The job that makes ``exp/lm_<tag>`` and its perplexity."""
+    out = exp / f"lm_{tag}"
+    data = [
+        *("--token_type", "bpe", "--bpemodel", str(token_list / tokens.MODEL)),
+        *("--token_list", str(token_list / tokens.LIST), "--fold_length", "150"),
+    ]
+    for part in ("train", "valid"):
+        data += [f"--{part}_data_path_and_name_and_type", f"{out / part / 'text'},text,text"]
+        data += [f"--{part}_shape_file", str(out / part / "text_shape")]
+    for path in (*train, *valid):
+        if not path.is_file():
+            raise DataError(f"{path} is missing: a text for the language model (stages 1 and 2)")
+    return Job(
+        task="lm",
+        out=out,
+        config=config,
+        data=data,
+        inputs={
+            "train": digest_files(train),
+            "valid": digest_files(valid),
+            "tokens": key_of(token_list, "stage 3 (tokens)"),
+        },
+        criterion=CRITERION,
+        nbest=NBEST,
+        seed=seed,
+        extra=extra,
+        prepare=partial(_prepare, out, train, valid),
+        after=partial(write_perplexity, out),
+    )
+
+
+def _prepare(out: Path, train: list[Path], valid: list[Path]) -> None:
+    gather(train, out / "train")
+    gather(valid, out / "valid")
+
+
+def write_perplexity(out: Path) -> None:
+    """Compute the perplexity of ``out/valid/text`` and write ``perplexity.json``.
+
+    exp(Σ nll / Σ tokens): ESPnet's sums of -log p over the tokens and <eos> of each sentence.
+    """
+    import torch
+    from espnet2.bin.lm_calc_perplexity import calc_perplexity
+
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    where = out / "perplexity"
+    calc_perplexity(
+        output_dir=str(where),
+        batch_size=64,
+        dtype="float32",
+        ngpu=int(cuda),
+        seed=0,
+        num_workers=0,
+        log_level="WARNING",
+        data_path_and_name_and_type=[(str(out / "valid" / "text"), "text", "text")],
+        key_file=None,
+        train_config=str(out / "config.yaml"),
+        model_file=str(out / "valid.loss.ave.pth"),
+        log_base=None,
+        allow_variable_data_keys=False,
+    )
+    per_token = float((where / "ppl").read_text())
+    counts = [line.split() for line in (where / "utt2ntokens").read_text().splitlines()]
+    n_tokens = sum(int(float(n)) for _, n in counts)
+    words = [len(line.split()) - 1 for line in (out / "valid" / "text").read_text().splitlines()]
+    # a word model would predict each word and the sentence end
+    n_words = sum(words) + len(words)
+    values = {
+        "per_token": per_token,
+        "per_word": math.exp(min(700.0, math.log(per_token) * n_tokens / n_words)),
+        "tokens": n_tokens,
+        "words": n_words,
+        "sentences": len(words),
+    }
+    write_text(out / PERPLEXITY, json.dumps(values, indent=1) + "\n")
+
+
+def summary(out: Path) -> str:
+    """One line: size and perplexity."""
+    e = experiment.load(out, "stage 4 (language model)")
+    p = json.loads((out / PERPLEXITY).read_text())
+    return (
+        f"{e.name}: {e.parameters / 1e6:.2f} M parameters; perplexity {p['per_token']:.2f} a token, "
+        f"{p['per_word']:.1f} a word, on {p['sentences']} sentences"
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train a language model: a command."""
+    parser = options.parser(__doc__)
+    parser.add_argument("--config", required=True, type=Path, help="ESPnet LM config")
+    parser.add_argument("--tag", required=True, help="names exp/lm_<tag>")
+    parser.add_argument(
+        "--train", required=True, type=Path, nargs="+", help="Kaldi texts, or .txt of sentences"
+    )
+    parser.add_argument("--valid", required=True, type=Path, nargs="+", help="as --train")
+    parser.add_argument("--token_list", required=True, type=Path, help="token list directory")
+    parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
+    parser.add_argument("--seed", type=int, default=0, help="of the training")
+    parser.add_argument("--args", default="", help="options for ESPnet that win over the config")
+    parser.add_argument("--ngpu", type=int, default=0, help="GPUs")
+    parser.add_argument(
+        "--resume", type=options.true_false, default=True, help="go on from a checkpoint"
+    )
+    args = parser.parse_args(argv)
+    setup_logging()
+    job = make_job(
+        args.tag,
+        args.config,
+        args.train,
+        args.valid,
+        args.token_list,
+        args.exp,
+        args.seed,
+        args.args,
+    )
+    run_jobs([job], ngpu=args.ngpu, resume=args.resume)
+    print(summary(job.out))
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,0 +1,165 @@
+"""What a training job is doing, read from its log: epoch, validation score, seconds an epoch."""
+
+import logging
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from espnet_dice.io.progress import LOG_EVERY_S
+
+_STARTED = re.compile(r"INFO: (\d+)/(\d+)epoch started")
+_RESULTS = re.compile(r"INFO: (\d+)epoch results: .*?\[valid\] (.*?)(?:, \[|$)")
+_STAT = re.compile(r"(\w+)=([-+.\deE]+|nan|inf)")
+_BATCH = re.compile(r"INFO: \d+epoch:train:\d+-(\d+)batch: ")
+
+
+def clock(seconds: float) -> str:
+    """A duration for people: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60:02d} s"
+    return f"{s // 3600} h {s % 3600 // 60:02d} min"
+
+
+@dataclass
+class Watched:
+    """The state of one job.
+
+    Args:
+        name: what is shown.
+        log: ESPnet's training log; only what is appended from now on is read.
+        max_epoch: epochs to train.
+        metric: validation statistic that is shown, ``acc`` or ``loss``.
+    """
+
+    name: str
+    log: Path
+    max_epoch: int
+    metric: str
+    epoch: int = 0
+    batch: int = 0
+    first_epoch: int | None = None
+    score: float | None = None
+    started_at: float | None = None
+    epoch_at: float | None = None
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        self.offset = self.log.stat().st_size if self.log.exists() else 0
+
+    def read(self, now: float) -> None:
+        """Take in what the log has gained; cheap when it has not grown."""
+        if not self.log.exists():
+            return
+        with open(self.log, "rb") as f:
+            f.seek(self.offset)
+            new = f.read()
+        whole, newline, _ = new.rpartition(b"\n")
+        self.offset += len(whole) + len(newline)
+        for line in whole.decode("utf-8", "replace").splitlines():
+            self._take(line, now)
+
+    def _take(self, line: str, now: float) -> None:
+        if match := _STARTED.search(line):
+            if self.first_epoch is None:
+                self.first_epoch = int(match[1])
+                self.epoch = self.first_epoch - 1
+                self.started_at = now
+            self.batch = 0
+        elif match := _RESULTS.search(line):
+            self.epoch = int(match[1])
+            self.epoch_at = now
+            stats = dict(_STAT.findall(match[2]))
+            if self.metric in stats:
+                self.score = float(stats[self.metric])
+        elif match := _BATCH.search(line):
+            self.batch = int(match[1])
+
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        """Mean over the epochs seen, or None before the first has ended."""
+        if self.epoch_at is None:
+            return None
+        return (self.epoch_at - self.started_at) / (self.epoch - self.first_epoch + 1)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Estimate, or None while nothing is known."""
+        per_epoch = self.seconds_per_epoch
+        if per_epoch is None:
+            return None
+        return max(0.0, (self.max_epoch - self.epoch) * per_epoch - (now - self.epoch_at))
+
+    def line(self, now: float) -> str:
+        """One line for a log."""
+        parts = [f"epoch {self.epoch}/{self.max_epoch}"]
+        if self.score is not None:
+            parts.append(f"valid {self.metric} {self.score:.3f}")
+        if self.seconds_per_epoch is None:
+            parts.append(f"batch {self.batch} of the first epoch" if self.batch else "starting")
+        else:
+            parts.append(f"{self.seconds_per_epoch:.1f} s/epoch")
+            parts.append(f"{clock(self.seconds_left(now))} left")
+        return f"{self.name}: " + ", ".join(parts)
+
+
+class Monitor:
+    """Bars in a terminal, lines now and then elsewhere, for several jobs."""
+
+    def __init__(self, watched: list[Watched]):
+        self.watched = {w.name: w for w in watched}
+        self.tty = sys.stderr.isatty()
+        self.bars: dict[str, tqdm] = {}
+        self.last = time.monotonic()
+        self.begun: set[str] = set()
+        self.ended: set[str] = set()
+
+    def __call__(self, running: list[str]) -> None:
+        """Look at the jobs; to be called about twice a second with the names that run."""
+        now = time.monotonic()
+        for name in running:
+            self.watched[name].read(now)
+        self.begun.update(running)
+        for name in sorted(self.begun - self.ended - set(running)):
+            self.watched[name].read(now)
+            self._end(self.watched[name], now)
+        if self.tty:
+            for name in running:
+                self._draw(self.watched[name], now)
+        elif now - self.last >= LOG_EVERY_S and running:
+            self.last = now
+            for name in running:
+                logging.info(self.watched[name].line(now))
+            waiting = len(self.watched) - len(self.begun)
+            if waiting:
+                logging.info("%d more training jobs wait", waiting)
+
+    def _draw(self, w: Watched, now: float) -> None:
+        if w.name not in self.bars:
+            tqdm.monitor_interval = 0  # its thread would be copied into later forks
+            self.bars[w.name] = tqdm(
+                total=w.max_epoch,
+                desc=w.name,
+                unit="epoch",
+                dynamic_ncols=True,
+                bar_format="{desc} {bar} {n_fmt}/{total_fmt} {postfix}",
+                leave=False,
+            )
+        bar = self.bars[w.name]
+        bar.n = w.epoch
+        bar.set_postfix_str(w.line(now).partition(", ")[2])
+
+    def _end(self, w: Watched, now: float) -> None:
+        self.ended.add(w.name)
+        if bar := self.bars.pop(w.name, None):
+            bar.close()
+        seconds = now - w.started_at if w.started_at else 0.0
+        score = f"valid {w.metric} {w.score:.3f}" if w.score is not None else "no new epoch"
+        logging.info(
+            "%s: %d of %d epochs, %s, %s", w.name, w.epoch, w.max_epoch, score, clock(seconds)
+        )

@@ -1,0 +1,164 @@
+"""A training config: read once, checked before anything is started, and split into what matters.
+
+ESPnet checks a config deep inside the training process, with a page of usage text or a traceback;
+here one message names the file and the key.
+"""
+
+import difflib
+import inspect
+import shlex
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_dice.io.errors import ConfigError
+
+# Keys that change how fast or how verbosely a model is trained, never which model comes out.
+FREE_KEYS = frozenset(
+    "max_epoch num_workers log_interval log_level use_tensorboard use_matplotlib num_att_plot "
+    "max_cache_size max_cache_fd ngpu dist_backend resume".split()
+)
+ESPNET_MAX_EPOCH = 40
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: missing, not YAML, not a mapping.
+    """
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(err).split())}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: must hold 'key: value' lines")
+    return value
+
+
+def split_args(text: str) -> list[tuple[str, list[str]]]:
+    """Options given on the command line (``--max_epoch 3 --encoder_conf num_blocks=2``) in order.
+
+    Raises:
+        ConfigError: a value without an option before it.
+    """
+    options: list[tuple[str, list[str]]] = []
+    for word in shlex.split(text):
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            options.append((name, [value] if equals else []))
+        elif options:
+            options[-1][1].append(word)
+        else:
+            raise ConfigError(f"extra options must begin with '--': {text!r}")
+    return options
+
+
+def max_epoch_of(config: dict[str, Any], extra: list[tuple[str, list[str]]]) -> int:
+    """Epochs asked for."""
+    given = [values[-1] for name, values in extra if name == "max_epoch" and values]
+    value = given[-1] if given else config.get("max_epoch", ESPNET_MAX_EPOCH)
+    try:
+        epochs = int(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"max_epoch must be a whole number, not {value!r}") from None
+    if epochs < 1:
+        raise ConfigError(f"max_epoch must be at least 1, not {epochs}")
+    return epochs
+
+
+def criterion_of(path: Path, config: dict[str, Any], default: tuple, nbest: int) -> tuple:
+    """(phase, statistic, min or max, n) of the averaged checkpoints.
+
+    Raises:
+        ConfigError: more than one criterion or n, where ESPnet 202511 averages wrongly.
+    """
+    criteria = config.get("best_model_criterion", [default])
+    numbers = config.get("keep_nbest_models", [nbest])
+    numbers = numbers if isinstance(numbers, list) else [numbers]
+    if len(criteria) != 1 or len(criteria[0]) != 3:
+        raise ConfigError(f"{path}: best_model_criterion: exactly one [phase, statistic, min|max]")
+    if len(numbers) != 1:
+        raise ConfigError(f"{path}: keep_nbest_models: exactly one number")
+    return (*criteria[0], numbers[0])
+
+
+def parse(task: type, path: Path, options: list[str]) -> Namespace:
+    """Parse a training command as ESPnet does.
+
+    Args:
+        task: ``ASRTask`` or ``LMTask``.
+        path: the config file, for messages.
+        options: the whole command, ``--config`` included.
+
+    Raises:
+        ConfigError: naming the config and the unknown or ill-valued key.
+    """
+    parser = task.get_parser()
+    known = [action.dest for action in parser._actions]
+
+    def error(message: str) -> None:
+        unknown = "unrecognized arguments: "
+        if message.startswith(unknown):
+            key = message[len(unknown) :].split(" (from")[0].split()[0].lstrip("-")
+            raise ConfigError(f"{path}: unknown key {key!r}{_hint(key, known)}")
+        raise ConfigError(f"{path}: {message}")
+
+    parser.error = error
+    args = parser.parse_args(options)
+    for choice in task.class_choices_list:
+        name = getattr(args, choice.name, None)
+        if name is None:
+            continue
+        try:
+            cls = choice.get_class(name)
+        except (ValueError, KeyError):
+            names = ", ".join(str(c) for c in choice.choices())
+            raise ConfigError(
+                f"{path}: {choice.name}: no such class {name!r}{_hint(name, choice.classes)}; "
+                f"one of {names}"
+            ) from None
+        conf = f"{choice.name}_conf"
+        _check_keys(path, conf, cls, getattr(args, conf, None) or {})
+    return args
+
+
+def _check_keys(path: Path, conf: str, cls: type | None, values: Any) -> None:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: {conf}: must hold 'key: value' lines")
+    known = accepted_keys(cls) if cls is not None else None
+    for key in values if known is not None else ():
+        if key not in known:
+            raise ConfigError(
+                f"{path}: {conf}: {cls.__name__} has no key {key!r}{_hint(key, known)}"
+            )
+
+
+def accepted_keys(cls: type) -> list[str] | None:
+    """Keyword arguments of a class, those passed on through ``**kwargs`` to its bases included.
+
+    Returns None where they cannot be told.
+    """
+    keys: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        try:
+            parameters = inspect.signature(base.__init__).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        keys += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return keys
+    return None
+
+
+def _hint(key: str, known) -> str:
+    near = difflib.get_close_matches(str(key), [str(k) for k in known], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,180 @@
+"""Stages 5 and 7: train recognisers, several in one command.
+
+    python -m espnet_dice.stages.train --dump dump/fbank_pitch \\
+        --token_list data/token_list/char31 --job tiny_s conf/train_asr_tiny.yaml s_train s_dev …
+
+makes ``exp/asr_tiny_s`` and so on. ESPnet is imported once; each model is trained by ESPnet's own
+trainer in a forked child. What is whole and unchanged is skipped before ESPnet is imported.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from espnet_dice.io import options
+from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.progress import setup_logging
+from espnet_dice.stages import dumps, experiment, tokens
+from espnet_dice.stages.jobs import Job, run_jobs
+from espnet_dice.stages.settings import read_config
+from espnet_dice.stages.teaching import Teaching
+
+CRITERION, NBEST = ("valid", "acc", "max"), 5
+
+
+def make_job(
+    tag: str,
+    config: Path,
+    train: dumps.Dump,
+    valid: dumps.Dump,
+    token_list: Path,
+    token_key: str,
+    exp: Path,
+    seed: int,
+    extra: str = "",
+    teaching: Teaching | None = None,
+) -> Job:
+    """The job that makes ``exp/asr_<tag>``.
+
+    Args:
+        tag: names the directory.
+        config: YAML of ESPnet's ASR training.
+        train, valid: features and texts.
+        token_list: directory with ``bpe.model`` and ``tokens.txt``.
+        token_key: its fingerprint.
+        exp: where experiments are.
+        seed: of the training.
+        extra: options that win over the config.
+        teaching: where teachers and their cached outputs are.
+
+    Raises:
+        DiceError: a text, a teacher or a cache does not fit.
+    """
+    out = exp / f"asr_{tag}"
+    if train.dim != valid.dim:
+        raise ConfigError(
+            f"{train.path} has {train.dim}-dimensional features, {valid.path} {valid.dim}"
+        )
+    inputs = {"train": train.key, "valid": valid.key, "tokens": token_key}
+    data = [
+        *("--use_preprocessor", "true", "--token_type", "bpe"),
+        *("--bpemodel", str(token_list / tokens.MODEL)),
+        *("--token_list", str(token_list / tokens.LIST)),
+        *("--train_data_path_and_name_and_type", train.speech),
+        *("--train_data_path_and_name_and_type", f"{train.text},text,text"),
+        *("--valid_data_path_and_name_and_type", valid.speech),
+        *("--valid_data_path_and_name_and_type", f"{valid.text},text,text"),
+        *("--train_shape_file", str(out / "shapes/train/speech_shape")),
+        *("--train_shape_file", str(out / "shapes/train/text_shape")),
+        *("--valid_shape_file", str(out / "shapes/valid/speech_shape")),
+        *("--valid_shape_file", str(out / "shapes/valid/text_shape")),
+        *("--fold_length", "800" if train.dim else "80000", "--fold_length", "150"),
+    ]
+    if train.dim:
+        data += ["--input_size", str(train.dim), "--normalize", "global_mvn"]
+        data += ["--normalize_conf", f"stats_file={train.stats}"]
+    names: dict = {"dim": train.dim}
+    conf = read_config(config).get("model_conf") or {}
+    if teaching is not None and teaching.wanted(conf):
+        more, more_inputs, names["teaching"] = teaching.options(conf, train, valid, token_list)
+        data += more
+        inputs |= more_inputs
+    return Job(
+        task="asr",
+        out=out,
+        config=config,
+        data=data,
+        inputs=inputs,
+        criterion=CRITERION,
+        nbest=NBEST,
+        seed=seed,
+        extra=extra,
+        train_set=train.name,
+        valid_set=valid.name,
+        prepare=partial(write_shapes, out / "shapes", train, valid),
+        names=names,
+    )
+
+
+def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:
+    """Write the shape files of ESPnet's batching: the utterances are those that have a text.
+
+    Raises:
+        DataError: a set has a text that the tokens cannot write, or no utterance in common.
+    """
+    for part, dump in (("train", train), ("valid", valid)):
+        texts = tokens.check_text(dump.text)
+        if set(texts) != set(dump.lengths):
+            missing = sorted(set(texts) ^ set(dump.lengths))
+            raise ConfigError(
+                f"{dump.path}: text and features hold different utterances, {missing[0]} for one: "
+                "run stage 2 again"
+            )
+        (out / part).mkdir(parents=True, exist_ok=True)
+        (out / part / "speech_shape").write_bytes(dump.shape.read_bytes())
+        tokens.write_text_shape(out / part / "text_shape", texts)
+
+
+def summary(directory: Path) -> str:
+    """One line about a trained model: size, which checkpoints were averaged, their scores."""
+    e = experiment.load(directory)
+    epochs = ", ".join(f"{epoch} ({score:.3f})" for epoch, score in e.averaged)
+    return f"{e.name}: {e.parameters / 1e6:.2f} M parameters; averaged epochs (acc): {epochs}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train recognisers: a command."""
+    parser = options.parser(__doc__)
+    parser.add_argument("--dump", required=True, type=Path, help="dump/<feats_type>")
+    parser.add_argument("--token_list", required=True, type=Path, help="token list directory")
+    parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
+    parser.add_argument(
+        "--job",
+        action="append",
+        nargs=4,
+        required=True,
+        metavar=("TAG", "CONFIG", "TRAIN", "DEV"),
+        help="a model to train; repeatable",
+    )
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one, or one per job")
+    parser.add_argument("--teacher", action="append", default=[], metavar="NAME=EXPDIR")
+    parser.add_argument("--teacher_mode", choices=("cached", "online"), default="cached")
+    parser.add_argument("--teacher_outputs", type=Path, default=None, help="cached outputs")
+    parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
+    parser.add_argument("--nj", type=int, default=None, help="models at a time (cores)")
+    parser.add_argument("--ngpu", type=int, default=0, help="GPUs a model")
+    parser.add_argument(
+        "--resume", type=options.true_false, default=True, help="go on from checkpoints"
+    )
+    parser.add_argument("--show", action="store_true", help="only tell what was averaged")
+    args = parser.parse_args(argv)
+    setup_logging()
+    exp = args.exp
+    if not args.show:
+        seeds = args.seed * len(args.job) if len(args.seed) == 1 else args.seed
+        if len(seeds) != len(args.job):
+            raise ConfigError(f"--seed: one, or {len(args.job)}, not {len(seeds)}")
+        teaching = Teaching.parse(args.teacher, args.teacher_mode, args.teacher_outputs or exp)
+        token_key = dumps.key_of(args.token_list, "stage 3 (tokens)")
+        sets = {name: dumps.load(args.dump / name) for _, _, *two in args.job for name in two}
+        jobs = [
+            make_job(
+                tag,
+                Path(config),
+                sets[train],
+                sets[valid],
+                args.token_list,
+                token_key,
+                exp,
+                seed,
+                args.args,
+                teaching,
+            )
+            for (tag, config, train, valid), seed in zip(args.job, seeds, strict=True)
+        ]
+        run_jobs(jobs, args.nj, args.ngpu, args.resume)
+    for tag, *_ in args.job:
+        print(summary(exp / f"asr_{tag}"))
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,0 +1,169 @@
+"""One training run inside its own process: ESPnet's trainer, made safe against being killed."""
+
+import contextlib
+import io
+import logging
+import os
+import subprocess
+import sys
+import warnings
+import zipfile
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from espnet_dice.io.atomic import atomic_file
+from espnet_dice.io.errors import DiceError
+from espnet_dice.stages import experiment
+
+CHECKPOINT = "checkpoint.pth"
+TOOLS = {"asr": "espnet2.bin.asr_train", "lm": "espnet2.bin.lm_train"}
+
+
+def task_class(task: str) -> type:
+    """ESPnet's task, with the plug-in registered. Imports espnet2 (12 s)."""
+    with quiet_import():
+        import espnet_dice
+
+        espnet_dice.register()
+        from espnet2.tasks.asr import ASRTask
+        from espnet2.tasks.lm import LMTask
+
+    return {"asr": ASRTask, "lm": LMTask}[task]
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Import ESPnet without its chatter, and without g2p_en's attempt to download NLTK data.
+
+    The download is for phonemes, which nothing here uses; where the network swallows packets it
+    would hold up every command for minutes.
+    """
+    if "espnet2.tasks.asr" in sys.modules:
+        yield
+        return
+    logging.info("loading ESPnet (about 12 s)")
+    said = io.StringIO()
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        warnings.simplefilter("ignore")
+        stack.enter_context(contextlib.redirect_stderr(said))
+        stack.enter_context(contextlib.redirect_stdout(said))
+        with contextlib.suppress(ImportError):
+            import nltk
+
+            stack.callback(setattr, nltk, "download", nltk.download)
+            nltk.download = lambda *_, **__: False
+        yield
+    logging.debug("ESPnet said: %s", said.getvalue())
+
+
+def train(task: str, options: list[str], out: Path, threads: int, ngpu: int) -> None:
+    """Run ESPnet's training command in this process (several GPUs: in spawned children).
+
+    Args:
+        task: ``asr`` or ``lm``.
+        options: the command's options.
+        out: the experiment directory; goes on from its checkpoint where there is one.
+        threads: CPU threads of this run.
+        ngpu: GPUs of this run.
+
+    Raises:
+        DiceError: the multi-GPU command failed.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    save_whole_files()
+    repair(out)
+    if ngpu > 1:
+        command = [sys.executable, "-m", "espnet_dice.run", "-m", TOOLS[task], *options]
+        command += ["--ngpu", str(ngpu), "--multiprocessing_distributed", "true"]
+        logging.root.handlers.clear()
+        code = subprocess.run(command).returncode
+        if code:
+            raise DiceError(f"{' '.join(command[:5])} … ended with code {code}")
+    else:
+        task_class(task).main(cmd=[*options, "--ngpu", str(ngpu)])
+
+
+def save_whole_files() -> None:
+    """Let ``torch.save`` write beside its target and rename: a kill leaves the old file whole."""
+    import torch
+
+    plain = torch.save
+    if getattr(plain, "whole", False):
+        return
+
+    def save(obj, f, *args, **kwargs):
+        if isinstance(f, (str, os.PathLike)):
+            with atomic_file(f, "wb") as out:
+                plain(obj, out, *args, **kwargs)
+        else:
+            plain(obj, f, *args, **kwargs)
+
+    save.whole = True
+    torch.save = save
+
+
+def repair(out: Path) -> None:
+    """Mend what a kill between two files of one epoch leaves behind.
+
+    ESPnet writes ``checkpoint.pth`` and then ``<n>epoch.pth``; without the second, averaging would
+    fail many epochs later. A checkpoint that is not whole (multi-GPU runs write in place) is
+    removed, and training begins anew.
+    """
+    import torch
+
+    for left in out.glob(".*.tmp"):
+        left.unlink()
+    checkpoint = out / CHECKPOINT
+    if not checkpoint.exists():
+        return
+    if not zipfile.is_zipfile(checkpoint):
+        logging.warning("%s is not whole: training begins anew", checkpoint)
+        checkpoint.unlink()
+        return
+    states = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    epoch = out / f"{states['reporter']['epoch']}epoch.pth"
+    if not zipfile.is_zipfile(epoch):
+        torch.save(states["model"], epoch)
+
+
+def record(task: str, out: Path, criterion: tuple, **values) -> None:
+    """Write ``model.json`` once the training has ended.
+
+    Args:
+        criterion: (phase, statistic, min or max, n).
+        values: what the caller knows: seed, max_epoch, train_set, valid_set.
+    """
+    import torch
+
+    logging.getLogger().setLevel(logging.WARNING)
+    phase, stat, mode, n = criterion
+    states = torch.load(out / CHECKPOINT, map_location="cpu", weights_only=False)
+    stats = states["reporter"]["stats"]
+    scored = [(e, float(s[phase][stat])) for e, s in stats.items() if stat in s.get(phase, {})]
+    scored.sort(key=lambda pair: pair[1] if mode == "min" else -pair[1])
+    average = os.readlink(out / f"{phase}.{stat}.ave.pth")
+    # ESPnet averages n checkpoints, or takes the best one where fewer than n were trained.
+    averaged = scored[: n if len(scored) >= n else 1]
+    seconds = sum(s[part]["time"].total_seconds() for s in stats.values() for part in s)
+    experiment.write(
+        out,
+        task=task,
+        model=average,
+        parameters=count_parameters(task, out),
+        averaged=averaged,
+        seconds=round(seconds, 1),
+        **values,
+    )
+
+
+def count_parameters(task: str, out: Path) -> int:
+    """Trainable parameters of the model that ``out/config.yaml`` describes."""
+    with open(out / "config.yaml", encoding="utf-8") as f:
+        args = Namespace(**yaml.safe_load(f))
+    model = task_class(task).build_model(args)
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,168 @@
+"""Children that are forked once a costly import is done, and watched until they end."""
+
+import contextlib
+import ctypes
+import logging
+import multiprocessing as mp
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from espnet_dice.io.errors import DiceError, describe_os_error
+
+PR_SET_PDEATHSIG = 1
+TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class Work:
+    """One child's work: ``run()`` with its output going to ``log``."""
+
+    name: str
+    run: Callable[[], None]
+    log: Path
+
+
+def tail(path: Path, lines: int = TAIL_LINES) -> str:
+    """The last lines of a log, indented for a message."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return "  (no log)"
+    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
+
+
+def run_forked(
+    works: list[Work],
+    nj: int,
+    watch: Callable[[list[str]], None] = lambda running: None,
+    poll_s: float = 0.5,
+) -> None:
+    """Run each work in a forked child, at most ``nj`` at a time, in order.
+
+    Args:
+        works: what to run.
+        nj: children at a time.
+        watch: called about twice a second with the names that are running.
+        poll_s: seconds between two looks at the children.
+
+    Raises:
+        DiceError: a child failed; the others are ended first. The message is the child's own
+            where it is one for the user, else the last lines of its log.
+    """
+    context = mp.get_context("fork")
+    waiting = list(works)[::-1]
+    running: list[tuple[Work, mp.Process, Connection]] = []
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with _sigterm_raises():
+        try:
+            while waiting or running:
+                while waiting and len(running) < nj:
+                    work = waiting.pop()
+                    receiver, sender = context.Pipe(duplex=False)
+                    child = context.Process(
+                        target=_child, args=(work, sender, os.getpid()), name=work.name
+                    )
+                    child.start()
+                    sender.close()
+                    running.append((work, child, receiver))
+                watch([work.name for work, _, _ in running])
+                mp.connection.wait([child.sentinel for _, child, _ in running], poll_s)
+                for entry in [e for e in running if e[1].exitcode is not None]:
+                    running.remove(entry)
+                    _check(*entry)
+            watch([])
+        finally:
+            _end([child for _, child, _ in running])
+
+
+def _end(children: list[mp.Process], patience_s: float = 5.0) -> None:
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + patience_s
+    for child in children:
+        child.join(max(0.0, deadline - time.monotonic()))
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+
+
+def _check(work: Work, child: mp.Process, receiver: Connection) -> None:
+    if child.exitcode == 0:
+        return
+    message = ""
+    with contextlib.suppress(EOFError):
+        message = receiver.recv() if receiver.poll() else ""
+    if message:
+        raise DiceError(f"{work.name}: {message} (log: {work.log})")
+    code = child.exitcode or 0
+    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    if code == -signal.SIGKILL:
+        how += " (out of memory?)"
+    raise DiceError(
+        f"{work.name} failed ({how}). The end of {work.log}:\n{tail(work.log)}\n"
+        "The same command goes on from the last whole state once the cause is mended."
+    )
+
+
+def _child(work: Work, sender: Connection, parent: int) -> None:
+    """Redirect the output, run, and report an error that is one for the user."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _die_with(parent)
+    work.log.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(work.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    # ESPnet configures logging itself, which does nothing where handlers are set already.
+    logging.getLogger().handlers.clear()
+    code = 0
+    try:
+        work.run()
+    except DiceError as err:
+        sender.send(str(err))
+        code = 2
+    except OSError as err:
+        traceback.print_exc()
+        sender.send(describe_os_error(err))
+        code = 2
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Skip exit handlers that belong to the parent (progress bars, temporary directories).
+    os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    """Ask Linux to end this child when its parent dies, even by SIGKILL."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM end the children as Ctrl-C does."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
