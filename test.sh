@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Lint and tests. Sets up the environment (see local/setup_env.sh; PYTHON=... names the
+# interpreter); arguments go to pytest: ./test.sh tests/io -k atomic
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+venv=$(local/setup_env.sh)
+export PATH="$venv/bin:$PATH"
+
+# All tracked shell files; without git, those outside environments and experiments.
+shell_files() {
+    if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        git ls-files '*.sh' .ci/run
+    else
+        find . \( -name '.venv*' -o -name exp -o -name .git \) -prune -o \
+            \( -name '*.sh' -o -path ./.ci/run \) -type f -print
+    fi
+}
+
+python -m ruff check .
+shell_files | xargs shellcheck --external-sources
+exec python -m pytest "$@"
