@@ -155,7 +155,12 @@ class ArkReader(Mapping):
         if len(raw) < _HEADER.size:
             raise self._truncated(utt)
         magic, kind, four_a, rows, four_b, columns = _HEADER.unpack(raw)
-        if magic != b"\0B" or kind != b"FM " or (four_a, four_b) != (4, 4) or min(rows, columns) < 1:
+        if (
+            magic != b"\0B"
+            or kind != b"FM "
+            or (four_a, four_b) != (4, 4)
+            or min(rows, columns) < 1
+        ):
             raise DataError(f"{self.scp}: {utt}: {f.name} holds no float32 matrix at this offset")
         return rows, columns
 

@@ -34,9 +34,11 @@ def atomic_file(path: str | Path, mode: str = "w") -> Iterator:
             os.fchmod(f.fileno(), 0o666 & ~_umask())
             os.fsync(f.fileno())
         os.replace(tmp, path)
-    except BaseException:
+    except BaseException as err:
         if os.path.exists(tmp):
             os.unlink(tmp)
+        if isinstance(err, OSError) and err.filename is None:
+            err.filename = str(path)  # a failed write does not know its file
         raise
     fsync_path(path.parent)
 

@@ -1,5 +1,6 @@
 """Reading the samples of one utterance, and saying exactly what is wrong when that fails."""
 
+import argparse
 import io
 import re
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 
 from espnet_dice.io.datadir import Recording, Utterance
 from espnet_dice.io.errors import DataError
+from espnet_dice.io.options import true_false
 
 SAMPLE_RATE = 16000
 STREAMED = 0x7FFFF000
@@ -34,6 +36,31 @@ class AudioOptions:
     resample: bool = False
     channel: int | None = None
     allow_pipes: bool = False
+
+
+def add_audio_options(parser: argparse.ArgumentParser) -> None:
+    """Command-line options for :class:`AudioOptions`."""
+    parser.add_argument(
+        "--allow_pipes",
+        type=true_false,
+        default=False,
+        metavar="BOOL",
+        help="run wav.scp entries that are shell commands",
+    )
+    parser.add_argument("--fs", type=int, default=SAMPLE_RATE, help="sampling rate expected, Hz")
+    parser.add_argument(
+        "--resample",
+        type=true_false,
+        default=False,
+        metavar="BOOL",
+        help="convert other sampling rates",
+    )
+    parser.add_argument("--channel", type=int, help="channel to take of several, from 0")
+
+
+def audio_options(args: argparse.Namespace) -> AudioOptions:
+    """:class:`AudioOptions` from parsed arguments."""
+    return AudioOptions(args.fs, args.resample, args.channel, args.allow_pipes)
 
 
 class AudioReader:
@@ -95,9 +122,7 @@ class AudioReader:
         if channel is not None and channel >= channels:
             raise _bad(utt, f"has no channel {channel} (channels: {channels})")
         if rate != want and not self.options.resample:
-            raise _bad(
-                utt, f"{rate} Hz, expected {want} Hz; convert it or give --resample true"
-            )
+            raise _bad(utt, f"{rate} Hz, expected {want} Hz; convert it or give --resample true")
 
     def _whole(self, recording: Recording, utt: Utterance) -> tuple[np.ndarray, int]:
         """Samples (samples, channels) and rate of an ark entry or a command's output."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from espnet_dice.io.errors import DataError, ProblemList
 from espnet_dice.io.fingerprint import digest, digest_files, digest_stat
+from espnet_dice.io.tables import Table, check_sides
 
 TABLES = ("wav.scp", "segments", "text", "utt2spk")
 ARK_ENTRY = re.compile(r"(.+\.\w+):(\d+)")
@@ -112,45 +113,6 @@ class DataDir:
         return digest([names, digest_files(tables), digest_stat(self.audio_files())])
 
 
-class _Table:
-    """Lines of one table as id → (line number, rest); problems go to a shared list."""
-
-    def __init__(self, path: Path, problems: list[str], hint: str):
-        self.path, self.rows, self._problems = path, {}, problems
-        if not path.is_file():
-            problems.append(f"{path}: missing; {hint}")
-            return
-        data = path.read_bytes()
-        if not data.strip():
-            problems.append(f"{path}: empty; {hint}")
-            return
-        for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
-            self._add(number, raw)
-
-    def _add(self, number: int, raw: bytes) -> None:
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip(" \t\r")
-        except UnicodeDecodeError as err:
-            utt = raw.split()[0].decode("utf-8", "backslashreplace")
-            byte = raw[err.start]
-            self.say(number, f"{utt}: not UTF-8 (byte 0x{byte:02x}); convert the file with iconv")
-            return
-        if not line:
-            self.say(number, "blank line; remove it")
-            return
-        key, *rest = re.split(r"[ \t]+", line, maxsplit=1)
-        if key in self.rows:
-            self.say(number, f"{key}: listed twice (first on line {self.rows[key][0]}); keep one")
-            return
-        self.rows[key] = (number, rest[0] if rest else "")
-
-    def say(self, number: int, problem: str) -> None:
-        self._problems.append(f"{self.path}:{number}: {problem}")
-
-    def where(self, key: str) -> str:
-        return f"{self.path}:{self.rows[key][0]}"
-
-
 def read_data_dir(
     path: str | Path, allow_pipes: bool = False, allowed: Mapping[str, str] | None = None
 ) -> DataDir:
@@ -171,21 +133,21 @@ def read_data_dir(
     if not path.is_dir():
         raise DataError(f"{path}: no such data directory; it should hold wav.scp, text and utt2spk")
     problems: list[str] = []
-    scp = _Table(path / "wav.scp", problems, "write one line 'utterance audio-file' each")
-    text = _Table(path / "text", problems, "write one line 'utterance transcript' each")
-    spk = _Table(
+    scp = Table(path / "wav.scp", problems, "write one line 'utterance audio-file' each")
+    text = Table(path / "text", problems, "write one line 'utterance transcript' each")
+    spk = Table(
         path / "utt2spk", problems, "write one line 'utterance speaker' each (or the id twice)"
     )
-    recordings = _recordings(path, scp, allow_pipes, problems)
+    recordings = _recordings(path, scp, allow_pipes)
     if (path / "segments").exists():
-        seg = _Table(path / "segments", problems, "write 'utterance recording start end' or remove")
-        spans = _spans(seg, scp, problems)
+        seg = Table(path / "segments", problems, "write 'utterance recording start end' or remove")
+        spans = _spans(seg, scp)
     else:
         seg = scp
         spans = {key: (key, 0.0, None) for key in scp.rows}
-    _check_sides(seg, (text, spk), problems)
+    check_sides(seg, (text, spk), problems)
     transcripts = {k: " ".join(rest.split()) for k, (_, rest) in text.rows.items()}
-    _check_text(text, transcripts, allowed, problems)
+    _check_text(text, transcripts, allowed)
     for key, (number, speaker) in spk.rows.items():
         if not speaker or len(speaker.split()) != 1:
             spk.say(number, f"{key}: expected 'utterance speaker', got {speaker!r} as speaker")
@@ -215,9 +177,7 @@ def allowed_characters(tokens: str | Path) -> dict[str, str]:
     }
 
 
-def _recordings(
-    path: Path, scp: _Table, allow_pipes: bool, problems: list[str]
-) -> dict[str, Recording]:
+def _recordings(path: Path, scp: Table, allow_pipes: bool) -> dict[str, Recording]:
     made: dict[str, Recording] = {}
     base: Path | None = None
     for key, (number, entry) in scp.rows.items():
@@ -269,9 +229,7 @@ def _find(base: Path, entry: str) -> tuple[str, str] | None:
     return None
 
 
-def _spans(
-    seg: _Table, scp: _Table, problems: list[str]
-) -> dict[str, tuple[str, float, float | None]]:
+def _spans(seg: Table, scp: Table) -> dict[str, tuple[str, float, float | None]]:
     made: dict[str, tuple[str, float, float | None]] = {}
     for key, (number, rest) in seg.rows.items():
         try:
@@ -293,25 +251,10 @@ def _spans(
     return made
 
 
-def _check_sides(audio: _Table, others: tuple[_Table, ...], problems: list[str]) -> None:
-    for other in others:
-        if not other.rows or not audio.rows:
-            continue
-        for key in audio.rows.keys() - other.rows.keys():
-            problems.append(
-                f"{audio.where(key)}: {key}: has no line in {other.path}; add it or remove this one"
-            )
-        for key in other.rows.keys() - audio.rows.keys():
-            problems.append(
-                f"{other.where(key)}: {key}: has no line in {audio.path}; add it or remove this one"
-            )
-
-
 def _check_text(
-    text: _Table,
+    text: Table,
     transcripts: dict[str, str],
     allowed: Mapping[str, str] | None,
-    problems: list[str],
 ) -> None:
     for key, transcript in transcripts.items():
         number = text.rows[key][0]

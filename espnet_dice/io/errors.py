@@ -57,9 +57,13 @@ def cli(main: Callable[[], int | None]) -> None:
     """Run a command's ``main`` and leave the process with a sensible exit code.
 
     0 is success, 2 an error that the user can mend (one message on stderr), 130 an interrupt;
-    anything else raises as it is. ``ESPNET_DICE_DEBUG=1`` shows tracebacks.
+    anything else raises as it is. ``ESPNET_DICE_DEBUG=1`` or ``--debug`` shows tracebacks; the
+    latter is taken off the arguments, so no parser needs it.
     """
-    if os.environ.get("ESPNET_DICE_DEBUG"):
+    debug = "--debug" in sys.argv[1:]
+    if debug:
+        sys.argv.remove("--debug")
+    if debug or os.environ.get("ESPNET_DICE_DEBUG"):
         sys.exit(main())
     try:
         code = main()

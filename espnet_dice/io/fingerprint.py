@@ -1,8 +1,8 @@
 """What a directory was made from, so that stale results are redone and never used.
 
-A stage's output directory holds ``.fingerprint.json``: the stage, its settings, the keys of what it
-read, and the key (SHA-256) of all of these. The key of an output is an input of the next stage, so a
-change anywhere upstream changes every key below it.
+A stage's output directory holds ``.fingerprint.json``: the stage, its settings, the keys of what
+it read, and the key (SHA-256) of all of these. The key of an output is an input of the next stage,
+so a change anywhere upstream changes every key below it.
 """
 
 import hashlib

@@ -6,13 +6,11 @@ import os
 
 def parser(description: str) -> argparse.ArgumentParser:
     """An argument parser that prints defaults, as ESPnet's tools do."""
-    made = argparse.ArgumentParser(
+    return argparse.ArgumentParser(
         description=description.split("\n\n")[0],
         epilog="ESPNET_DICE_DEBUG=1 or --debug shows tracebacks.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    made.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
-    return made
 
 
 def true_false(text: str) -> bool:

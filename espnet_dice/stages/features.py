@@ -9,6 +9,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from espnet_dice.features.cmvn import GlobalStats
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_file
-from espnet_dice.io.audio import SAMPLE_RATE, AudioOptions
+from espnet_dice.io.audio import AudioOptions, add_audio_options, audio_options
 from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint, read
@@ -98,7 +99,7 @@ def perturbed(data: DataDir, speeds: Sequence[float]) -> tuple[Utterance, ...]:
             replace(u, id=prefix + u.id, speaker=prefix + u.speaker, speed=speed) for u in data
         ]
     made.sort(key=lambda u: u.id)
-    for one, other in zip(made, made[1:], strict=False):
+    for one, other in pairwise(made):
         if one.id == other.id:
             raise DataError(f"{other.where}: {other.id}: the id of a speed-perturbed utterance too")
     return tuple(made)
@@ -205,31 +206,6 @@ def main(argv: list[str] | None = None) -> None:
             make_features(
                 data_dir, out_dir, args.feats_type, args.nj, audio_options(args), speeds, pool
             )
-
-
-def add_audio_options(p) -> None:
-    """Options that say what audio to accept."""
-    p.add_argument(
-        "--allow_pipes",
-        type=options.true_false,
-        default=False,
-        metavar="BOOL",
-        help="run wav.scp entries that are shell commands",
-    )
-    p.add_argument("--fs", type=int, default=SAMPLE_RATE, help="sampling rate expected, Hz")
-    p.add_argument(
-        "--resample",
-        type=options.true_false,
-        default=False,
-        metavar="BOOL",
-        help="convert other sampling rates",
-    )
-    p.add_argument("--channel", type=int, help="channel to take of multi-channel audio, from 0")
-
-
-def audio_options(args) -> AudioOptions:
-    """:class:`AudioOptions` from parsed arguments."""
-    return AudioOptions(args.fs, args.resample, args.channel, args.allow_pipes)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""The tables of a data directory: one line an id, checked line by line."""
+
+import re
+from pathlib import Path
+
+
+class Table:
+    """One table as ``rows``: id → (line number, rest of the line).
+
+    Args:
+        path: the file.
+        problems: where a line for everything that is wrong goes.
+        hint: what to do where the file is missing or empty.
+    """
+
+    def __init__(self, path: Path, problems: list[str], hint: str):
+        self.path = path
+        self.rows: dict[str, tuple[int, str]] = {}
+        self._problems = problems
+        if not path.is_file():
+            problems.append(f"{path}: missing; {hint}")
+            return
+        data = path.read_bytes()
+        if not data.strip():
+            problems.append(f"{path}: empty; {hint}")
+            return
+        for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
+            self._add(number, raw)
+
+    def _add(self, number: int, raw: bytes) -> None:
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip(" \t\r")
+        except UnicodeDecodeError as err:
+            utt = raw.split()[0].decode("utf-8", "backslashreplace")
+            byte = raw[err.start]
+            self.say(number, f"{utt}: not UTF-8 (byte 0x{byte:02x}); convert the file with iconv")
+            return
+        if not line:
+            self.say(number, "blank line; remove it")
+            return
+        key, *rest = re.split(r"[ \t]+", line, maxsplit=1)
+        if key in self.rows:
+            self.say(number, f"{key}: listed twice (first on line {self.rows[key][0]}); keep one")
+            return
+        self.rows[key] = (number, rest[0] if rest else "")
+
+    def say(self, number: int, problem: str) -> None:
+        """Note a problem of a line."""
+        self._problems.append(f"{self.path}:{number}: {problem}")
+
+    def where(self, key: str) -> str:
+        """``file:line`` of an id."""
+        return f"{self.path}:{self.rows[key][0]}"
+
+
+def check_sides(audio: Table, others: tuple[Table, ...], problems: list[str]) -> None:
+    """Note the ids that one table has and another lacks."""
+    for other in others:
+        if not other.rows or not audio.rows:
+            continue
+        for key in (k for k in audio.rows if k not in other.rows):
+            problems.append(
+                f"{audio.where(key)}: {key}: has no line in {other.path}; add it or remove this one"
+            )
+        for key in (k for k in other.rows if k not in audio.rows):
+            problems.append(
+                f"{other.where(key)}: {key}: has no line in {audio.path}; add it or remove this one"
+            )

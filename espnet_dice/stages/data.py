@@ -1,0 +1,121 @@
+"""Stage 1: check data directories, and say how much speech they hold.
+
+Every problem is reported with file, line and utterance. A directory that was checked and has not
+changed since is not checked again.
+"""
+
+import errno
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from espnet_dice.io import options
+from espnet_dice.io.audio import AudioOptions, AudioReader, add_audio_options, audio_options
+from espnet_dice.io.datadir import Utterance, allowed_characters, read_data_dir
+from espnet_dice.io.errors import DataError, ProblemList, cli
+from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.progress import setup_logging, track
+
+THREADS = 4
+"""Headers are waited for more than they are computed with, on a network disk above all."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a data directory holds; lengths are means over utterances."""
+
+    utterances: int
+    speakers: int
+    hours: float
+    seconds: float
+    tokens: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.utterances} utterances, {self.speakers} speakers, {self.hours:.2f} h, "
+            f"{self.seconds:.2f} s and {self.tokens:.1f} characters an utterance"
+        )
+
+
+def check_data(
+    data_dir: str | Path, tokens: str | Path | None = None, audio: AudioOptions | None = None
+) -> Summary | None:
+    """Check one data directory and the headers of its audio.
+
+    Args:
+        data_dir: Kaldi-style directory; ``.fingerprint.json`` is left in it.
+        tokens: token list whose characters the transcripts may use; None allows all.
+        audio: what audio to accept.
+
+    Returns:
+        None if the directory is as it was when it was last checked with these settings.
+
+    Raises:
+        ProblemList: everything that is wrong.
+    """
+    data_dir, audio = Path(data_dir), audio or AudioOptions()
+    allowed = allowed_characters(tokens) if tokens else None
+    data = read_data_dir(data_dir, audio.allow_pipes, allowed)
+    settings = asdict(audio) | {"characters": "".join(sorted(allowed)) if allowed else None}
+    fingerprint = Fingerprint("data", settings, {"data": data.key()})
+    if fingerprint.is_done(data_dir):
+        return None
+    seconds = _probe(data_dir, data.utterances, audio)
+    summary = Summary(
+        utterances=len(data),
+        speakers=len(data.speakers),
+        hours=seconds / 3600,
+        seconds=seconds / len(data),
+        tokens=sum(len(u.text) for u in data) / len(data),
+    )
+    try:
+        fingerprint.finish(data_dir)
+    except OSError as err:
+        if err.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        logging.info("%s is not ours to write to: it is checked every time", data_dir)
+    return summary
+
+
+def _probe(data_dir: Path, utterances: tuple[Utterance, ...], audio: AudioOptions) -> float:
+    """Seconds of audio; pipes and archives are read whole, files by their headers."""
+    problems: list[str] = []
+    local = threading.local()  # a reader keeps the recording it decoded last
+
+    def probe(utt: Utterance) -> float | str:
+        if not hasattr(local, "reader"):
+            local.reader = AudioReader(audio)
+        try:
+            return local.reader.probe(utt)
+        except DataError as err:
+            return str(err)
+
+    total = 0.0
+    with ThreadPoolExecutor(THREADS) as threads:
+        for found in track(threads.map(probe, utterances), len(utterances), f"check {data_dir}"):
+            if isinstance(found, str):
+                problems.append(found)
+            else:
+                total += found
+    if problems:
+        raise ProblemList(str(data_dir), problems)
+    return total
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command; see ``--help``."""
+    p = options.parser(__doc__)
+    p.add_argument("--data_dir", nargs="+", required=True, help="Kaldi-style directories")
+    p.add_argument("--tokens", help="token list that must cover the transcripts")
+    add_audio_options(p)
+    args = p.parse_args(argv)
+    setup_logging()
+    for data_dir in args.data_dir:
+        summary = check_data(data_dir, args.tokens, audio_options(args))
+        logging.info("%s: %s", data_dir, summary or "checked before, unchanged")
+
+
+if __name__ == "__main__":
+    cli(main)
