@@ -11,15 +11,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from espnet_dice.io.atomic import atomic_dir, write_text
-from espnet_dice.io.errors import ConfigError, StaleError, cli
+from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest
 from espnet_dice.io.progress import setup_logging, track
+from local.made import is_made, write_lines, write_lm_text
 from local.mini_synth import config as settings
 from local.mini_synth.plan import Utterance, plan_babble, plan_lm_text, plan_sets
 
@@ -50,44 +50,6 @@ def make_set(directory: Path, name: str, rows: list[Utterance], mark, workers, r
         }
         write_lines(tmp / "facts.json", [json.dumps(facts, indent=1)])
         mark.finish(tmp)
-
-
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """One line each, with the file named in an error."""
-    try:
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    except OSError as err:
-        raise OSError(err.errno, err.strerror, str(path)) from err
-
-
-def make_lm_text(directory: Path, lines: dict[str, list[str]], mark) -> None:
-    """Write the LM's sentences into ``directory``."""
-    with atomic_dir(directory) as tmp:
-        for split, sentences in lines.items():
-            write_lines(tmp / f"{split}.txt", sentences)
-        mark.finish(tmp)
-
-
-def is_done(directory: Path, mark: Fingerprint, overwrite: bool) -> bool:
-    """True if ``directory`` is whole and made from this; False if it has to be made.
-
-    Raises:
-        StaleError: something else is there.
-    """
-    if mark.is_done(directory):
-        return True
-    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
-        return False
-    if not (directory / ".fingerprint.json").exists():
-        raise StaleError(
-            f"{directory} is there and is no part of this corpus: choose another --out"
-        )
-    if not overwrite:
-        raise StaleError(
-            f"{directory} was made from other settings: "
-            "choose another --out, or --overwrite to make it anew"
-        )
-    return False
 
 
 def make_corpus(
@@ -129,12 +91,12 @@ def make_corpus(
         inputs = {"plan": digest([u.record() for u in plan[name]]), "babble": background}
         held = {"version": VERSION, "seed": seed, "sample_rate": config["sample_rate"]}
         marks[name] = Fingerprint("mini_synth", held | config["sets"][name], inputs)
-        if not is_done(out / name, marks[name], overwrite):
+        if not is_made(out / name, marks[name], overwrite):
             todo.append(name)
     marks["lm_text"] = Fingerprint(
         "mini_synth lm_text", {"version": VERSION, "seed": seed}, {"text": digest(lm_text)}
     )
-    lm_done = is_done(out / "lm_text", marks["lm_text"], overwrite)
+    lm_done = is_made(out / "lm_text", marks["lm_text"], overwrite)
     if todo:
         from local.mini_synth.workers import Workers  # scipy.signal takes a second
 
@@ -143,7 +105,7 @@ def make_corpus(
             for name in todo:
                 make_set(out / name, name, plan[name], marks[name], workers, config["sample_rate"])
     if not lm_done:
-        make_lm_text(out / "lm_text", lm_text, marks["lm_text"])
+        write_lm_text(out / "lm_text", lm_text, marks["lm_text"])
     facts = {
         name: json.loads((out / name / "facts.json").read_text()) for name in plan if name in marks
     }

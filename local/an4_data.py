@@ -1,0 +1,139 @@
+"""Make Kaldi-style directories for AN4: DIR/{train,dev,test} and DIR/lm_text/{train,dev}.txt.
+
+    python local/an4_data.py --an4 AN4 --out data
+
+AN4 holds train/ and test/, or, as ESPnet's recipe prepares it, train_nodev/, train_dev/ and test/.
+Without a dev set, some training speakers are split off for it: evenly spaced in the sorted list,
+so that women and men (f…, m…) are in both. The audio stays where it is; wav.scp holds absolute
+paths. The LM's text is the training transcripts.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from espnet_dice.io.atomic import atomic_dir
+from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
+from espnet_dice.io.errors import ConfigError, DataError, cli
+from espnet_dice.io.fingerprint import Fingerprint
+from local.made import is_made, write_lines, write_lm_text
+
+LAYOUTS = (
+    {"train": "train_nodev", "dev": "train_dev", "test": "test"},
+    {"train": "train", "test": "test"},
+)
+
+
+def find_sets(an4: Path) -> dict[str, Path]:
+    """Set name → directory under ``an4``; without ``dev`` where AN4 has none yet."""
+    for layout in LAYOUTS:
+        if all((an4 / d / "wav.scp").is_file() for d in layout.values()):
+            return {name: an4 / d for name, d in layout.items()}
+    wanted = " or ".join("{" + ",".join(x.values()) + "}" for x in LAYOUTS)
+    raise DataError(f"{an4}: no AN4: expected {wanted}, each with wav.scp, text and utt2spk")
+
+
+def split_speakers(utterances: list[Utterance], n: int) -> dict[str, list[Utterance]]:
+    """Take ``n`` speakers out of the training set for the dev set.
+
+    Raises:
+        ConfigError: ``n`` is not between 1 and the number of speakers less one.
+    """
+    speakers = sorted({u.speaker for u in utterances})
+    if not 1 <= n < len(speakers):
+        raise ConfigError(f"--dev_speakers {n}: there are {len(speakers)}; leave one for training")
+    dev = {speakers[(2 * i + 1) * len(speakers) // (2 * n)] for i in range(n)}
+    return {
+        "train": [u for u in utterances if u.speaker not in dev],
+        "dev": [u for u in utterances if u.speaker in dev],
+    }
+
+
+def scp_entry(u: Utterance) -> str:
+    """What wav.scp says about the utterance's recording, good from any directory."""
+    r = u.recording
+    if r.kind == "pipe":
+        return f"cd {shlex.quote(os.path.abspath(r.cwd))} && {r.source} |"
+    return os.path.abspath(r.source)
+
+
+def write_set(directory: Path, utterances: list[Utterance], mark: Fingerprint) -> None:
+    """Write wav.scp, text, utt2spk and, where recordings are cut, segments."""
+    rows = sorted(utterances, key=lambda u: u.id)
+    scp = {u.recording.id: scp_entry(u) for u in rows}
+    with atomic_dir(directory) as tmp:
+        write_lines(tmp / "wav.scp", (f"{key} {entry}" for key, entry in sorted(scp.items())))
+        write_lines(tmp / "text", (f"{u.id} {u.text}" for u in rows))
+        write_lines(tmp / "utt2spk", (f"{u.id} {u.speaker}" for u in rows))
+        if any(not u.is_whole for u in rows):
+            ends = (-1 if u.end is None else u.end for u in rows)
+            write_lines(
+                tmp / "segments",
+                (f"{u.id} {u.recording.id} {u.start} {e}" for u, e in zip(rows, ends, strict=True)),
+            )
+        mark.finish(tmp)
+
+
+def make_an4(
+    an4: str | Path, out: str | Path, dev_speakers: int = 10, allow_pipes: bool = False
+) -> dict[str, list[Utterance]]:
+    """Make the directories that are missing or were made from something else.
+
+    Returns:
+        Set name → its utterances.
+
+    Raises:
+        DiceError: ``an4`` is no AN4 directory or holds faults, or something is in the way.
+    """
+    out = Path(out)
+    found = find_sets(Path(an4))
+    read: dict[str, DataDir] = {k: read_data_dir(d, allow_pipes) for k, d in found.items()}
+    sets = {name: list(data) for name, data in read.items()}
+    if "dev" not in sets:
+        sets |= split_speakers(sets["train"], dev_speakers)
+    inputs = {name: data.key() for name, data in read.items()}
+    held = {"an4": os.path.abspath(an4), "dev_speakers": None if "dev" in found else dev_speakers}
+    marks = {
+        n: Fingerprint("an4_data", held | {"set": n}, inputs) for n in ("train", "dev", "test")
+    }
+    marks["lm_text"] = Fingerprint("an4_data lm_text", held, inputs)
+    todo = [n for n, mark in marks.items() if not is_made(out / n, mark, overwrite=True)]
+    for name in todo:
+        if name == "lm_text":
+            lines = {split: [u.text for u in sets[split]] for split in ("train", "dev")}
+            write_lm_text(out / name, lines, marks[name])
+        else:
+            write_set(out / name, sets[name], marks[name])
+    if not todo:
+        print(f"{out}: made already, nothing to do")
+    return sets
+
+
+def main() -> int:
+    """The command."""
+    p = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("--an4", required=True, help="AN4 in Kaldi style")
+    p.add_argument("--out", required=True, help="directory of the data directories")
+    p.add_argument(
+        "--dev_speakers", type=int, default=10, help="speakers split off for dev (default: 10)"
+    )
+    p.add_argument(
+        "--allow_pipes", action="store_true", help="keep wav.scp entries that are shell commands"
+    )
+    a = p.parse_args()
+    for name, rows in make_an4(a.an4, a.out, a.dev_speakers, a.allow_pipes).items():
+        speakers = len({u.speaker for u in rows})
+        words = sum(len(u.text.split()) for u in rows)
+        print(f"{name:5s} {len(rows):4d} utterances {speakers:3d} speakers {words:5d} words")
+    return 0
+
+
+if __name__ == "__main__":
+    cli(main)
