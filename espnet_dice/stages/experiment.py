@@ -87,5 +87,3 @@ def load(directory: str | Path, made_by: str = "the training stage") -> Experime
             f"remove {directory}, run {made_by} again"
         )
     return experiment
-
-

@@ -141,10 +141,7 @@ def run_jobs(jobs: list[Job], nj: int | None = None, ngpu: int = 0, resume: bool
     threads = max(1, cores() // nj)
     logging.info("training %d models, %d at a time, %d CPU threads each", len(pending), nj, threads)
     monitor = Monitor(
-        [
-            Watched(p.job.out.name, p.job.out / LOG, p.max_epoch, p.criterion[1])
-            for p in pending
-        ]
+        [Watched(p.job.out.name, p.job.out / LOG, p.max_epoch, p.criterion[1]) for p in pending]
     )
     works = [
         Work(p.job.out.name, lambda p=p: _run(p, threads, ngpu), p.job.out / LOG) for p in pending

@@ -75,7 +75,7 @@ def make_job(
     names: dict = {"dim": train.dim}
     conf = read_config(config).get("model_conf") or {}
     if teaching is not None and teaching.wanted(conf):
-        more, more_inputs, names["teaching"] = teaching.options(conf, train, valid, token_list)
+        more, more_inputs, names["teaching"] = teaching.options(conf, train, valid, token_key)
         data += more
         inputs |= more_inputs
     return Job(

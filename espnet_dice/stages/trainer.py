@@ -41,10 +41,8 @@ def quiet_import() -> Iterator[None]:
     The download is for phonemes, which nothing here uses; where the network swallows packets it
     would hold up every command for minutes.
     """
-    if "espnet2.tasks.asr" in sys.modules:
-        yield
-        return
-    logging.info("loading ESPnet (about 12 s)")
+    if "espnet2.tasks.asr" not in sys.modules:
+        logging.info("loading ESPnet (about 12 s)")
     said = io.StringIO()
     with warnings.catch_warnings(), contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")

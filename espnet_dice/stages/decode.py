@@ -1,0 +1,204 @@
+"""Stages 6 and 9: decode systems, with and without a language model, in parallel.
+
+    python -m espnet_dice.stages.decode --config conf/decode.yaml --systems exp/asr_a exp/asr_b \\
+        --sets dump/fbank_pitch/s_test --lm exp/lm_x --lm_modes no yes
+
+writes ``exp/asr_<tag>/decode_<name>[_<lm>]/<set>/{text,token,score}`` as ESPnet does. ESPnet is
+imported once; forked workers take utterances, longest first, from one queue over all systems, so a
+result never depends on their number. A killed run goes on with the utterances that are missing.
+"""
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_dice.io import options
+from espnet_dice.io.atomic import atomic_file, write_text
+from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.progress import setup_logging
+from espnet_dice.stages import dumps, experiment, trainer
+from espnet_dice.stages.decoder import Queue, check_options, decode_all, read_results
+from espnet_dice.stages.settings import read_config
+from espnet_dice.stages.workers import Work, run_forked
+
+META, PARTS = "meta.json", "parts"
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """One system on one set, with or without a language model.
+
+    Attributes:
+        system: the recogniser.
+        dump: the set.
+        lm: the language model, or None.
+        conf: beam search options.
+        out: where the result goes.
+    """
+
+    system: experiment.Experiment
+    dump: dumps.Dump
+    lm: experiment.Experiment | None
+    conf: dict
+    out: Path
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        lm = f" + {self.lm.name}" if self.lm else ""
+        return f"{self.system.name} on {self.dump.name}{lm}"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What the result depends on; the number of workers does not belong to it."""
+        inputs = {"model": self.system.sha256, "data": self.dump.key}
+        if self.lm:
+            inputs["lm"] = self.lm.sha256
+        return Fingerprint("decode", self.conf, inputs)
+
+
+def plan(
+    systems: list[Path], sets: list[Path], lm: Path | None, lm_modes: list[bool], config: Path
+) -> list[Decoding]:
+    """Every system on every set in every mode.
+
+    Raises:
+        ConfigError: a key of the decoding config does not exist; a mode needs a missing LM.
+        StaleError: a system, set or LM is missing or unfinished.
+    """
+    conf = check_options(read_config(config), config)
+    name = config.stem
+    loaded = [experiment.load(s, "stage 5 or 7") for s in systems]
+    dumped = [dumps.load(s) for s in sets]
+    model = experiment.load(lm, "stage 4 (language model)") if lm and any(lm_modes) else None
+    decodings = []
+    for system in loaded:
+        for with_lm in lm_modes:
+            if with_lm and model is None:
+                raise ConfigError("decoding with a language model needs --lm")
+            used = dict(conf)
+            tag = f"{name}_{model.name}" if with_lm else f"{name}_no_lm"
+            if not with_lm:
+                used["lm_weight"] = 0.0
+            for dump in dumped:
+                out = system.directory / tag / dump.name
+                decodings.append(Decoding(system, dump, model if with_lm else None, used, out))
+    return decodings
+
+
+def run(decodings: list[Decoding], nj: int | None = None, ngpu: int = 0) -> int:
+    """Decode what is not there yet.
+
+    Args:
+        decodings: what to decode.
+        nj: workers; default one a core, with GPUs one a GPU.
+        ngpu: GPUs; workers share them in turn.
+
+    Returns:
+        How many were decoded.
+    """
+    pending = []
+    for d in decodings:
+        if d.fingerprint.is_done(d.out):
+            logging.info("%s: unchanged, skipped", d.name)
+        else:
+            pending.append(d)
+    if not pending:
+        return 0
+    for d in pending:
+        if not d.fingerprint.is_same(d.out):
+            if d.out.exists():
+                logging.info("%s: %s; decoded again", d.out, d.fingerprint.why(d.out))
+                shutil.rmtree(d.out)
+            d.out.mkdir(parents=True)
+            d.fingerprint.begin(d.out)
+    trainer.task_class("asr")
+    with trainer.quiet_import():
+        import espnet2.bin.asr_inference  # noqa: F401  (once, before the workers are forked)
+    queue = Queue(pending)
+    workers = max(1, min(nj or (ngpu or options.cores()), len(queue.left)))
+    threads = max(1, options.cores() // workers)
+    logging.info(
+        "decoding %d sets of utterances, %d utterances left, %d workers",
+        len(pending),
+        len(queue.left),
+        workers,
+    )
+    works = [
+        Work(
+            f"decoding worker {k}",
+            lambda k=k: decode_all(queue, k, threads, f"cuda:{k % ngpu}" if ngpu else "cpu"),
+            pending[0].system.directory / f"decode.{k}.log",
+        )
+        for k in range(workers)
+    ]
+    run_forked(works, workers, queue.watch)
+    for d in pending:
+        finish(d)
+    return len(pending)
+
+
+def finish(d: Decoding) -> None:
+    """Merge the workers' parts into ESPnet's files, in the order of the set, and close the result.
+
+    Raises:
+        DiceError: an utterance is missing.
+    """
+    results = read_results(d.out / PARTS, d.dump.lengths)
+    lost = [utt for utt in d.dump.lengths if utt not in results]
+    if lost:
+        raise ConfigError(f"{d.out}: {lost[0]} and {len(lost) - 1} more were not decoded")
+    for kind in ("text", "token", "score"):
+        with atomic_file(d.out / kind) as f:
+            f.writelines(f"{u} {results[u][kind]}".rstrip() + "\n" for u in d.dump.lengths)
+    # 10 ms frames, or 16 kHz samples
+    audio_s = sum(d.dump.lengths.values()) / (100 if d.dump.dim else 16000)
+    cpu_s = sum(r["cpu_s"] for r in results.values())
+    meta = {
+        "system": d.system.name.removeprefix("asr_"),
+        "set": d.dump.name,
+        "lm": d.lm.name.removeprefix("lm_") if d.lm else None,
+        "reference": str(d.dump.text),
+        "data": d.dump.key,
+        "model": d.system.sha256,
+        "decode": d.conf,
+        "parameters": d.system.parameters,
+        "seed": d.system.seed,
+        "utterances": len(results),
+        "audio_s": round(audio_s, 2),
+        "cpu_s_per_audio_s": round(cpu_s / audio_s, 4),
+    }
+    write_text(d.out / META, json.dumps(meta, indent=1) + "\n")
+    shutil.rmtree(d.out / PARTS)
+    d.fingerprint.finish(d.out)
+    logging.info("%s: %.3f CPU-s per audio-s", d.name, meta["cpu_s_per_audio_s"])
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Decode: a command."""
+    parser = options.parser(__doc__)
+    parser.add_argument("--config", required=True, type=Path, help="beam search options")
+    parser.add_argument("--systems", required=True, type=Path, nargs="+", help="exp/asr_<tag> …")
+    parser.add_argument("--sets", required=True, type=Path, nargs="+", help="dump/<type>/<set> …")
+    parser.add_argument("--lm", type=Path, default=None, help="exp/lm_<tag>")
+    parser.add_argument(
+        "--lm_modes",
+        type=options.true_false,
+        nargs="+",
+        default=[False],
+        help="without the LM (no), with it (yes), or both",
+    )
+    parser.add_argument("--nj", type=int, default=None, help="workers (cores)")
+    parser.add_argument("--ngpu", type=int, default=0, help="GPUs")
+    args = parser.parse_args(argv)
+    setup_logging()
+    decodings = plan(args.systems, args.sets, args.lm, args.lm_modes, args.config)
+    n = run(decodings, args.nj, args.ngpu)
+    print(f"{n} decoded, {len(decodings) - n} unchanged")
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,0 +1,93 @@
+"""What a student's training is given of its teachers: cached outputs, or their experiments."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from espnet_dice.io.errors import ConfigError
+from espnet_dice.stages import dumps, experiment
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Where teachers are.
+
+    Attributes:
+        teachers: name in the configs → experiment directory.
+        mode: ``cached`` or ``online``.
+        outputs: directory of the cached outputs, ``<outputs>/<name>/<set>``.
+    """
+
+    teachers: dict[str, Path]
+    mode: str
+    outputs: Path
+
+    @classmethod
+    def parse(cls, entries: list[str], mode: str, outputs: Path) -> "Teaching":
+        """Read ``NAME=EXPDIR`` entries.
+
+        Raises:
+            ConfigError: an entry has another form.
+        """
+        teachers = {}
+        for entry in entries:
+            name, equals, directory = entry.partition("=")
+            if not (name and equals and directory):
+                raise ConfigError(f"--teacher {entry}: write NAME=EXPDIR")
+            teachers[name] = Path(directory)
+        return cls(teachers, mode, outputs)
+
+    @staticmethod
+    def wanted(model_conf: dict) -> bool:
+        """True if a config's ``model_conf`` turns KD on."""
+        return bool(model_conf.get("kd_alpha") or model_conf.get("kd_ctc"))
+
+    def options(
+        self, model_conf: dict, train: dumps.Dump, valid: dumps.Dump, token_key: str
+    ) -> tuple[list[str], dict[str, str], dict]:
+        """ESPnet's options, the keys of what they read, and the settings that they stand for.
+
+        Args:
+            model_conf: the student's, with ``teachers: [{name, weight}, …]``.
+            train, valid: the student's sets.
+            token_key: fingerprint of the token list.
+
+        Raises:
+            ConfigError: a teacher of the config is not known.
+            StaleError: a teacher or a cache is missing, unfinished or made from something else.
+        """
+        entries = model_conf.get("teachers") or []
+        found = [self._experiment(entry) for entry in entries]
+        settings = {"mode": self.mode}
+        if self.mode == "online":
+            placed = [
+                {**entry, "exp": str(e.directory), "model_file": e.model}
+                for entry, e in zip(entries, found, strict=True)
+            ]
+            flow = yaml.safe_dump(placed, default_flow_style=True, width=10**9).strip()
+            options = ["--model_conf", f"teachers={flow}", "--model_conf", "teacher_mode=online"]
+            return options, {f"teacher{k}": e.sha256 for k, e in enumerate(found, 1)}, settings
+        # imports torch, which only a student with cached teachers has to wait for
+        from espnet_dice.kd import cache
+
+        options = ["--allow_variable_data_keys", "true", "--model_conf", "teacher_mode=cached"]
+        inputs = {}
+        for k, (entry, teacher) in enumerate(zip(entries, found, strict=True), 1):
+            for part, dump in (("train", train), ("valid", valid)):
+                directory = self.outputs / entry["name"] / dump.name
+                inputs[f"teacher{k}_{part}"] = cache.check(
+                    directory, dump.key, token_key, teacher.sha256
+                )
+                flag = f"--{part}_data_path_and_name_and_type"
+                options += [flag, f"{directory / 'teacher.scp'},teacher{k},kaldi_ark"]
+                if model_conf.get("kd_ctc"):
+                    options += [flag, f"{directory / 'ctc.scp'},teacher{k}_ctc,kaldi_ark"]
+        return options, inputs, settings
+
+    def _experiment(self, entry: dict) -> experiment.Experiment:
+        name = entry.get("name") if isinstance(entry, dict) else entry
+        if name not in self.teachers:
+            known = ", ".join(self.teachers) or "none given"
+            raise ConfigError(f"model_conf: teachers: no teacher {name!r} (known: {known})")
+        return experiment.load(self.teachers[name], "stage 5 (teachers)")
