@@ -144,12 +144,12 @@ def _execute(kind: str, target: str, namespace: dict) -> None:
         spec = _find_module(target)
         code, path, package, loader = _code_of(spec), spec.origin, spec.parent, spec.loader
     else:
-        path = {"-c": "<string>", "-": "<stdin>"}.get(kind, target)
+        path = {"-c": "<string>", "-": "<stdin>"}.get(kind) or str(Path(target).absolute())
         loader = importlib.machinery.BuiltinImporter
         if kind == "file":
             loader = importlib.machinery.SourceFileLoader("__main__", path)
         code = compile(_source_of(kind, target), path, "exec", dont_inherit=True)
-    sys.argv[0] = kind if kind in ("-c", "-") else path
+    sys.argv[0] = {"-m": path, "file": target}.get(kind, kind)
     shim = namespace["__spec__"]
     for key in list(namespace):
         if not (key.startswith("__") and key.endswith("__")):
@@ -164,7 +164,7 @@ def _execute(kind: str, target: str, namespace: dict) -> None:
     )
     namespace.pop("__annotations__", None)
     namespace.pop("__file__", None)
-    if kind in ("-m", "file"):
+    if kind != "-c":
         namespace["__file__"] = path
     exec(code, namespace)
 
