@@ -6,13 +6,18 @@ along so that a cache made for other transcripts or another token list is seen w
 any recipe that reads the ark.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import DataError, StaleError
+
+if TYPE_CHECKING:  # checking a cache must not cost the import of torch
+    import torch
 
 STAGE = "teacher_outputs"
 

@@ -6,6 +6,7 @@ L_KD = Σ_k r_k [(1-β) L_tok,k + β L_unc,k]. With kd_alpha 0 it is a teacher, 
 
 import torch
 from espnet2.asr.espnet_model import ESPnetASRModel
+from espnet2.torch_utils.device_funcs import force_gatherable
 
 from espnet_dice import compat
 from espnet_dice.io.errors import ConfigError
@@ -123,7 +124,7 @@ class UncertaintyKDModel(ESPnetASRModel):
             stats.update(ctc_stats)
             loss = self.ctc_weight * loss_ctc + (1 - self.ctc_weight) * loss_att
         stats["loss"] = loss.detach()
-        return compat.force_gatherable((loss, stats, batch_size), loss.device)
+        return force_gatherable((loss, stats, batch_size), loss.device)
 
     def _targets(self, speech, speech_lengths, text, text_lengths, ys_out, batch):
         with_ctc = self.kd_ctc > 0

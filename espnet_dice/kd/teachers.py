@@ -22,11 +22,13 @@ class Targets:
         log_probs: log p̂, (B, L+1, V).
         variances: σ², (B, L+1, V), or None.
         ctc_log_probs: log posteriors of the CTC branch, (B, T', V), or None.
+        ctc_lengths: frames of each utterance, (B,), or None.
     """
 
     log_probs: torch.Tensor
     variances: torch.Tensor | None = None
     ctc_log_probs: torch.Tensor | None = None
+    ctc_lengths: torch.Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,8 +151,11 @@ def targets(
     else:
         logits, variances = decoder(memory, memory_lens, ys_in, text_lengths + 1)[0], None
     log_probs = log_mean_softmax(logits, variances, n_samples, generator)
-    ctc = model.ctc.log_softmax(memory) if with_ctc else None
-    return Targets(log_probs, variances, ctc)
+    if not with_ctc:
+        return Targets(log_probs, variances)
+    if model.ctc is None:
+        raise ConfigError("KD on the CTC branch needs a teacher with ctc_weight > 0")
+    return Targets(log_probs, variances, model.ctc.log_softmax(memory), memory_lens)
 
 
 class OnlineTeachers:
