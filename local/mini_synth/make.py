@@ -22,8 +22,9 @@ from espnet_dice.io.progress import setup_logging, track
 from local.made import is_made, write_lines, write_lm_text
 from local.mini_synth import config as settings
 from local.mini_synth.plan import Utterance, plan_babble, plan_lm_text, plan_sets
+from local.mini_synth.workers import Workers
 
-VERSION = 1  # raise when the same settings give other samples
+VERSION = 2  # raise when the same settings give other samples
 
 
 def make_set(directory: Path, name: str, rows: list[Utterance], mark, workers, rate) -> None:
@@ -98,8 +99,6 @@ def make_corpus(
     )
     lm_done = is_made(out / "lm_text", marks["lm_text"], overwrite)
     if todo:
-        from local.mini_synth.workers import Workers  # scipy.signal takes a second
-
         with Workers(jobs, config, babble) as workers:
             workers.start()
             for name in todo:

@@ -1,25 +1,45 @@
 """From spoken samples to a recording: resampling, reverberation, level and noise at a given SNR."""
 
-from functools import cache
-
 import numpy as np
-from scipy.fft import next_fast_len
-from scipy.signal import fftconvolve, firwin, resample_poly
 
 LIMIT = 0.98  # of full scale
+ROLL_OFF = 0.95  # of the lower Nyquist frequency: from there to it, resampling fades out
+
+
+def fast_length(n: int) -> int:
+    """The least product of 2s, 3s and 5s that is at least ``n``: an FFT of it is quick."""
+    n = max(1, n)
+    best = 1 << (n - 1).bit_length()
+    for five in (5**k for k in range(n.bit_length())):
+        for three in (3**k for k in range(n.bit_length())):
+            rest = -(-n // (five * three))
+            best = min(best, five * three << (rest - 1).bit_length())
+    return best
 
 
 def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
-    """Resample (n,) float64 samples from ``rate_in`` to ``rate_out`` Hz."""
+    """Resample (n,) samples from ``rate_in`` to ``rate_out`` Hz by way of the spectrum.
+
+    NumPy alone: importing SciPy's filters takes longer than making a small set.
+    """
     g = int(np.gcd(rate_in, rate_out))
-    up, down = rate_out // g, rate_in // g
-    return resample_poly(wave, up, down, window=_lowpass(max(up, down)))
+    down, up = rate_in // g, rate_out // g
+    blocks = fast_length(-(-len(wave) // down) + 2)  # two of silence, for the ends to ring in
+    spectrum = np.fft.rfft(wave, blocks * down)[: blocks * up // 2 + 1]
+    nyquist = min(blocks * down, blocks * up) / 2
+    above = (np.arange(len(spectrum)) / nyquist - ROLL_OFF) / (1 - ROLL_OFF)
+    spectrum = spectrum * (0.5 + 0.5 * np.cos(np.pi * np.clip(above, 0, 1)))
+    out = np.fft.irfft(spectrum, blocks * up) * (up / down)
+    return out[: -(-len(wave) * up // down)]
 
 
-@cache
-def _lowpass(step: int) -> np.ndarray:
-    # The filter that resample_poly designs anew at each call, a sixth of a recording's time.
-    return firwin(20 * step + 1, 1 / step, window=("kaiser", 5.0))
+def convolve(wave: np.ndarray, response: np.ndarray, n: int) -> np.ndarray:
+    """The first ``n`` samples of the convolution of two signals."""
+    size = fast_length(len(wave) + len(response) - 1)
+    full = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(response, size), size)
+    out = np.zeros(n)
+    out[: min(n, size)] = full[:n]
+    return out
 
 
 def trim(wave: np.ndarray, below_db: float = 45.0) -> np.ndarray:
@@ -41,10 +61,7 @@ def reverberate(wave, n: int, sample_rate: int, t60: float, direct_db: float, rn
     length = max(1, int(t60 * sample_rate))
     tail = rng.standard_normal(length) * 10 ** (-3 * np.arange(length) / length)
     tail *= 10 ** (-direct_db / 20) / np.sqrt(np.sum(tail**2))
-    out = np.zeros(n)
-    wet = fftconvolve(wave, np.concatenate(([1.0], tail)))[:n]
-    out[: len(wet)] = wet
-    return out
+    return convolve(wave, np.concatenate(([1.0], tail)), n)
 
 
 def white(n: int, rng) -> np.ndarray:
@@ -54,7 +71,7 @@ def white(n: int, rng) -> np.ndarray:
 
 def pink(n: int, rng) -> np.ndarray:
     """(n,) Gaussian noise whose power falls by 3 dB an octave."""
-    spectrum = np.fft.rfft(rng.standard_normal(next_fast_len(n, real=True)))
+    spectrum = np.fft.rfft(rng.standard_normal(fast_length(n)))
     return np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))))[:n]
 
 
