@@ -58,6 +58,8 @@ class PitchOptions:
             raise ValueError(f"soft_min_f0 {self.soft_min_f0} must not exceed min_f0")
         if not 0 < 2 * self.lowpass_cutoff <= self.resample_freq:
             raise ValueError("resample_freq must be at least twice lowpass_cutoff")
+        if self.lag_range[0] < 1:
+            raise ValueError(f"max_f0 {self.max_f0} is too high for resample_freq")
         if self.search not in ("kaldi", "torchaudio"):
             raise ValueError(f"search must be kaldi or torchaudio: got {self.search!r}")
         if not (self.delta_pitch > 0 and self.penalty_factor > 0):

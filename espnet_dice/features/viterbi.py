@@ -29,14 +29,16 @@ def _sweep(local, factor, cost, last, back, stale):
     """
     frames, states = local.shape
     reached = np.empty(states, np.float32)
+    widest = 1
+    while widest < states:
+        widest *= 2
     for t in range(frames):
         odd = t % 2 == 1
         if stale and odd:
-            back[t] = back[t - 1]  # chosen by the same costs
+            for i in range(states):
+                back[t, i] = back[t - 1, i]  # chosen by the same costs
         else:
-            gap = 1
-            while gap < states:
-                gap *= 2
+            gap = widest
             while gap >= 1:
                 # states gap-1, 3·gap-1, … lie between states that are known already
                 for i in range(gap - 1, states, 2 * gap):
@@ -54,10 +56,10 @@ def _sweep(local, factor, cost, last, back, stale):
         for i in range(states):
             last[i] = (cost[i] if stale and odd else reached[i]) + local[t, i]
             lowest = min(lowest, last[i])
-        for i in range(states):
+        for i in range(states):  # element by element: slices compile more slowly
             last[i] -= lowest
-        if odd or not stale:
-            cost[:] = last
+            if odd or not stale:
+                cost[i] = last[i]
 
 
 def sweep_numpy(local, factor, cost, last, back, stale):

@@ -1,0 +1,161 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from espnet_dice.features import PitchOptions, kaldi_pitch
+from tests.features import reference
+from tests.features.signals import speechlike, voiced
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "fixtures" / "kaldi_pitch.npz"
+GOLDEN = Path(__file__).with_name("kaldi_pitch.npz")
+KALDI = PitchOptions(search="kaldi")
+EDGES = {"raw_snip": True, "raw_nosnip": False}
+
+
+def shares(pitch, want):
+    """Frames with NCCF within 0.01; of those with NCCF > 0.5, frames with F0 within 1 %."""
+    assert pitch.shape == want.shape
+    voiced_frames = want[:, 0] > 0.5
+    near = np.abs(pitch[:, 1] / want[:, 1] - 1) < 0.01
+    return np.mean(np.abs(pitch[:, 0] - want[:, 0]) < 0.01), near[voiced_frames].mean()
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="no ../shared/fixtures/kaldi_pitch.npz")
+@pytest.mark.parametrize("key", EDGES)
+def test_agrees_with_recorded_speech(key):
+    stored = np.load(SHARED)
+    for name in sorted({k.split("/")[0] for k in stored}):
+        pitch = kaldi_pitch(stored[f"{name}/wave"], 16000, EDGES[key])
+        nccf, f0 = shares(pitch, stored[f"{name}/{key}"])
+        assert nccf >= 0.99, name
+        assert f0 >= 0.99, name
+        same = np.isclose(pitch[:, 1], stored[f"{name}/{key}"][:, 1], rtol=1e-5)
+        assert same.mean() > 0.9, name
+        assert np.abs(pitch - stored[f"{name}/{key}"])[same, 0].max() < 1e-4
+
+
+@pytest.mark.parametrize("key", EDGES)
+@pytest.mark.parametrize("name, rate", [("speechlike", 16000), ("narrow", 8000), ("click", 16000)])
+def test_agrees_with_kaldi_itself(name, rate, key):
+    """The file holds what Kaldi's feat/pitch-functions.cc (f400766), compiled, gave.
+
+    ``click`` ends in a burst that changes the ballast of the frames before it.
+    """
+    stored = np.load(GOLDEN)
+    want = stored[f"{name}/{key}"]
+    pitch = kaldi_pitch(stored[f"{name}/wave"], rate, EDGES[key], KALDI)
+    assert pitch.shape == want.shape
+    same = np.isclose(pitch[:, 1], want[:, 1], rtol=1e-5)
+    assert same.mean() > 0.97
+    np.testing.assert_allclose(pitch[same, 0], want[same, 0], atol=5e-5)
+
+
+@pytest.mark.parametrize("search", ["kaldi", "torchaudio"])
+@pytest.mark.parametrize("snip_edges", [True, False])
+@pytest.mark.parametrize("rate", [16000, 11025])
+def test_agrees_with_loops(rate, snip_edges, search):
+    wave = speechlike(rate)
+    want = reference.raw_pitch(wave, rate, snip_edges, search)
+    pitch = kaldi_pitch(wave, rate, snip_edges, PitchOptions(search=search))
+    assert pitch.shape == want.shape
+    # where two paths tie in single precision, a stretch may lie a lag (half a per cent) apart
+    assert np.abs(pitch[:, 1] / want[:, 1] - 1).max() < 0.011
+    same = np.isclose(pitch[:, 1], want[:, 1], rtol=1e-5)
+    assert same.mean() > 0.8
+    np.testing.assert_allclose(pitch[same, 0], want[same, 0], atol=2e-5)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100])
+@pytest.mark.parametrize("f0", [70, 123, 210, 350])
+def test_finds_the_pitch_of_a_tone(f0, rate):
+    for search in ("kaldi", "torchaudio"):
+        pitch = kaldi_pitch(voiced(f0, rate, 0.5), rate, True, PitchOptions(search=search))
+        middle = pitch[5:-8]
+        assert np.abs(middle[:, 1] / f0 - 1).max() < 0.006
+        assert middle[:, 0].min() > 0.98
+
+
+def test_follows_a_glide():
+    rate = 16000
+    f0 = np.geomspace(90, 250, rate)
+    pitch = kaldi_pitch(voiced(f0), rate, False, KALDI)[8:-8]
+    # a frame's two windows lie around its centre, where the pitch is read
+    centre = f0[80::160][8:-8]
+    assert np.abs(pitch[:, 1] / centre - 1).max() < 0.02
+
+
+def test_does_not_depend_on_the_scale():
+    wave = speechlike()
+    want = kaldi_pitch(wave, 16000)
+    np.testing.assert_array_equal(kaldi_pitch(wave / 32768, 16000), want)
+    np.testing.assert_array_equal(kaldi_pitch((wave / 32768).astype(np.float32), 16000), want)
+    other = kaldi_pitch(wave * 0.003, 16000)
+    assert np.mean(np.isclose(other, want, rtol=1e-4, atol=1e-4)) > 0.97
+
+
+@pytest.mark.parametrize("snip_edges", [True, False])
+def test_silence(snip_edges):
+    pitch = kaldi_pitch(np.zeros(8000, np.int16), 16000, snip_edges)
+    assert pitch.shape == (48 if snip_edges else 50, 2)
+    np.testing.assert_array_equal(pitch[:, 0], 0)
+    np.testing.assert_allclose(pitch[:, 1], 400, rtol=1e-6)
+
+
+def test_a_constant_is_not_voiced():
+    pitch = kaldi_pitch(np.full(8000, 1234, np.int16), 16000)
+    assert np.abs(pitch[2:-6, 0]).max() == 0
+
+
+@pytest.mark.parametrize(
+    "samples, snipped, centred",
+    [(0, 0, 0), (1, 0, 0), (396, 0, 0), (397, 1, 3), (400, 1, 3), (556, 1, 3), (557, 2, 4),
+     (1000, 4, 6)],
+)  # fmt: skip
+def test_short_waves(samples, snipped, centred):
+    wave = speechlike()[2000 : 2000 + samples]
+    assert kaldi_pitch(wave, 16000).shape == (snipped, 2)
+    assert kaldi_pitch(wave, 16000, snip_edges=False).shape == (centred, 2)
+    assert kaldi_pitch(wave, 16000).dtype == np.float32
+
+
+def test_blocks_leave_no_seams(monkeypatch):
+    wave = speechlike(seconds=1.0)
+    want = kaldi_pitch(wave, 16000, False, KALDI)
+    monkeypatch.setattr("espnet_dice.features.pitch.BLOCK_FRAMES", 14)
+    got = kaldi_pitch(wave, 16000, False, KALDI)
+    assert np.mean(np.isclose(got, want, atol=1e-5)) > 0.97
+
+
+@pytest.mark.parametrize(
+    "wave, rate, message",
+    [
+        (np.array([0.0, np.nan] * 500), 16000, "NaN or infinite at sample 1"),
+        (np.array([0.0, np.inf] * 500), 16000, "NaN or infinite"),
+        (np.zeros((1000, 2)), 16000, "mono"),
+        (np.zeros(1000, np.int32), 16000, "int16 or float"),
+        (np.zeros(1000), 1000, "too low"),
+        (np.zeros(1000), 16000.5, "whole number"),
+        (np.zeros(1000), -1, "whole number"),
+    ],
+)
+def test_refuses(wave, rate, message):
+    with pytest.raises(ValueError, match=message):
+        kaldi_pitch(wave, rate)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_f0": 400.0},
+        {"soft_min_f0": 60.0},
+        {"lowpass_cutoff": 3000.0},
+        {"delta_pitch": 0.0},
+        {"search": "best"},
+        {"max_f0": 2500.0},
+    ],
+)
+def test_refuses_options(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PitchOptions(**wrong)
