@@ -82,7 +82,9 @@ class Fingerprint:
         changed = []
         for part in ("settings", "inputs"):
             old, new = found.get(part, {}), _plain(self.record[part])
-            changed += [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+            changed += [
+                k for k in sorted({*old, *new}) if (k in old, old.get(k)) != (k in new, new.get(k))
+            ]
         return "changed: " + ", ".join(changed or ["stage"])
 
     def _write(self, directory: str | Path, done: bool) -> None:

@@ -1,0 +1,87 @@
+"""Whole or not there: after an exception, a kill, a full disk."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from espnet_dice.io.atomic import atomic_dir, atomic_file, write_text
+from espnet_dice.io.errors import describe_os_error
+
+
+def test_file_appears_whole_with_ordinary_permissions(tmp_path):
+    path = tmp_path / "a" / "x.txt"
+    with atomic_file(path) as f:
+        f.write("é")
+        assert not path.exists()
+    assert path.read_text(encoding="utf-8") == "é"
+    (tmp_path / "plain").write_text("")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    write_text(path, "two")
+    assert path.read_text() == "two" and len(list(path.parent.iterdir())) == 1
+
+
+def test_failure_keeps_the_old_file(tmp_path):
+    path = tmp_path / "x.txt"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), atomic_file(path, "wb") as f:
+        f.write(b"new")
+        raise ZeroDivisionError
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "x.txt"
+    with pytest.raises(OSError) as err, atomic_file(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert describe_os_error(err.value).startswith(f"no space left while writing {path}: free")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_directory_is_replaced_only_when_whole(tmp_path):
+    path = tmp_path / "d"
+    with atomic_dir(path) as made:
+        (made / "sub").mkdir()
+        (made / "sub" / "x").write_text("1")
+        assert not path.exists()
+    assert (path / "sub" / "x").read_text() == "1"
+    with pytest.raises(ZeroDivisionError), atomic_dir(path) as made:
+        (made / "y").write_text("2")
+        raise ZeroDivisionError
+    assert (path / "sub" / "x").read_text() == "1"
+    with atomic_dir(path) as made:
+        (made / "y").write_text("2")
+    assert [p.name for p in path.iterdir()] == ["y"]
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+@pytest.mark.parametrize("point", ["inside", "between"])
+def test_directory_after_a_kill(tmp_path, point):
+    path = tmp_path / "d"
+    with atomic_dir(path) as made:
+        (made / "x").write_text("old")
+    code = """if 1:
+        import os, signal, sys
+        from espnet_dice.io import atomic
+        kill = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
+        rename = os.rename
+        def once(a, b):
+            rename(a, b)
+            kill()
+        with atomic.atomic_dir(sys.argv[1]) as made:
+            (made / "x").write_text("new")
+            if sys.argv[2] == "inside":
+                kill()
+            os.rename = once  # the old directory is moved away, the new one not yet there
+    """
+    done = subprocess.run([sys.executable, "-c", code, path, point], check=False)
+    assert done.returncode == -9
+    if point == "inside":
+        assert (path / "x").read_text() == "old"
+    with atomic_dir(path) as made:
+        assert (path / "x").read_text() == "old"
+        assert list(made.iterdir()) == []
+        (made / "x").write_text("newer")
+    assert (path / "x").read_text() == "newer" and len(list(tmp_path.iterdir())) == 1
