@@ -6,11 +6,11 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
-from corpus import RATE, make_corpus, noise, write_audio, write_tables
 
 from espnet_dice.io.audio import AudioOptions, AudioReader, change_speed
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DataError
+from tests.corpus import RATE, make_corpus, noise, write_audio, write_tables
 
 
 def one(d, entry, segment=None, pipes=True):

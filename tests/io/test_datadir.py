@@ -3,10 +3,10 @@
 import shutil
 
 import pytest
-from corpus import make_corpus, noise, write_audio, write_tables
 
 from espnet_dice.io.datadir import allowed_characters, read_data_dir
 from espnet_dice.io.errors import DataError, ProblemList
+from tests.corpus import make_corpus, noise, write_audio, write_tables
 
 IDS = ("u000", "u001", "u002")
 

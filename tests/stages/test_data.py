@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus import make_corpus, noise, write_audio, write_tables
 
 from espnet_dice.io import fingerprint
 from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ProblemList
 from espnet_dice.stages.data import check_data
+from tests.corpus import make_corpus, noise, write_audio, write_tables
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,6 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
-from corpus import RATE, make_corpus, noise, write_audio, write_tables
 
 from espnet_dice.features import fbank, fbank_pitch
 from espnet_dice.io import fingerprint
@@ -20,6 +19,7 @@ from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList
 from espnet_dice.stages.features import make_features
+from tests.corpus import RATE, make_corpus, noise, write_audio, write_tables
 
 ROOT = Path(__file__).parents[2]
 MANY = 120  # two shards
