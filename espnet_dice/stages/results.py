@@ -73,7 +73,7 @@ def table(rows: list[Row]) -> str:
         if sclite:
             cells.append("–" if r.sclite_wer is None else f"{r.sclite_wer:.1f}")
         lines.append(cells)
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    widths = [max(3, *(len(line[k]) for line in lines)) for k in range(len(lines[0]))]
     left = 3  # columns of text; the others hold numbers
 
     def show(cells: list[str]) -> str:

@@ -57,21 +57,25 @@ class Teaching:
             ConfigError: a teacher of the config is not known.
             StaleError: a teacher or a cache is missing, unfinished or made from something else.
         """
-        entries = model_conf.get("teachers") or []
+        # a config that names no teachers is taught by all of them, equally
+        entries = model_conf.get("teachers") or [
+            {"name": name, "weight": 1.0 / len(self.teachers)} for name in self.teachers
+        ]
         found = [self._experiment(entry) for entry in entries]
-        settings = {"mode": self.mode}
+        settings = {"mode": self.mode, "teachers": entries}
         if self.mode == "online":
             placed = [
                 {**entry, "exp": str(e.directory), "model_file": e.model}
                 for entry, e in zip(entries, found, strict=True)
             ]
-            flow = yaml.safe_dump(placed, default_flow_style=True, width=10**9).strip()
-            options = ["--model_conf", f"teachers={flow}", "--model_conf", "teacher_mode=online"]
+            options = ["--model_conf", f"teachers={_flow(placed)}"]
+            options += ["--model_conf", "teacher_mode=online"]
             return options, {f"teacher{k}": e.sha256 for k, e in enumerate(found, 1)}, settings
         # imports torch, which only a student with cached teachers has to wait for
         from espnet_dice.kd import cache
 
         options = ["--allow_variable_data_keys", "true", "--model_conf", "teacher_mode=cached"]
+        options += ["--model_conf", f"teachers={_flow(entries)}"]
         inputs = {}
         for k, (entry, teacher) in enumerate(zip(entries, found, strict=True), 1):
             for part, dump in (("train", train), ("valid", valid)):
@@ -91,3 +95,8 @@ class Teaching:
             known = ", ".join(self.teachers) or "none given"
             raise ConfigError(f"model_conf: teachers: no teacher {name!r} (known: {known})")
         return experiment.load(self.teachers[name], "stage 5 (teachers)")
+
+
+def _flow(value: list) -> str:
+    """YAML on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**9).strip()

@@ -10,12 +10,14 @@ trainer in a forked child. What is whole and unchanged is skipped before ESPnet 
 from functools import partial
 from pathlib import Path
 
+import yaml
+
 from espnet_dice.io import options
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import dumps, experiment, tokens
 from espnet_dice.stages.jobs import Job, run_jobs
-from espnet_dice.stages.settings import read_config
+from espnet_dice.stages.settings import read_config, split_args
 from espnet_dice.stages.teaching import Teaching
 
 CRITERION, NBEST = ("valid", "acc", "max"), 5
@@ -72,8 +74,10 @@ def make_job(
     if train.dim:
         data += ["--input_size", str(train.dim), "--normalize", "global_mvn"]
         data += ["--normalize_conf", f"stats_file={train.stats}"]
+    elif "normalize" not in read_config(config):
+        data += ["--normalize", "utterance_mvn"]  # the model's own frontend has no statistics
     names: dict = {"dim": train.dim}
-    conf = read_config(config).get("model_conf") or {}
+    conf = model_conf(config, extra)
     if teaching is not None and teaching.wanted(conf):
         more, more_inputs, names["teaching"] = teaching.options(conf, train, valid, token_key)
         data += more
@@ -93,6 +97,16 @@ def make_job(
         prepare=partial(write_shapes, out / "shapes", train, valid),
         names=names,
     )
+
+
+def model_conf(config: Path, extra: str) -> dict:
+    """``model_conf`` of a config, with what ``--model_conf KEY=VALUE`` in ``extra`` changes."""
+    conf = dict(read_config(config).get("model_conf") or {})
+    for name, values in split_args(extra):
+        if name == "model_conf":
+            pairs = (value.partition("=") for value in values)
+            conf.update({key: yaml.safe_load(value) for key, _, value in pairs})
+    return conf
 
 
 def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:

@@ -1,0 +1,356 @@
+#!/usr/bin/env bash
+# The stages of uncertainty-matching knowledge distillation, from data to a table of word error
+# rates. A corpus's run.sh gives the names; --help lists every option with its value. A stage that
+# was done is skipped when nothing it depends on changed, and goes on where it was interrupted.
+set -euo pipefail
+
+log() {
+    echo "$(date '+%Y-%m-%dT%H:%M:%S') ($(basename "$0")) $*" >&2
+}
+die() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+# General
+stage=1
+stop_stage=11
+nj=$(nproc 2>/dev/null || echo 2)
+ngpu=0
+python=python3
+seed=0
+datadir=data
+dumpdir=dump
+expdir=exp
+
+# Data and features
+local_data=
+student_train=
+student_dev=
+student_tests=
+teachers=
+feats_type=fbank_pitch
+fs=16000
+resample=false
+allow_pipes=false
+
+# Language model
+use_lm=true
+lm_config=conf/train_lm_transformer.yaml
+lm_args=
+lm_train_text=
+lm_dev_text=
+
+# Teachers and students
+teacher_config=conf/train_asr_base.yaml
+teacher_args=
+student_config=conf/train_asr_small.yaml
+student_args=
+seeds=
+teacher_mode=cached
+teacher_samples=50
+teacher_ctc=auto
+
+# Decoding
+inference_config=conf/decode.yaml
+lm_modes="no yes"
+teacher_lm_modes=no
+
+run_args="$(basename "$0") $*"
+show_help=false
+help_message() {
+    cat <<END
+Usage: $(basename "$0") [--option value] …
+
+  General
+    --stage            First stage, see below (default="${stage}")
+    --stop_stage       Last stage (default="${stop_stage}")
+    --nj               Processes: models trained at a time, decoding workers (default="${nj}")
+    --ngpu             GPUs a training, and for decoding; 0: CPU (default="${ngpu}")
+    --python           Python interpreter (default="${python}")
+    --seed             Seed of the teachers and the language model (default="${seed}")
+    --datadir          Data directories (default="${datadir}")
+    --dumpdir          Features (default="${dumpdir}")
+    --expdir           Models, decodings, results (default="${expdir}")
+  Data
+    --local_data       Shell command that makes the data directories; it may use \$PYTHON and
+                       \$NJ (default='${local_data}')
+    --student_train    Student's training set (default="${student_train}")
+    --student_dev      Student's validation set (default="${student_dev}")
+    --student_tests    Sets to decode, quoted (default="${student_tests}")
+    --teachers         NAME=TRAIN_SET/DEV_SET of each teacher, quoted (default="${teachers}")
+    --feats_type       fbank_pitch, fbank or raw (default="${feats_type}")
+    --fs               Sampling rate in Hz (default="${fs}")
+    --resample         Convert other sampling rates (default="${resample}")
+    --allow_pipes      Run wav.scp entries that are shell commands (default="${allow_pipes}")
+  Language model
+    --use_lm           Train and use one (default="${use_lm}")
+    --lm_config        Its config (default="${lm_config}")
+    --lm_args          Options that win over it (default="${lm_args}")
+    --lm_train_text    Texts: Kaldi text, or .txt of sentences, quoted; empty: the student's
+                       training transcripts (default="${lm_train_text}")
+    --lm_dev_text      As above, of the student's dev set (default="${lm_dev_text}")
+  Teachers and students
+    --teacher_config   Config of every teacher (default="${teacher_config}")
+    --teacher_args     Options that win over it (default="${teacher_args}")
+    --student_config   Configs of the students, quoted (default="${student_config}")
+    --student_args     Options that win over them (default="${student_args}")
+    --seeds            Each student is trained once a seed, quoted; empty: --seed
+                       (default="${seeds}")
+    --teacher_mode     cached: teachers' outputs are read; online: computed in each training step
+                       (default="${teacher_mode}")
+    --teacher_samples  Noise draws in the cached outputs (default="${teacher_samples}")
+    --teacher_ctc      Cache the CTC branch too; auto: if a student's config has kd_ctc
+                       (default="${teacher_ctc}")
+  Decoding
+    --inference_config Beam search (default="${inference_config}")
+    --lm_modes         Students without the LM (no), with it (yes), quoted (default="${lm_modes}")
+    --teacher_lm_modes The same for teachers (default="${teacher_lm_modes}")
+
+  Stages: 1 data, 2 features, 3 tokens, 4 language model, 5 teachers, 6 teacher decoding and
+  outputs, 7 students, 8 averaged checkpoints, 9 decoding, 10 scoring, 11 export
+END
+}
+
+known_options=" $(help_message | sed -n 's/^ *--\([a-z_]*\) .*/\1/p' | tr '\n' ' ')"
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -h | --help)
+            show_help=true
+            shift
+            continue
+            ;;
+        --*=*)
+            name=${1%%=*}
+            value=${1#*=}
+            shift
+            ;;
+        --*)
+            name=$1
+            [ $# -ge 2 ] || die "$1 needs a value (see --help)"
+            value=$2
+            shift 2
+            ;;
+        *) die "unexpected argument '$1': options are --name value (see --help)" ;;
+    esac
+    name=${name#--}
+    name=${name//-/_}
+    case "${known_options}" in
+        *" ${name} "*) printf -v "${name}" '%s' "${value}" ;;
+        *) die "unknown option --${name} (see --help)" ;;
+    esac
+done
+if "${show_help}"; then
+    help_message
+    exit 0
+fi
+
+for name in stage stop_stage nj ngpu seed teacher_samples fs; do
+    [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a whole number, not '${!name}'"
+done
+for name in resample allow_pipes use_lm; do
+    [[ "${!name}" =~ ^(true|false)$ ]] || die "--${name} must be true or false, not '${!name}'"
+done
+for name in student_train student_dev student_tests; do
+    [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
+done
+[ "${teacher_mode}" = cached ] || [ "${teacher_mode}" = online ] ||
+    die "--teacher_mode must be cached or online, not '${teacher_mode}'"
+[[ "${teacher_ctc}" =~ ^(true|false|auto)$ ]] || die "--teacher_ctc must be true, false or auto"
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}"
+# One thread a process: the stages run as many processes as --nj says.
+export OMP_NUM_THREADS=1
+read -ra py <<< "${python}"
+"${py[@]}" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("espnet2") is None)' ||
+    die "'${python}' is not a Python with ESPnet: start ./run.sh at the top, which sets one up, " \
+        "or give --python"
+
+# One run at a time in a recipe directory: two would write the same files.
+mkdir -p log
+exec 9>>log/.lock
+if command -v flock >/dev/null && ! flock -n 9; then
+    die "another run works in $(pwd): $(tail -n 1 log/.lock). Wait for it, or end it"
+fi
+echo "process $$ since $(date '+%Y-%m-%d %H:%M:%S'): ${run_args}" > log/.lock
+
+read -ra student_configs <<< "${student_config}"
+read -ra seed_list <<< "${seeds:-${seed}}"
+read -ra tests <<< "${student_tests}"
+read -ra teacher_list <<< "${teachers}"
+dump=${dumpdir}/${feats_type}
+tokens=${datadir}/token_list/char31
+sets=()
+add_set() {
+    local known
+    for known in ${sets[@]+"${sets[@]}"}; do
+        [ "${known}" != "$1" ] || return 0
+    done
+    sets+=("$1")
+}
+for name in "${student_train}" "${student_dev}" "${tests[@]}"; do
+    add_set "${name}"
+done
+
+stem_of() {
+    local stem
+    stem=$(basename "$1" .yaml)
+    echo "${stem#train_asr_}"
+}
+# Options beside a config show in the tag, but for max_epoch: more epochs go on where fewer ended.
+args_tag() {
+    echo "$*" | sed -E 's/--max_epoch[= ]+[0-9]+ ?//; s/^ *$//; /./s/^ *-*/_/; s/ +-*/_/g; s/[^A-Za-z0-9._=-]//g'
+}
+teacher_jobs=()
+teacher_options=()
+teacher_systems=()
+for entry in ${teacher_list[@]+"${teacher_list[@]}"}; do
+    [[ "${entry}" =~ ^[A-Za-z0-9._-]+=[^/]+/[^/]+$ ]] ||
+        die "--teachers '${entry}': write NAME=TRAIN_SET/DEV_SET"
+    name=${entry%%=*}
+    train=${entry#*=}
+    valid=${train#*/}
+    train=${train%%/*}
+    add_set "${train}"
+    add_set "${valid}"
+    tag=$(stem_of "${teacher_config}")_${name}$(args_tag "${teacher_args}")
+    teacher_jobs+=(--job "${tag}" "${teacher_config}" "${train}" "${valid}")
+    teacher_options+=(--teacher "${name}=${expdir}/asr_${tag}")
+    teacher_systems+=("${expdir}/asr_${tag}")
+done
+student_jobs=()
+student_seeds=()
+student_systems=()
+for config in "${student_configs[@]}"; do
+    for one in "${seed_list[@]}"; do
+        tag=$(stem_of "${config}")$(args_tag "${student_args}")_seed${one}
+        student_jobs+=(--job "${tag}" "${config}" "${student_train}" "${student_dev}")
+        student_seeds+=("${one}")
+        student_systems+=("${expdir}/asr_${tag}")
+    done
+    if [ "${teacher_ctc}" = auto ] && grep -Eq '^ *kd_ctc: *[0-9.]*[1-9]' "${config}" 2>/dev/null; then
+        teacher_ctc=true
+    fi
+done
+[ "${teacher_ctc}" = true ] || teacher_ctc=false
+
+audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
+lm_stem=$(basename "${lm_config}" .yaml)
+lm_tag=${lm_stem#train_lm_}$(args_tag "${lm_args}")
+lm_options=()
+if "${use_lm}"; then
+    lm_options=(--lm "${expdir}/lm_${lm_tag}")
+else
+    lm_modes=no
+    teacher_lm_modes=no
+fi
+read -ra lm_train <<< "${lm_train_text:-${dump}/${student_train}/text}"
+read -ra lm_dev <<< "${lm_dev_text:-${dump}/${student_dev}/text}"
+read -ra modes <<< "${lm_modes}"
+read -ra teacher_modes <<< "${teacher_lm_modes}"
+training=(--dump "${dump}" --token_list "${tokens}" --exp "${expdir}" --nj "${nj}" --ngpu "${ngpu}")
+decoding=(--config "${inference_config}" --nj "${nj}" --ngpu "${ngpu}"
+    ${lm_options[@]+"${lm_options[@]}"})
+
+timing=()
+started=0
+current=
+begin() { # number, title: true if the stage is asked for
+    finish_stage
+    if [ "${stage}" -gt "$1" ] || [ "${stop_stage}" -lt "$1" ]; then
+        return 1
+    fi
+    current="Stage $1: $2"
+    started=${SECONDS}
+    log "${current}"
+}
+finish_stage() {
+    if [ -n "${current}" ]; then
+        timing+=("$(printf '%5d s  %s' $((SECONDS - started)) "${current}")")
+        current=
+    fi
+}
+run() {
+    "${py[@]}" -m "espnet_dice.stages.$1" "${@:2}"
+}
+
+if begin 1 "data: ${sets[*]}"; then
+    if [ -n "${local_data}" ]; then
+        PYTHON=${python} NJ=${nj} bash -c "${local_data}"
+    fi
+    run data --data_dir "${sets[@]/#/${datadir}/}" "${audio[@]}"
+fi
+
+if begin 2 "features: ${feats_type}"; then
+    run features --data "${datadir}" --dump "${dumpdir}" --feats_type "${feats_type}" \
+        --sets "${sets[@]}" --nj "${nj}" "${audio[@]}"
+fi
+
+if begin 3 "tokens: one list of 31"; then
+    texts=()
+    for name in "${sets[@]}"; do
+        texts+=("${dump}/${name}/text")
+    done
+    if "${use_lm}"; then
+        texts+=("${lm_train[@]}" "${lm_dev[@]}")
+    fi
+    run tokens --out "${tokens}" "${texts[@]}"
+fi
+
+if "${use_lm}" && begin 4 "language model: ${lm_tag}"; then
+    run lm --config "${lm_config}" --tag "${lm_tag}" --token_list "${tokens}" --exp "${expdir}" \
+        --train "${lm_train[@]}" --valid "${lm_dev[@]}" --seed "${seed}" --args "${lm_args}" \
+        --ngpu "${ngpu}"
+fi
+
+if [ ${#teacher_jobs[@]} -gt 0 ]; then
+    if begin 5 "${#teacher_systems[@]} teachers"; then
+        run train "${training[@]}" "${teacher_jobs[@]}" --seed "${seed}" --args "${teacher_args}"
+    fi
+    if begin 6 "teachers on the student's test sets, and their outputs"; then
+        run decode "${decoding[@]}" --systems "${teacher_systems[@]}" \
+            --sets "${tests[@]/#/${dump}/}" --lm_modes "${teacher_modes[@]}"
+        if [ "${teacher_mode}" = cached ]; then
+            run teacher_outputs "${teacher_options[@]}" --dump "${dump}" \
+                --sets "${student_train}" "${student_dev}" --token_list "${tokens}" \
+                --out "${expdir}/teacher_outputs" --samples "${teacher_samples}" \
+                --ctc "${teacher_ctc}" --nj "${nj}"
+        fi
+    fi
+fi
+
+students=("${training[@]}" "${student_jobs[@]}" --seed "${student_seeds[@]}"
+    --args "${student_args}" --teacher_mode "${teacher_mode}"
+    --teacher_outputs "${expdir}/teacher_outputs" ${teacher_options[@]+"${teacher_options[@]}"})
+
+if begin 7 "${#student_systems[@]} students"; then
+    run train "${students[@]}"
+fi
+
+if begin 8 "checkpoints that were averaged"; then
+    run train "${students[@]}" --show
+fi
+
+if begin 9 "decoding: ${tests[*]}, LM ${lm_modes}"; then
+    run decode "${decoding[@]}" --systems "${student_systems[@]}" \
+        --sets "${tests[@]/#/${dump}/}" --lm_modes "${modes[@]}"
+fi
+
+if begin 10 "scoring"; then
+    run score --exp "${expdir}" >/dev/null
+fi
+
+if begin 11 "export to plain ESPnet"; then
+    run export --systems "${student_systems[@]}" --token_list "${tokens}"
+fi
+finish_stage
+
+log "done in ${SECONDS} s"
+for line in ${timing[@]+"${timing[@]}"}; do
+    echo "${line}" >&2
+done
+if [ "${stop_stage}" -ge 10 ] && [ -e "${expdir}/RESULTS.md" ]; then
+    echo
+    cat "${expdir}/RESULTS.md"
+fi

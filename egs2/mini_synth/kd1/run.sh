@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The embedded corpus: three domains of synthetic English. Two teachers, one small student.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+students=(
+    conf/train_asr_mini_student.yaml
+    conf/train_asr_mini_student_tok.yaml
+    conf/train_asr_mini_student_unc.yaml
+)
+
+# shellcheck disable=SC2016  # $PYTHON and $NJ are for stage 1
+../../TEMPLATE/kd1/kd.sh \
+    --local_data '$PYTHON local/mini_synth/make.py --out data --jobs $NJ' \
+    --student_train s_train \
+    --student_dev s_dev \
+    --student_tests "s_test" \
+    --teachers "a=a_train/a_dev b=b_train/b_dev" \
+    --lm_train_text data/lm_text/train.txt \
+    --lm_dev_text data/lm_text/dev.txt \
+    --lm_config conf/train_lm_mini.yaml \
+    --teacher_config conf/train_asr_mini_teacher.yaml \
+    --student_config "${students[*]}" \
+    --inference_config conf/decode_mini.yaml \
+    "$@"

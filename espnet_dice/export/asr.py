@@ -1,0 +1,198 @@
+"""From a trained recogniser to one that plain ESPnet loads without this package.
+
+The variance head has no part in the scores of beam search (decode_samples 0), so that what is left
+is ESPnet's own Transformer: its config without the plug-in's keys, its parameters without the
+head's. The parameters are matched key by key and shape by shape with the model that ESPnet builds
+from the new config, because ESPnet itself loads with ``strict=False`` and would hide a difference.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_dice.io.errors import ConfigError
+from espnet_dice.stages.settings import accepted_keys
+
+CONFIG, MODEL, STATS = "config.yaml", "model.pth", "feats_stats.npz"
+PLAIN = {"model": "espnet", "decoder": "transformer"}
+VARIANCE = "decoder.variance."
+# Where the training data was: of no use elsewhere.
+DATA_KEYS = (
+    "train_data_path_and_name_and_type",
+    "valid_data_path_and_name_and_type",
+    "train_shape_file",
+    "valid_shape_file",
+)
+
+
+def plain_config(config: dict[str, Any], bpe_model: str, stats: str | None) -> dict[str, Any]:
+    """The config without the plug-in: ESPnet's classes, their keys only, new paths.
+
+    Args:
+        config: ESPnet's ``config.yaml`` of the training.
+        bpe_model: path of the SentencePiece model.
+        stats: path of the feature statistics, None where the model has none.
+    """
+    from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
+    from espnet2.asr.espnet_model import ESPnetASRModel
+
+    from espnet_dice.kd.decoder import UncertaintyTransformerDecoder
+    from espnet_dice.kd.model import UncertaintyKDModel
+
+    ours = {
+        "model": ("uncertainty_kd", UncertaintyKDModel, ESPnetASRModel),
+        "decoder": ("uncertainty_transformer", UncertaintyTransformerDecoder, TransformerDecoder),
+    }
+    plain = dict(config)
+    for part, (name, mine, base) in ours.items():
+        if plain.get(part) == name:
+            plain[part] = PLAIN[part]
+            extra = {*(accepted_keys(mine) or ())} - {*(accepted_keys(base) or ())}
+            conf = plain.get(f"{part}_conf") or {}
+            plain[f"{part}_conf"] = {k: v for k, v in conf.items() if k not in extra}
+    plain["bpemodel"] = bpe_model
+    if stats is not None:
+        plain["normalize_conf"] = {**(plain.get("normalize_conf") or {}), "stats_file": stats}
+    plain.update({key: [] for key in DATA_KEYS if key in plain})
+    plain.update(config=None, output_dir=None, allow_variable_data_keys=False, init_param=[])
+    return plain
+
+
+def plain_state(state: dict) -> dict:
+    """The parameters without the variance head's."""
+    return {k: v for k, v in state.items() if not k.startswith(VARIANCE)}
+
+
+def check_state(state: dict, model) -> None:
+    """Refuse parameters that are not exactly those of ``model``, key by key, shape by shape.
+
+    Raises:
+        ConfigError: naming the keys that are missing, left over, or of another shape.
+    """
+    wanted = model.state_dict()
+    problems = [f"missing: {k}" for k in wanted if k not in state]
+    problems += [f"left over: {k}" for k in state if k not in wanted]
+    problems += [
+        f"{k} is {tuple(v.shape)}, must be {tuple(wanted[k].shape)}"
+        for k, v in state.items()
+        if k in wanted and v.shape != wanted[k].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:5]) + ("; …" if len(problems) > 5 else "")
+        raise ConfigError(f"the exported parameters do not fit plain ESPnet's model: {shown}")
+
+
+def check_outputs(theirs, ours, frames: int = 120, tolerance: float = 1e-5) -> float:
+    """Compare the encoders and decoders of two models on noise.
+
+    Returns:
+        The largest absolute difference of encoder outputs and token log-probabilities.
+
+    Raises:
+        ConfigError: it is above ``tolerance``.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    if theirs.frontend is None:
+        speech = torch.randn(2, frames, theirs.normalize.mean.numel(), generator=generator)
+        speech = speech * theirs.normalize.std.float() + theirs.normalize.mean.float()
+    else:
+        speech = torch.randn(2, 160 * frames, generator=generator)
+    lengths = torch.tensor([speech.size(1), speech.size(1) // 2])
+    tokens = torch.randint(3, len(theirs.token_list) - 1, (2, 7), generator=generator)
+    tokens[:, 0] = theirs.sos
+    outputs = []
+    for model in (theirs.eval(), ours.eval()):
+        with torch.no_grad():
+            memory, memory_lens = model.encode(speech, lengths)
+            logits, _ = model.decoder(memory, memory_lens, tokens, torch.tensor([7, 7]))
+        outputs.append((memory, logits.log_softmax(-1)))
+    worst = max(float((a - b).abs().max()) for a, b in zip(*outputs, strict=True))
+    if not worst <= tolerance:
+        raise ConfigError(f"the exported model computes something else: difference {worst:.3g}")
+    return worst
+
+
+def write_export(
+    config_file: Path, model_file: Path, bpe_model: Path, directory: Path, final: Path
+) -> float:
+    """Write config.yaml, model.pth, bpe.model, feats_stats.npz and a packed zip.
+
+    Args:
+        config_file, model_file: of the trained recogniser.
+        bpe_model: SentencePiece model.
+        directory: where to write.
+        final: where ``directory`` is going to be; ESPnet looks up the paths in a config from the
+            working directory, so that ``config.yaml`` needs absolute ones.
+
+    Returns:
+        The largest difference between the two models' outputs.
+
+    Raises:
+        ConfigError: the result is not exactly plain ESPnet's model.
+    """
+    import torch
+    from espnet2.tasks.asr import ASRTask
+
+    with open(config_file, encoding="utf-8") as f:
+        config = yaml.safe_load(f)
+    if config.get("decoder_conf", {}).get("decode_samples"):
+        raise ConfigError(
+            f"{config_file}: decode_samples > 0 needs the variance head, which plain ESPnet has not"
+        )
+    stats_file = (config.get("normalize_conf") or {}).get("stats_file")
+    with_stats = stats_file is not None
+    shutil.copyfile(bpe_model, directory / bpe_model.name)
+    if with_stats:
+        shutil.copyfile(stats_file, directory / STATS)
+    state = plain_state(torch.load(model_file, map_location="cpu"))
+
+    def configured(where: Path | None) -> dict:
+        names = bpe_model.name, STATS if with_stats else None
+        return plain_config(config, *(str(where / n) if where and n else n for n in names))
+
+    built = configured(directory.resolve())
+    plain = ASRTask.build_model(Namespace(**built))
+    check_state(state, plain)
+    plain.load_state_dict(state, strict=True)
+    trained, _ = ASRTask.build_model_from_file(str(config_file), str(model_file), "cpu")
+    worst = check_outputs(trained, plain)
+    torch.save(state, directory / MODEL)
+    with open(directory / CONFIG, "w", encoding="utf-8") as f:
+        yaml.safe_dump(configured(final.resolve()), f, sort_keys=False)
+    pack(directory, configured(None), f"{final.parent.name}.zip")
+    return worst
+
+
+def pack(directory: Path, config: dict, name: str) -> None:
+    """Add ESPnet's portable form: a zip whose paths ``espnet2``'s unpack sets right.
+
+    Args:
+        directory: holds the parameters and what the config names.
+        config: with paths relative to ``directory``.
+        name: of the zip.
+    """
+    from espnet2.main_funcs.pack_funcs import pack as espnet_pack
+
+    out = (directory / name).resolve()
+    here = os.getcwd()
+    with tempfile.TemporaryDirectory() as tmp:
+        for file in directory.iterdir():
+            if file.name not in (CONFIG, name):
+                os.symlink(file.resolve(), Path(tmp) / file.name)
+        (Path(tmp) / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        others = [f.name for f in directory.iterdir() if f.name not in (CONFIG, MODEL, name)]
+        os.chdir(tmp)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                espnet_pack({"asr_model_file": MODEL}, {"asr_train_config": CONFIG}, out, others)
+        finally:
+            os.chdir(here)

@@ -1,0 +1,75 @@
+"""Stage 11: export recognisers to plain ESPnet, checked against the model that ESPnet builds.
+
+``exp/asr_<tag>/export`` holds config.yaml (with absolute paths), model.pth, bpe.model,
+feats_stats.npz and asr_<tag>.zip, which can be moved: ``espnet2.main_funcs.pack_funcs.unpack``
+sets its paths right.
+"""
+
+import logging
+from pathlib import Path
+
+from espnet_dice.io import options
+from espnet_dice.io.atomic import atomic_dir
+from espnet_dice.io.errors import cli
+from espnet_dice.io.fingerprint import Fingerprint, key_of
+from espnet_dice.io.progress import setup_logging
+from espnet_dice.stages import experiment, tokens, trainer
+
+VERSION = 1  # raise when the same model gives another export
+
+
+def export(systems: list[Path], token_list: Path) -> int:
+    """Export the systems that are not exported yet.
+
+    Args:
+        systems: experiment directories.
+        token_list: directory of the token list that they were trained with.
+
+    Returns:
+        How many were exported.
+
+    Raises:
+        ConfigError: an exported model would not be exactly plain ESPnet's.
+    """
+    token_key = key_of(token_list, "stage 3 (tokens)")
+    pending = []
+    for directory in systems:
+        system = experiment.load(directory, "stage 5 or 7")
+        out = system.directory / "export"
+        fingerprint = Fingerprint(
+            "export",
+            {"version": VERSION, "path": str(out.resolve())},
+            {"model": system.sha256, "tokens": token_key},
+        )
+        if fingerprint.is_done(out):
+            logging.info("%s: unchanged, skipped", system.name)
+        else:
+            pending.append((system, out, fingerprint))
+    if not pending:
+        return 0
+    trainer.task_class("asr")
+    from espnet_dice.export import asr
+
+    for system, out, fingerprint in pending:
+        with atomic_dir(out) as tmp:
+            worst = asr.write_export(
+                system.config, system.model_file, token_list / tokens.MODEL, tmp, out
+            )
+            fingerprint.finish(tmp)
+        logging.info("%s: exported, largest difference of outputs %.1g", system.name, worst)
+    return len(pending)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Export: a command."""
+    parser = options.parser(__doc__)
+    parser.add_argument("--systems", required=True, type=Path, nargs="+", help="exp/asr_<tag> …")
+    parser.add_argument("--token_list", required=True, type=Path, help="token list directory")
+    args = parser.parse_args(argv)
+    setup_logging()
+    n = export(args.systems, args.token_list)
+    print(f"{n} exported, {len(args.systems) - n} unchanged")
+
+
+if __name__ == "__main__":
+    cli(main)
