@@ -1,11 +1,15 @@
 """Files and directories that are either whole or not there."""
 
+import fcntl
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from espnet_dice.io.errors import DataError
 
 
 def fsync_path(path: Path) -> None:
@@ -78,6 +82,29 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(tmp, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def only_writer(directory: str | Path) -> Iterator[None]:
+    """Hold ``directory`` (made if missing) for this process until the block ends, or it is killed.
+
+    Raises:
+        DataError: another process holds it.
+    """
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise DataError(
+                f"{directory}: another process is writing it; wait for its end"
+            ) from err
+        except OSError as err:  # some network disks lock no directories
+            logging.debug("%s: not locked (%s)", directory, err)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _umask() -> int:

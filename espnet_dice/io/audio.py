@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -234,12 +235,24 @@ def _read_frames(f: Any, start: int, stop: int, utt: Utterance) -> np.ndarray:
 def _read_ark(source: str, utt: Utterance) -> tuple[np.ndarray, int]:
     import kaldiio
 
+    path, _, offset = source.rpartition(":")
+    with open(path, "rb") as f:
+        f.seek(int(offset))
+        head = f.read(8)
+        there = os.fstat(f.fileno()).st_size - int(offset) - 8
+    # kaldiio would take a matrix too, and unpickle what is marked as a pickle
+    if not head.startswith((b"RIFF", b"fLaC", b"AUDIO")):
+        raise _bad(utt, "no audio at this offset of the archive")
+    promised = int.from_bytes(head[4:], "little")
+    if head.startswith(b"RIFF") and there < promised < STREAMED:
+        raise _bad(
+            utt,
+            f"truncated: the header promises {promised} bytes, there are {there}; make it again",
+        )
     try:
         got = kaldiio.load_mat(source)
     except Exception as err:  # kaldiio raises whatever its parser stumbles over
         raise _bad(utt, f"unreadable archive ({type(err).__name__}: {err}); make it again") from err
-    if not isinstance(got, tuple):
-        raise _bad(utt, "the archive holds a matrix, not audio")
     rate, samples = got if isinstance(got[0], int) else got[::-1]
     if samples.ndim == 1:
         samples = samples[:, None]

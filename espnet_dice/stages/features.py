@@ -8,6 +8,7 @@ mean and variance normalisation. Shards that are whole and still right are kept.
 import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from espnet_dice.features.cmvn import GlobalStats
 from espnet_dice.io import options
-from espnet_dice.io.atomic import atomic_file
+from espnet_dice.io.atomic import atomic_file, only_writer
 from espnet_dice.io.audio import AudioOptions, add_audio_options, audio_options
 from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList, cli
@@ -71,20 +72,16 @@ def make_features(
         return False
     _check_ours(out_dir)
     logging.info("%s: %s", out_dir, fingerprint.why(out_dir))
-    fingerprint.begin(out_dir)
-    _sweep(out_dir, shards)
-    if len(todo) < len(shards):
-        logging.info("%s: %d of %d shards kept", out_dir, len(shards) - len(todo), len(shards))
-    own = pool or Pool(nj)
-    try:
-        problems = own.make(todo, str(out_dir))
-    finally:
-        if pool is None:
-            own.close()
-    if problems:
-        raise ProblemList(str(data_dir), problems)
-    _assemble(out_dir, shards, utterances, feats_type)
-    fingerprint.finish(out_dir)
+    with only_writer(out_dir), nullcontext(pool) if pool else Pool(nj) as workers:
+        fingerprint.begin(out_dir)
+        _sweep(out_dir, shards)
+        if len(todo) < len(shards):
+            logging.info("%s: %d of %d shards kept", out_dir, len(shards) - len(todo), len(shards))
+        problems = workers.make(todo, str(out_dir))
+        if problems:
+            raise ProblemList(str(data_dir), problems)
+        _assemble(out_dir, shards, utterances, feats_type)
+        fingerprint.finish(out_dir)
     return True
 
 

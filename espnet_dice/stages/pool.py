@@ -15,6 +15,8 @@ from espnet_dice.stages.shards import MAX_SHARDS, Shard
 
 POLL_S = 0.2
 PR_SET_PDEATHSIG = 1
+STOP = MAX_SHARDS
+"""The slot behind those of the shards: set, it asks the processes to stop."""
 _done: ctypes.Array | None = None
 
 
@@ -33,11 +35,10 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        """End the processes; shards that are not finished are left to the next run."""
+        """End the processes after the utterance they are at; the next run goes on from there."""
         if self._executor is None:
             return
-        for process in list((self._executor._processes or {}).values()):
-            process.terminate()
+        self._slots[STOP] = 1
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._executor = None
 
@@ -59,7 +60,7 @@ class Pool:
 
     def _there(self, shards: list[Shard], problems: dict[int, list[str]]) -> Iterator[int]:
         self._start()
-        self._slots[:] = [0] * MAX_SHARDS
+        self._slots[:] = [0] * (MAX_SHARDS + 1)
         futures = {self._executor.submit(_make, shard): shard.number for shard in shards}
         pending, seen = set(futures), 0
         while pending:
@@ -71,7 +72,7 @@ class Pool:
                     raise DiceError(
                         "a feature process was killed (out of memory?): run again with a lower --nj"
                     ) from err
-            now = sum(self._slots)
+            now = sum(self._slots[:MAX_SHARDS])
             yield from range(seen, now)
             seen = now
 
@@ -80,8 +81,12 @@ class Pool:
             return
         # spawned, not forked: a parent with threads (BLAS, a progress bar) may fork a held lock
         context = multiprocessing.get_context("spawn")
-        self._slots = RawArray(c_int64, MAX_SHARDS)
+        self._slots = RawArray(c_int64, MAX_SHARDS + 1)
         self._executor = ProcessPoolExecutor(self.nj, context, _begin, (self._slots,))
+
+
+class _Stopped(Exception):
+    """Drops what is being written."""
 
 
 def _begin(slots: ctypes.Array) -> None:
@@ -94,6 +99,8 @@ def _begin(slots: ctypes.Array) -> None:
 
 def _make(shard: Shard) -> list[str]:
     def count(n: int) -> None:
+        if _done[STOP]:
+            raise _Stopped
         _done[shard.number - 1] = n
 
     return shard.make(count)

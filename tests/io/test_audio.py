@@ -1,6 +1,7 @@
 """Samples as soundfile reads them, from every kind of entry, and a clear word about bad audio."""
 
 import io
+import pickle
 
 import kaldiio
 import numpy as np
@@ -145,6 +146,8 @@ def bad_audio(d):
         cut(d / name, 0.9)
     kaldiio.save_ark(str(d / "matrix.ark"), {"x": np.zeros((3, 2), np.float32)})
     (d / "cut.ark").write_bytes(b"x " + (d / "cut.wav").read_bytes()[:20])
+    (d / "pickle.ark").write_bytes(b"x PKL" + pickle.dumps((RATE, np.zeros(9))))
+    (d / "junk.ark").write_bytes(b"x fLaC" + bytes(100))
     return {
         "unreadable": ("junk.wav", None, ["junk.wav: unreadable audio", "replace the file"]),
         "no bytes": ("nothing.wav", None, ["nothing.wav: unreadable audio"]),
@@ -159,8 +162,10 @@ def bad_audio(d):
         "beyond the end": ("ok.wav", "0.5 1.5", ["0.5 s to 1.5 s goes beyond", "(1.00 s)"]),
         "starts beyond": ("ok.wav", "1.5 -1", ["1.5 s to its end goes beyond"]),
         "no sample": ("ok.wav", "0.5 0.50001", ["the segment holds no sample"]),
-        "matrix": ("matrix.ark:2", None, ["matrix.ark:2: the archive holds a matrix"]),
-        "cut ark": ("cut.ark:2", None, ["cut.ark:2: unreadable archive"]),
+        "matrix": ("matrix.ark:2", None, ["matrix.ark:2: no audio at this offset"]),
+        "cut ark": ("cut.ark:2", None, ["cut.ark:2: truncated: the header promises"]),
+        "pickle in an ark": ("pickle.ark:2", None, ["no audio at this offset"]),
+        "junk in an ark": ("junk.ark:2", None, ["junk.ark:2: unreadable archive"]),
         "failing pipe": ("echo oh >&2; exit 3 |", None, ["exit code 3: oh"]),
         "silent pipe": ("true |", None, ["`true`: the command wrote no audio"]),
         "junk from a pipe": ("echo hello |", None, ["unreadable audio"]),

@@ -29,7 +29,8 @@ def start(cwd, *args):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = [sys.executable, "-m", "espnet_dice.stages.features", *map(str, args)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(run, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True)
+    how = {"stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True}
+    return subprocess.Popen(run, cwd=cwd, env=env, **how)
 
 
 def command(cwd, *args):
@@ -94,15 +95,14 @@ def test_files_do_not_depend_on_the_number_of_processes(tmp_path, corpus):
         assert made[0][name] == made[1][name], name
 
 
-@pytest.mark.parametrize("nj", [1, 2])
-def test_killed_run_is_taken_up_and_ends_byte_identical(tmp_path, corpus, nj):
+def test_killed_run_is_taken_up_and_ends_byte_identical(tmp_path, corpus):
     """One utterance of the second shard waits for a file, so the kill hits it half-way."""
     data = tmp_path / "data" / "x"
     shutil.copytree(corpus, data, copy_function=shutil.copy2)
     lines = (data / "wav.scp").read_text().splitlines()
     wait = f"u090 while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; cat audio/u090.wav |"
     write_tables(data, wav_scp=[wait if x.startswith("u090") else x for x in lines])
-    args = ["--sets", "x", "--feats_type", "fbank", "--nj", nj, "--allow_pipes", "true"]
+    args = ["--sets", "x", "--feats_type", "fbank", "--nj", 2, "--allow_pipes", "true"]
     out = tmp_path / "dump" / "fbank" / "x"
     process = start(tmp_path, *args)
     limit = time.monotonic() + 60
@@ -125,6 +125,30 @@ def test_killed_run_is_taken_up_and_ends_byte_identical(tmp_path, corpus, nj):
     assert command(tmp_path, *args)[0] == 0
     assert contents(out) == resumed
     assert not [name for name in resumed if name.endswith(".tmp")]
+
+
+def test_interrupt_leaves_nothing_half_written(tmp_path, corpus):
+    data = tmp_path / "data" / "x"
+    shutil.copytree(corpus, data, copy_function=shutil.copy2)
+    lines = (data / "wav.scp").read_text().splitlines()
+    wait = "u090 touch here; sleep 30; cat audio/u090.wav |"
+    write_tables(data, wav_scp=[wait if x.startswith("u090") else x for x in lines])
+    args = ["--sets", "x", "--feats_type", "fbank", "--nj", 2, "--allow_pipes", "true"]
+    process = start(tmp_path, *args)
+    limit = time.monotonic() + 60
+    while not (data / "here").exists():
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.02)
+    with pytest.raises(DataError, match="another process is writing it"):
+        make_features(
+            data, tmp_path / "dump/fbank/x", "fbank", audio=AudioOptions(allow_pipes=True)
+        )
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+    err = process.communicate()[1]
+    assert process.returncode == 130 and "run the same command again" in err
+    assert "Traceback" not in err
+    left = {p.name for p in (tmp_path / "dump/fbank/x").iterdir()}
+    assert left <= {".fingerprint.json", ".shards", "feats.1.ark"}
 
 
 def test_nothing_is_redone_unless_something_changed(tmp_path, corpus, caplog):
