@@ -92,7 +92,8 @@ class _Stopped(Exception):
 def _begin(slots: ctypes.Array) -> None:
     global _done
     _done = slots
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # the parent deals with Ctrl-C; a handler, unlike SIG_IGN, does not reach the commands of pipes
+    signal.signal(signal.SIGINT, lambda *_: None)
     # a parent killed outright must not leave workers behind
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
