@@ -18,6 +18,8 @@ from espnet_dice.io.errors import DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging, track
 
+MARK = ".checked"
+"""Apart from the directory's own fingerprint, which belongs to the command that made it."""
 THREADS = 4
 """Headers are waited for more than they are computed with, on a network disk above all."""
 
@@ -45,7 +47,7 @@ def check_data(
     """Check one data directory and the headers of its audio.
 
     Args:
-        data_dir: Kaldi-style directory; ``.fingerprint.json`` is left in it.
+        data_dir: Kaldi-style directory; a mark, ``.checked/``, is left in it.
         tokens: token list whose characters the transcripts may use; None allows all.
         audio: what audio to accept.
 
@@ -60,7 +62,7 @@ def check_data(
     data = read_data_dir(data_dir, audio.allow_pipes, allowed)
     settings = asdict(audio) | {"characters": "".join(sorted(allowed)) if allowed else None}
     fingerprint = Fingerprint("data", settings, {"data": data.key()})
-    if fingerprint.is_done(data_dir):
+    if fingerprint.is_done(data_dir / MARK):
         return None
     seconds = _probe(data_dir, data.utterances, audio)
     summary = Summary(
@@ -71,7 +73,7 @@ def check_data(
         tokens=sum(len(u.text) for u in data) / len(data),
     )
     try:
-        fingerprint.finish(data_dir)
+        fingerprint.finish(data_dir / MARK)
     except OSError as err:
         if err.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from espnet_dice.io import fingerprint
 from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ProblemList
 from espnet_dice.stages.data import check_data
@@ -30,10 +29,10 @@ def test_summary_then_nothing_to_do_then_again_after_a_change(tmp_path):
     assert summary.seconds == pytest.approx(0.515)
     assert summary.hours == pytest.approx(4 * 0.515 / 3600)
     assert summary.tokens == np.mean([len("ONE ONE"), len("TWO TWO"), 11, 9])
-    assert fingerprint.read(d)["done"]
-    before = (d / ".fingerprint.json").stat().st_mtime_ns
+    assert not (d / ".fingerprint.json").exists()  # that is its maker's
+    before = (d / ".checked" / ".fingerprint.json").stat().st_mtime_ns
     assert check_data(d) is None
-    assert (d / ".fingerprint.json").stat().st_mtime_ns == before
+    assert (d / ".checked" / ".fingerprint.json").stat().st_mtime_ns == before
     write_audio(d / "audio" / "u000.wav", noise(0.6))
     assert check_data(d).seconds == pytest.approx((4 * 0.515 + 0.1) / 4)
     assert check_data(d, audio=AudioOptions(resample=True)) is not None
@@ -48,7 +47,7 @@ def test_headers_of_all_files_are_checked_and_nothing_is_left(tmp_path):
     first, second = err.value.problems
     assert "wav.scp:2: u001: " in first and "8000 Hz" in first
     assert "wav.scp:4: u003: " in second and "2 channels" in second
-    assert not (d / ".fingerprint.json").exists()
+    assert not (d / ".checked").exists()
 
 
 def test_a_directory_that_breaks_after_its_check_is_refused(tmp_path):
