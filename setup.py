@@ -33,9 +33,7 @@ setup(
         "matplotlib",
         "tqdm",
         "pyyaml",
-        # imported by ESPnet 202511 (its only release line for Python 3.11), but not declared
-        "tensorboard",
-        "g2p_en; python_version < '3.12'",
+        "tensorboard",  # ESPnet's trainer imports it, its metadata does not ask for it
     ],
     extras_require={
         "synth": ["espeakng-loader"],

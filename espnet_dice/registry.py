@@ -93,8 +93,8 @@ def _import_task(task: str) -> None:
     except ModuleNotFoundError as err:
         raise ConfigError(
             f"ESPnet's {task} needs the package {err.name!r}, which is missing: install it "
-            "(ESPnet 202511 does not declare torchaudio and g2p_en; take the torchaudio that "
-            "goes with your torch)"
+            "(ESPnet does not declare all that it imports; take the torchaudio that goes with "
+            "your torch)"
         ) from err
 
 

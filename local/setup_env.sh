@@ -201,14 +201,15 @@ if ! is_ready; then
     run_logged "installing ESPnet $espnet" "$venv/bin/uv" pip install --python "$venv/bin/python" \
         --excludes "$root/local/excludes.txt" -r "$requirements" -e "${root}[synth,test]"
     if [[ $espnet == 202511 ]]; then
-        # g2p_en, which ESPnet 202511 imports for synthesis, otherwise asks the network for these
-        # two at every start
+        # its speech synthesis, which is imported along, else asks the network for these at every
+        # start; nothing here reads them
         "$venv/bin/python" -I - "$venv/nltk_data" <<'END'
 import sys, zipfile
 from pathlib import Path
 
-for name in ("taggers/averaged_perceptron_tagger.zip", "corpora/cmudict.zip"):
-    path = Path(sys.argv[1], name)
+tagger = "taggers/averaged_perceptron_tagger"
+for name in (tagger, f"{tagger}_eng", "corpora/cmudict"):
+    path = Path(sys.argv[1], f"{name}.zip")
     path.parent.mkdir(parents=True, exist_ok=True)
     zipfile.ZipFile(path, "w").close()
 END
