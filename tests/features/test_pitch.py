@@ -67,6 +67,16 @@ def test_agrees_with_loops(rate, snip_edges, search):
     np.testing.assert_allclose(pitch[same, 0], want[same, 0], atol=2e-5)
 
 
+def test_agrees_with_loops_on_an_offset():
+    """The ballast is the variance of the signal: a constant offset does not count."""
+    wave = (speechlike() // 4 + 4000).astype(np.int16)
+    want = reference.raw_pitch(wave, 16000, True, "kaldi")
+    pitch = kaldi_pitch(wave, 16000, True, KALDI)
+    same = np.isclose(pitch[:, 1], want[:, 1], rtol=1e-5)
+    assert same.mean() > 0.8
+    np.testing.assert_allclose(pitch[same, 0], want[same, 0], atol=1e-3)
+
+
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100])
 @pytest.mark.parametrize("f0", [70, 123, 210, 350])
 def test_finds_the_pitch_of_a_tone(f0, rate):

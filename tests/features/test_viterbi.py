@@ -50,6 +50,12 @@ def test_ties_go_to_the_lowest_state():
     search = viterbi.Viterbi(50, 1e-4, 6)
     search.feed(np.ones((6, 50), np.float32))
     assert (search.path() == 0).all()
+    for sweep in (viterbi.compiled_sweep(), viterbi.sweep_numpy):
+        cost, last = np.array([0, 5, 0], np.float32), np.zeros(3, np.float32)
+        back = np.full((1, 3), -1, np.int16)
+        sweep(np.zeros((1, 3), np.float32), np.float32(1), cost, last, back, False)
+        np.testing.assert_array_equal(back, [[0, 0, 2]])
+        np.testing.assert_array_equal(last, [0, 1, 0])
 
 
 def test_refuses_a_block_after_an_odd_one():
