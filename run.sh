@@ -5,6 +5,10 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
+recipe=egs2/mini_synth/kd1/run.sh
+case " $* " in
+    *" -h "* | *" --help "*) exec "$recipe" --help ;; # needs no environment
+esac
 venv=$(local/setup_env.sh)
 export PATH="$venv/bin:$PATH"
-exec egs2/mini_synth/kd1/run.sh "$@"
+exec "$recipe" "$@"
