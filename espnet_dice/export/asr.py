@@ -10,7 +10,6 @@ import contextlib
 import io
 import os
 import shutil
-import tempfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -112,7 +111,7 @@ def check_outputs(theirs, ours, frames: int = 120, tolerance: float = 1e-5) -> f
     outputs = []
     for model in (theirs.eval(), ours.eval()):
         with torch.no_grad():
-            memory, memory_lens = model.encode(speech, lengths)
+            memory, memory_lens = model.encode(speech.clone(), lengths)  # GlobalMVN works in place
             logits, _ = model.decoder(memory, memory_lens, tokens, torch.tensor([7, 7]))
         outputs.append((memory, logits.log_softmax(-1)))
     worst = max(float((a - b).abs().max()) for a, b in zip(*outputs, strict=True))
@@ -166,33 +165,32 @@ def write_export(
     trained, _ = ASRTask.build_model_from_file(str(config_file), str(model_file), "cpu")
     worst = check_outputs(trained, plain)
     torch.save(state, directory / MODEL)
-    with open(directory / CONFIG, "w", encoding="utf-8") as f:
-        yaml.safe_dump(configured(final.resolve()), f, sort_keys=False)
-    pack(directory, configured(None), f"{final.parent.name}.zip")
+    write_config(directory, configured(None))
+    pack(directory, f"{final.parent.name}.zip")
+    write_config(directory, configured(final.resolve()))
     return worst
 
 
-def pack(directory: Path, config: dict, name: str) -> None:
+def write_config(directory: Path, config: dict) -> None:
+    """Write ``config.yaml``."""
+    with open(directory / CONFIG, "w", encoding="utf-8") as f:
+        yaml.safe_dump(config, f, sort_keys=False)
+
+
+def pack(directory: Path, name: str) -> None:
     """Add ESPnet's portable form: a zip whose paths ``espnet2``'s unpack sets right.
 
     Args:
-        directory: holds the parameters and what the config names.
-        config: with paths relative to ``directory``.
+        directory: holds the parameters and a config with paths relative to ``directory``.
         name: of the zip.
     """
     from espnet2.main_funcs.pack_funcs import pack as espnet_pack
 
-    out = (directory / name).resolve()
+    others = [f.name for f in directory.iterdir() if f.name not in (CONFIG, MODEL)]
     here = os.getcwd()
-    with tempfile.TemporaryDirectory() as tmp:
-        for file in directory.iterdir():
-            if file.name not in (CONFIG, name):
-                os.symlink(file.resolve(), Path(tmp) / file.name)
-        (Path(tmp) / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        others = [f.name for f in directory.iterdir() if f.name not in (CONFIG, MODEL, name)]
-        os.chdir(tmp)
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                espnet_pack({"asr_model_file": MODEL}, {"asr_train_config": CONFIG}, out, others)
-        finally:
-            os.chdir(here)
+    os.chdir(directory)  # ESPnet names the members by their path from here
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            espnet_pack({"asr_model_file": MODEL}, {"asr_train_config": CONFIG}, name, others)
+    finally:
+        os.chdir(here)

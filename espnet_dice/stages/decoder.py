@@ -7,6 +7,7 @@ import multiprocessing as mp
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 from tqdm import tqdm
@@ -117,7 +118,8 @@ def decode_all(queue: Queue, worker: int, threads: int, device: str) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    logging.basicConfig(level=logging.WARNING)
+    warnings.simplefilter("ignore", FutureWarning)
+    logging.getLogger().setLevel(logging.WARNING)  # ESPnet tells a page about each utterance
     at, recogniser, loader, part = None, None, None, None
     key = None
     while (item := queue.take()) is not None:
@@ -174,10 +176,13 @@ def decode_one(recogniser, speech) -> dict:
         text, token and score of the best hypothesis (an empty one where the input is too short
         for the encoder), and the CPU seconds used.
     """
+    import torch
+
     too_short = compat.moved_module("nets.pytorch_backend.transformer.subsampling").TooShortUttError
     start = time.process_time()
     try:
-        (text, token, _, hypothesis), *_ = recogniser(speech)
+        with torch.inference_mode():
+            (text, token, _, hypothesis), *_ = recogniser(speech)
         score = float(hypothesis.score)
     except too_short as err:
         logging.warning("too short, empty result: %s", err)

@@ -52,9 +52,13 @@ def export(systems: list[Path], token_list: Path) -> int:
 
     for system, out, fingerprint in pending:
         with atomic_dir(out) as tmp:
-            worst = asr.write_export(
-                system.config, system.model_file, token_list / tokens.MODEL, tmp, out
-            )
+            logging.disable(logging.INFO)  # ESPnet tells of every parameter that it initialises
+            try:
+                worst = asr.write_export(
+                    system.config, system.model_file, token_list / tokens.MODEL, tmp, out
+                )
+            finally:
+                logging.disable(logging.NOTSET)
             fingerprint.finish(tmp)
         logging.info("%s: exported, largest difference of outputs %.1g", system.name, worst)
     return len(pending)

@@ -134,8 +134,8 @@ def summary(out: Path) -> str:
     e = experiment.load(out, "stage 4 (language model)")
     p = json.loads((out / PERPLEXITY).read_text())
     return (
-        f"{e.name}: {e.parameters / 1e6:.2f} M parameters; perplexity {p['per_token']:.2f} a token, "
-        f"{p['per_word']:.1f} a word, on {p['sentences']} sentences"
+        f"{e.name}: {e.parameters / 1e6:.2f} M parameters; perplexity {p['per_token']:.2f} a "
+        f"token, {p['per_word']:.1f} a word, on {p['sentences']} sentences"
     )
 
 

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from espnet_dice.io.progress import LOG_EVERY_S
 
-_STARTED = re.compile(r"INFO: (\d+)/(\d+)epoch started")
-_RESULTS = re.compile(r"INFO: (\d+)epoch results: .*?\[valid\] (.*?)(?:, \[|$)")
+_STARTED = re.compile(r"\b(\d+)/(\d+)epoch started")
+_RESULTS = re.compile(r"\b(\d+)epoch results: .*?\[valid\] (.*?)(?:, \[|$)")
 _STAT = re.compile(r"(\w+)=([-+.\deE]+|nan|inf)")
-_BATCH = re.compile(r"INFO: \d+epoch:train:\d+-(\d+)batch: ")
+_BATCH = re.compile(r"\b\d+epoch:train:\d+-(\d+)batch: ")
 
 
 def clock(seconds: float) -> str:

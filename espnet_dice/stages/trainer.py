@@ -78,7 +78,6 @@ def train(task: str, options: list[str], out: Path, threads: int, ngpu: int) -> 
     if ngpu > 1:
         command = [sys.executable, "-m", "espnet_dice.run", "-m", TOOLS[task], *options]
         command += ["--ngpu", str(ngpu), "--multiprocessing_distributed", "true"]
-        logging.root.handlers.clear()
         code = subprocess.run(command).returncode
         if code:
             raise DiceError(f"{' '.join(command[:5])} … ended with code {code}")

@@ -120,8 +120,13 @@ def _child(work: Work, sender: Connection, parent: int) -> None:
     fd = os.open(work.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
-    # ESPnet configures logging itself, which does nothing where handlers are set already.
-    logging.getLogger().handlers.clear()
+    # ESPnet's basicConfig does nothing where handlers are set already: this is its format.
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
     code = 0
     try:
         work.run()

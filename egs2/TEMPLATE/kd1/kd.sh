@@ -4,6 +4,8 @@
 # was done is skipped when nothing it depends on changed, and goes on where it was interrupted.
 set -euo pipefail
 
+{ # bash reads to the closing brace before it starts: the file may be edited while it runs
+
 log() {
     echo "$(date '+%Y-%m-%dT%H:%M:%S') ($(basename "$0")) $*" >&2
 }
@@ -354,3 +356,6 @@ if [ "${stop_stage}" -ge 10 ] && [ -e "${expdir}/RESULTS.md" ]; then
     echo
     cat "${expdir}/RESULTS.md"
 fi
+
+exit 0
+}
