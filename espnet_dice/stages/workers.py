@@ -120,6 +120,9 @@ def _child(work: Work, sender: Connection, parent: int) -> None:
     fd = os.open(work.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
+    # The parent's streams may lead elsewhere than to 1 and 2 (pytest, notebooks).
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)
     # ESPnet's basicConfig does nothing where handlers are set already: this is its format.
     logging.basicConfig(
         level=logging.INFO,

@@ -1,0 +1,26 @@
+import pytest
+
+from tests.stages import tiny
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A recipe directory with everything trained; tests must not change what is in it."""
+    return tiny.build(tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.fixture
+def recipe(trained, monkeypatch):
+    """The trained recipe, as the working directory."""
+    monkeypatch.chdir(trained.root)
+    return trained
+
+
+@pytest.fixture
+def fresh(trained, tmp_path, monkeypatch):
+    """A directory with the trained recipe's data, and no experiments."""
+    for name in ("data", "dump"):
+        (tmp_path / name).symlink_to(trained.root / name)
+    (tmp_path / "conf").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
