@@ -1,7 +1,7 @@
 """``model: uncertainty_kd``: ESPnet's CTC/attention model, taught by teachers.
 
 Kim et al., Interspeech 2021: L = w_ctc · L_ctc + (1 - w_ctc) · [(1-α) L_NLL + α L_KD],
-L_KD = Σ_k r_k [(1-β) L_tok,k + β L_unc,k]. With kd_alpha 0 it is a teacher, or a student without KD.
+L_KD = Σ_k r_k [(1-β) L_tok,k + β L_unc,k]. With kd_alpha 0: a teacher, or a student without KD.
 """
 
 import torch

@@ -184,7 +184,7 @@ class OnlineTeachers:
 
 
 class CachedTeachers:
-    """Teachers read from the batch: data keys ``teacher1``, ``teacher2`` … in the config's order."""
+    """Teachers read from the batch: data keys ``teacher1``, ``teacher2`` … in config order."""
 
     def __init__(self, teachers: list[Teacher], vocab_size: int, ignore_id: int):
         self.teachers = teachers
@@ -198,8 +198,8 @@ class CachedTeachers:
             for key in [name, *([f"{name}_ctc"] if with_ctc else [])]:
                 if key not in batch:
                     raise ConfigError(
-                        f"teacher {teacher.name}: the data have no `{key}`; give its cached outputs "
-                        f"as PATH,{key},kaldi_ark with --allow_variable_data_keys true, or set "
+                        f"teacher {teacher.name}: the data have no `{key}`; give its cached "
+                        f"outputs as PATH,{key},kaldi_ark with --allow_variable_data_keys true, or set "
                         "teacher_mode: online"
                     )
             log_probs, variances = cache.unpack(

@@ -1,7 +1,7 @@
 """Aleatoric uncertainty of a token: variance head, noisy logits, their mean distribution.
 
-Kim et al., "Multi-domain Knowledge Distillation via Uncertainty-Matching for End-to-End ASR Models",
-Interspeech 2021, section 2.2; the noise model is Kendall & Gal, NeurIPS 2017, Eq. 12.
+Kim et al., "Multi-domain Knowledge Distillation via Uncertainty-Matching for End-to-End ASR
+Models", Interspeech 2021, section 2.2; the noise model is Kendall & Gal, NeurIPS 2017, Eq. 12.
 """
 
 import math
@@ -31,7 +31,8 @@ class VarianceHead(torch.nn.Module):
     def __init__(self, input_size: int, vocab_size: int, activation: str = "softplus"):
         super().__init__()
         if activation not in ACTIVATIONS:
-            raise ValueError(f"variance must be one of {[*ACTIVATIONS, 'none']}, not {activation!r}")
+            names = ", ".join([*ACTIVATIONS, "none"])
+            raise ValueError(f"variance must be one of {names}, not {activation!r}")
         self.linear = torch.nn.Linear(input_size, vocab_size)
         self.activation = activation
 
