@@ -137,9 +137,10 @@ def run_jobs(jobs: list[Job], nj: int | None = None, ngpu: int = 0, resume: bool
         settings.parse(tasks[plan.job.task], plan.job.config, plan.options)
     for plan in pending:
         _set_up(plan, resume)
+    trainer.warm_up()
     nj = min(nj or (1 if ngpu else cores()), len(pending))
     threads = max(1, cores() // nj)
-    logging.info("training %d models, %d at a time, %d CPU threads each", len(pending), nj, threads)
+    logging.info("models to train: %d, %d at a time, CPU threads: %d", len(pending), nj, threads)
     monitor = Monitor(
         [Watched(p.job.out.name, p.job.out / LOG, p.max_epoch, p.criterion[1]) for p in pending]
     )

@@ -101,7 +101,10 @@ def make_job(
 
 def model_conf(config: Path, extra: str) -> dict:
     """``model_conf`` of a config, with what ``--model_conf KEY=VALUE`` in ``extra`` changes."""
-    conf = dict(read_config(config).get("model_conf") or {})
+    conf = read_config(config).get("model_conf") or {}
+    if not isinstance(conf, dict):
+        raise ConfigError(f"{config}: model_conf: must hold 'key: value' lines")
+    conf = dict(conf)
     for name, values in split_args(extra):
         if name == "model_conf":
             pairs = (value.partition("=") for value in values)

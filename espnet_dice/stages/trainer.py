@@ -34,6 +34,13 @@ def task_class(task: str) -> type:
     return {"asr": ASRTask, "lm": LMTask}[task]
 
 
+def warm_up() -> None:
+    """Import before forking what the first optimizer imports (torch._dynamo, sympy: 3 s)."""
+    import torch
+
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+
+
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
     """Import ESPnet without its chatter, and without g2p_en's attempt to download NLTK data.

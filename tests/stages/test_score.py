@@ -23,9 +23,7 @@ def distance(a, b):
 
 def random_texts(seed, shortest):
     rng = random.Random(seed)
-    return {
-        f"u{k}": " ".join(rng.choices(WORDS, k=rng.randint(shortest, 5))) for k in range(40)
-    }
+    return {f"u{k}": " ".join(rng.choices(WORDS, k=rng.randint(shortest, 5))) for k in range(40)}
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -1,0 +1,148 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from espnet_dice.io.errors import ConfigError, StaleError
+from espnet_dice.stages import decode, dumps, experiment
+from espnet_dice.stages.decoder import BEAM, check_options, read_results
+from tests.stages import tiny
+
+CONFIG = tiny.Path("conf/decode.yaml")
+TEST = tiny.DUMP / "test"
+
+
+def plan(recipe, modes=(False, True), systems=None):
+    return decode.plan(systems or [recipe.plain], [TEST], recipe.lm, list(modes), CONFIG)
+
+
+@pytest.fixture(scope="module")
+def decoded(trained):
+    """Every tiny system decoded, without and with the LM."""
+    with tiny.inside(trained.root):
+        systems = [trained.plain, trained.student, tiny.EXP / "asr_teacher_t"]
+        todo = plan(trained, systems=systems)
+        assert decode.run(todo, nj=2) == 6
+        return {(d.system.name, d.lm is not None): d.out for d in todo}
+
+
+def read(path):
+    lines = path.read_text().splitlines()
+    return {line.split()[0]: line.partition(" ")[2].strip() for line in lines}
+
+
+@pytest.mark.parametrize("with_lm", [False, True])
+def test_as_espnets_own_command(recipe, decoded, tmp_path, with_lm):
+    from espnet2.bin import asr_inference
+
+    e, model = experiment.load(recipe.plain), experiment.load(recipe.lm)
+    conf = {**tiny.DECODE, "lm_weight": tiny.DECODE["lm_weight"] if with_lm else 0.0}
+    command = [
+        *("--output_dir", str(tmp_path), "--num_workers", "0", "--log_level", "ERROR"),
+        *("--data_path_and_name_and_type", f"{TEST}/feats.scp,speech,kaldi_ark"),
+        *("--asr_train_config", str(e.config), "--asr_model_file", str(e.model_file)),
+        *(w for k, v in conf.items() for w in (f"--{k}", str(v))),
+    ]
+    if with_lm:
+        command += ["--lm_train_config", str(model.config), "--lm_file", str(model.model_file)]
+    asr_inference.main(command)
+    ours = decoded["asr_plain_seed0", with_lm]
+    for name in ("text", "token"):
+        assert read(ours / name) == read(tmp_path / "1best_recog" / name)
+    theirs = read(tmp_path / "1best_recog/score")
+    for utt, score in read(ours / "score").items():
+        shown = float(theirs[utt].replace("tensor(", "").rstrip(")"))
+        assert float(score) == pytest.approx(shown, abs=1e-3)
+
+
+def test_the_number_of_workers_changes_nothing(recipe, decoded, tmp_path, monkeypatch):
+    (d,) = plan(recipe, [False])
+    other = decode.Decoding(d.system, d.dump, None, d.conf, tmp_path / "out")
+    assert decode.run([other], nj=1) == 1
+    for name in ("text", "token", "score"):
+        assert (other.out / name).read_bytes() == (d.out / name).read_bytes()
+
+
+def test_what_is_whole_is_skipped(recipe, decoded):
+    assert decode.run(plan(recipe), nj=2) == 0
+
+
+def test_a_killed_decoding_goes_on_with_what_is_missing(recipe, decoded, tmp_path):
+    (d,) = plan(recipe, [False])
+    other = decode.Decoding(d.system, d.dump, None, d.conf, tmp_path / "out")
+    first, second, *_ = d.dump.lengths
+    kept = {"utt": first, "text": "KEPT", "token": "K", "score": "0", "cpu_s": 0.0}
+    half = json.dumps({**kept, "utt": second})[:20]
+    (other.out / "parts").mkdir(parents=True)
+    other.fingerprint.begin(other.out)
+    (other.out / "parts/0.jsonl").write_text(json.dumps(kept) + "\n" + half)
+    assert decode.run([other], nj=1) == 1
+    text, before = read(other.out / "text"), read(d.out / "text")
+    assert text.pop(first) == "KEPT" and before.pop(first) is not None
+    assert text == before
+    assert not (other.out / "parts").exists()
+
+
+def test_parts_of_other_settings_are_not_used(recipe, decoded, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (d,) = plan(recipe, [False])
+    other = decode.Decoding(d.system, d.dump, None, {**d.conf, "beam_size": 1}, tmp_path / "out")
+    kept = {"utt": next(iter(d.dump.lengths)), "text": "STALE", "token": "", "score": "0"}
+    (other.out / "parts").mkdir(parents=True)
+    d.fingerprint.begin(other.out)
+    (other.out / "parts/0.jsonl").write_text(json.dumps({**kept, "cpu_s": 0}) + "\n")
+    decode.run([other], nj=1)
+    assert "STALE" not in (other.out / "text").read_text()
+    assert "changed: beam_size" in caplog.text
+
+
+def test_meta_says_what_was_decoded(recipe, decoded):
+    meta = json.loads((decoded["asr_plain_seed0", True] / "meta.json").read_text())
+    e = experiment.load(recipe.plain)
+    assert (meta["system"], meta["set"], meta["lm"]) == ("plain_seed0", "test", "tiny")
+    assert meta["parameters"] == e.parameters and meta["model"] == e.sha256
+    frames = sum(dumps.load(TEST).lengths.values())
+    assert meta["audio_s"] == pytest.approx(frames / 100)
+    assert meta["cpu_s_per_audio_s"] > 0
+
+
+def test_an_utterance_that_is_too_short_is_empty(recipe):
+    from espnet_dice.stages.decoder import build, decode_one
+
+    (d,) = plan(recipe, [False])
+    result = decode_one(build(d), np.zeros((3, tiny.DIM), np.float32))
+    assert result["text"] == ""
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"beam": 3}, r"unknown key 'beam'; did you mean 'beam_size'\?"),
+        ({"beam_size": "ten"}, "beam_size must be a int, not 'ten'"),
+        ({"lm_weight": True}, "lm_weight must be a float"),
+        ({"normalize_length": 1}, "normalize_length must be a bool"),
+    ],
+)
+def test_bad_options(conf, message):
+    with pytest.raises(ConfigError, match=message):
+        check_options(conf, CONFIG)
+
+
+def test_defaults():
+    assert check_options({"lm_weight": 1}, CONFIG) == {**BEAM, "lm_weight": 1.0}
+
+
+def test_missing_inputs_are_named(recipe):
+    with pytest.raises(StaleError, match="asr_no is missing: run stage 5 or 7 first"):
+        plan(recipe, systems=[tiny.EXP / "asr_no"])
+    with pytest.raises(ConfigError, match="needs --lm"):
+        decode.plan([recipe.plain], [TEST], None, [True], CONFIG)
+    with pytest.raises(StaleError, match="nowhere is missing"):
+        decode.plan([recipe.plain], [tiny.DUMP / "nowhere"], None, [False], CONFIG)
+
+
+def test_results_of_unknown_utterances_are_ignored(tmp_path):
+    (tmp_path / "0.jsonl").write_text('{"utt": "old"}\nnot json\n{"utt": "new"}\n{"utt": "cu')
+    assert set(read_results(tmp_path)) == {"old", "new"}
+    assert set(read_results(tmp_path, {"new": 1})) == {"new"}

@@ -1,0 +1,57 @@
+import json
+import math
+
+import pytest
+import torch
+
+from espnet_dice.io.errors import DataError
+from espnet_dice.stages import experiment, lm, tokens
+from espnet_dice.stages.jobs import run_jobs
+from tests.stages import tiny
+
+
+def test_perplexity_against_a_plain_sum(recipe):
+    from espnet2.tasks.lm import LMTask
+
+    e = experiment.load(recipe.lm)
+    model, _ = LMTask.build_model_from_file(str(e.config), str(e.model_file))
+    model.eval().double()
+    ids = {token: i for i, token in enumerate(tokens.TOKENS)}
+    eos = ids["<sos/eos>"]
+    nll, count = 0.0, 0
+    texts = tokens.check_text(tiny.DUMP / "dev" / "text")
+    for text in texts.values():
+        y = [ids[c] for c in "▁" + text.replace(" ", "▁")]
+        with torch.no_grad():
+            logits, _ = model.lm(torch.tensor([[eos, *y]]), None)
+        log_probs = logits[0].log_softmax(-1)
+        nll -= sum(float(log_probs[i, token]) for i, token in enumerate([*y, eos]))
+        count += len(y) + 1
+    found = json.loads((recipe.lm / lm.PERPLEXITY).read_text())
+    assert found["tokens"] == count
+    assert found["per_token"] == pytest.approx(math.exp(nll / count), rel=1e-4)
+    words = sum(len(t.split()) + 1 for t in texts.values())
+    assert found["per_word"] == pytest.approx(math.exp(nll / words), rel=1e-3)
+
+
+def test_it_is_skipped_and_said(recipe, capsys):
+    assert run_jobs([tiny.lm_job()]) == 0
+    assert "perplexity" in lm.summary(recipe.lm) and "M parameters" in lm.summary(recipe.lm)
+
+
+def test_texts_are_gathered_under_ids_of_their_own(tmp_path):
+    (tmp_path / "text").write_text("u1 ONE TWO\n")
+    (tmp_path / "more.txt").write_text("SIX\nTEN CAT\n")
+    lm.gather([tmp_path / "text", tmp_path / "text", tmp_path / "more.txt"], tmp_path / "out")
+    lines = (tmp_path / "out/text").read_text().splitlines()
+    assert [line.split(maxsplit=1)[1] for line in lines] == ["ONE TWO", "ONE TWO", "SIX", "TEN CAT"]
+    assert len({line.split()[0] for line in lines}) == 4
+    shapes = (tmp_path / "out/text_shape").read_text().splitlines()
+    assert [s.split()[1] for s in shapes] == ["8,31", "8,31", "4,31", "8,31"]
+
+
+def test_a_missing_text_is_named(recipe):
+    texts = [tiny.DUMP / "nowhere/text"], [tiny.DUMP / "dev/text"]
+    config = tiny.write_config("conf/train_lm_x.yaml", tiny.LM_CONFIG)
+    with pytest.raises(DataError, match=r"nowhere/text is missing"):
+        lm.make_job("x", config, *texts, tiny.TOKENS, tiny.EXP, 0)

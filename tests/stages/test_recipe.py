@@ -1,0 +1,139 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from espnet_dice.stages import decode, export, score
+from tests.stages import tiny
+
+ROOT = Path(__file__).parents[2]
+KD = ROOT / "egs2/TEMPLATE/kd1/kd.sh"
+RECIPES = sorted((ROOT / "egs2").glob("*/kd1/run.sh"))
+SETS = ["--student_train", "train", "--student_dev", "dev", "--student_tests", "test"]
+
+
+def run(script, *args, cwd, path=(), **env):
+    places = os.pathsep.join(map(str, path))
+    return subprocess.run(
+        [str(script), *args],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": places, **env},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("script", RECIPES, ids=lambda p: p.parts[-3])
+def test_help_shows_the_corpus_and_its_defaults(script, tmp_path):
+    done = run(script, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert '--stop_stage       Last stage (default="11")' in done.stdout
+    for number, name in ((1, "data"), (7, "students"), (11, "export")):
+        assert f"{number} {name}" in " ".join(done.stdout.split())
+    changed = run(script, "--nj", "7", "--teacher-mode=online", "--help", cwd=tmp_path)
+    assert '(default="7")' in changed.stdout and '(default="online")' in changed.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--stages", "3"], "unknown option --stages"),
+        (["--stage", "x"], "--stage must be a whole number, not 'x'"),
+        (["--nj"], "--nj needs a value"),
+        (["extra"], "unexpected argument 'extra'"),
+        (["--use_lm", "yes"], "--use_lm must be true or false"),
+        (["--teacher_mode", "live"], "--teacher_mode must be cached or online"),
+        (["--student_train", ""], "--student_train is empty"),
+        (["--teachers", "a:b"], "--teachers 'a:b': write NAME=TRAIN_SET/DEV_SET"),
+        (["--run_args", "x"], "unknown option --run_args"),
+    ],
+)
+def test_bad_options_are_named(tmp_path, args, message):
+    done = run(KD, *SETS, "--python", sys.executable, *args, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0].startswith(f"error: {message}")
+
+
+def test_a_python_without_espnet_is_named(tmp_path):
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    done = run(KD, *SETS, "--python", str(tmp_path / "python"), cwd=tmp_path)
+    assert done.returncode == 2 and "is not a Python with ESPnet" in done.stderr
+
+
+def test_two_runs_in_one_directory(tmp_path):
+    held = "sleep 20"
+    first = subprocess.Popen(
+        [str(KD), *SETS, "--python", sys.executable, "--stop_stage", "1", "--local_data", held],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    try:
+        assert "Stage 1" in first.stderr.readline()
+        second = run(KD, *SETS, "--python", sys.executable, cwd=tmp_path)
+        assert second.returncode == 2
+        assert f"process {first.pid} since" in second.stderr
+        assert "another run works in" in second.stderr
+    finally:
+        os.killpg(first.pid, 15)
+        first.wait()
+        first.stderr.close()
+
+
+def test_a_second_run_redoes_nothing(recipe, tmp_path):
+    """All stages from 3 on, with an ESPnet that cannot be imported."""
+    systems = [recipe.plain, recipe.student]
+    config = Path("conf/decode.yaml")
+    teacher = [tiny.EXP / "asr_teacher_t"]
+    test = [tiny.DUMP / "test"]
+    decode.run(decode.plan(systems, test, recipe.lm, [False, True], config), nj=2)
+    decode.run(decode.plan(teacher, test, None, [False], config), nj=2)
+    export.export(systems, tiny.TOKENS)
+    tiny.asr_job("teacher_t", tiny.asr_config("uncertainty_kd"))
+    tiny.asr_job("plain_seed0", tiny.asr_config())
+    tiny.write_config(
+        "conf/train_asr_unc.yaml", tiny.asr_config("uncertainty_kd", kd_alpha=0.5, kd_beta=0.5)
+    )
+    for package in ("espnet2", "torch"):
+        broken = tmp_path / package
+        broken.mkdir()
+        (broken / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    options = [
+        *("--stage", "3", "--python", sys.executable, "--teachers", "t=train/dev"),
+        *("--teacher_config", "conf/train_asr_teacher.yaml", "--teacher_samples", "3"),
+        *("--student_config", "conf/train_asr_plain.yaml conf/train_asr_unc.yaml"),
+        *("--lm_config", "conf/train_lm_tiny.yaml", "--inference_config", "conf/decode.yaml"),
+    ]
+    done = run(KD, *SETS, *options, cwd=recipe.root, path=[tmp_path])
+    assert done.returncode == 0, done.stderr
+    assert "RuntimeError" not in done.stderr
+    for stage in range(3, 12):
+        assert f"Stage {stage}: " in done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    for system, n in (("plain_seed0", 2), ("unc_seed0", 2), ("teacher_t", 1)):
+        assert sum(f"| {system} " in row for row in rows) >= n
+    assert {r.system for r in score.score(tiny.EXP)} == {"plain_seed0", "unc_seed0", "teacher_t"}
+
+
+def test_an_error_of_a_stage_stops_the_run(tmp_path):
+    done = run(KD, *SETS, "--python", sys.executable, "--stage", "3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "error: dump/fbank_pitch/train/text is missing" in done.stderr
+    assert "Stage 4" not in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(
+    shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") is None,
+    reason="shellcheck is not installed",
+)
+def test_scripts_are_shellcheck_clean():
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = [shutil.which("shellcheck", path=path), "-x", KD, *RECIPES]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
