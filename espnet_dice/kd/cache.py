@@ -2,8 +2,8 @@
 
 A row is a teacher-forced step (the L tokens and <eos>); its columns are log p̂ (V), σ² (V, absent
 for a teacher without a variance head) and the id of the token that the step had to predict. The ids
-ride along so that a cache made for other transcripts or another token list is seen where it is used, in
-any recipe that reads the ark.
+ride along so that a cache made for other transcripts or another token list is seen where it is
+used, in any recipe that reads the ark.
 """
 
 from __future__ import annotations

@@ -199,8 +199,8 @@ class CachedTeachers:
                 if key not in batch:
                     raise ConfigError(
                         f"teacher {teacher.name}: the data have no `{key}`; give its cached "
-                        f"outputs as PATH,{key},kaldi_ark with --allow_variable_data_keys true, or set "
-                        "teacher_mode: online"
+                        f"outputs as PATH,{key},kaldi_ark with --allow_variable_data_keys true, "
+                        "or set teacher_mode: online"
                     )
             log_probs, variances = cache.unpack(
                 batch[name],
