@@ -143,11 +143,14 @@ def record(task: str, out: Path, criterion: tuple, **values) -> None:
         values: what the caller knows: seed, max_epoch, train_set, valid_set.
     """
     import torch
+    from espnet2.train.reporter import Reporter
 
     logging.getLogger().setLevel(logging.WARNING)
     phase, stat, mode, n = criterion
     states = torch.load(out / CHECKPOINT, map_location="cpu", weights_only=False)
-    stats = states["reporter"]["stats"]
+    reporter = Reporter()
+    reporter.load_state_dict(states["reporter"])  # ESPnet's versions store it differently
+    stats = reporter.stats
     scored = [(e, float(s[phase][stat])) for e, s in stats.items() if stat in s.get(phase, {})]
     scored.sort(key=lambda pair: pair[1] if mode == "min" else -pair[1])
     average = os.readlink(out / f"{phase}.{stat}.ave.pth")
