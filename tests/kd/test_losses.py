@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import references
 import torch
 
 from espnet_dice.kd import losses
+from tests import references
 
 B, L, V = 3, 5, 7
 LENGTHS = [5, 2, 4]

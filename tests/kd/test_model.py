@@ -5,11 +5,11 @@ import copy
 
 import numpy as np
 import pytest
-import references
 import torch
 
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.kd import cache, teachers
+from tests import references
 
 TOKENS = ["<blank>", "<unk>", "▁", *"ABCDE", "<sos/eos>"]
 V = len(TOKENS)

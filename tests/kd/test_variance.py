@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import references
 import torch
 
 from espnet_dice.kd import variance
+from tests import references
 
 V = 6
 
