@@ -1,6 +1,7 @@
 """The table of results: rows, their JSON, their Markdown."""
 
 import json
+import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,28 @@ def table(rows: list[Row]) -> str:
         if sclite:
             cells.append("–" if r.sclite_wer is None else f"{r.sclite_wer:.1f}")
         lines.append(cells)
+    return _layout(lines, left=3)
+
+
+def spread_table(rows: list[Row]) -> str:
+    """Mean, standard deviation (n - 1) and range of the WER over seeds; empty for single seeds."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        system = row.system.removesuffix(f"_seed{row.seed}")
+        groups.setdefault((system, row.set, row.lm or "–"), []).append(row)
+    lines = [["system", "set", "LM", "seeds", "mean WER %", "sd", "min", "max", "mean CER %"]]
+    for key, members in groups.items():
+        if len(members) > 1:
+            wers = [r.wer for r in members]
+            cer = statistics.mean(r.cer for r in members)
+            figures = (statistics.mean(wers), statistics.stdev(wers), min(wers), max(wers), cer)
+            lines.append([*key, str(len(members)), *(f"{x:.1f}" for x in figures)])
+    return _layout(lines, left=3) if len(lines) > 1 else ""
+
+
+def _layout(lines: list[list[str]], left: int) -> str:
+    """Markdown of a table whose first ``left`` columns are text, the others numbers."""
     widths = [max(3, *(len(line[k]) for line in lines)) for k in range(len(lines[0]))]
-    left = 3  # columns of text; the others hold numbers
 
     def show(cells: list[str]) -> str:
         padded = [
@@ -93,5 +114,7 @@ def write(rows: list[Row], exp: Path) -> None:
         "WER and CER by jiwer; S, D, I: substituted, deleted, inserted words. "
         "Models are the average of the 5 best checkpoints by validation token accuracy."
     )
-    write_text(exp / MARKDOWN, f"# Results\n\n{table(rows)}\n\n{notes}\n")
+    spread = spread_table(rows)
+    parts = ["# Results", table(rows), notes, *(["## Over seeds", spread] if spread else [])]
+    write_text(exp / MARKDOWN, "\n\n".join(parts) + "\n")
     write_text(exp / JSON, json.dumps([asdict(row) for row in rows], indent=1) + "\n")

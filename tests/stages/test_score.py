@@ -125,3 +125,18 @@ def test_an_unfinished_decoding_is_left_out(tmp_path):
 def test_rows_are_sorted_and_aligned():
     row = results.Row("b", "test", None, 10.0, 5.0, 3, 9, [0, 0, 1], [0, 0, 1], 10, 0, "d", 0.1)
     assert results.table([row]).splitlines()[1].startswith("| ---")
+
+
+def test_the_spread_over_seeds():
+    def row(system, seed, wer):
+        return results.Row(
+            f"{system}_seed{seed}", "test", None, wer, wer / 2, 10, 40, [1, 0, 0], [1, 0, 0], 1,
+            seed, "decode", 0.1,
+        )  # fmt: skip
+
+    rows = [row("none", 0, 10.0), row("none", 1, 13.0), row("none", 2, 16.0), row("tok", 0, 9.0)]
+    lines = results.spread_table(rows).splitlines()
+    cells = [c.strip() for c in lines[2].strip("|").split("|")]
+    assert cells == ["none", "test", "–", "3", "13.0", "3.0", "10.0", "16.0", "6.5"]
+    assert len(lines) == 3  # a single seed has no spread
+    assert results.spread_table(rows[3:]) == ""

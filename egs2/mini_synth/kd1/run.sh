@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# The embedded corpus: three domains of synthetic English. Two teachers, one small student.
+# The embedded corpus: three domains of synthetic English. Two teachers; a small student without KD,
+# with one teacher and with two, by tokens alone and by tokens and uncertainty.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 students=(
     conf/train_asr_mini_student.yaml
+    conf/train_asr_mini_student_tok_a.yaml
+    conf/train_asr_mini_student_unc_a.yaml
     conf/train_asr_mini_student_tok.yaml
     conf/train_asr_mini_student_unc.yaml
 )
