@@ -70,7 +70,7 @@ def plan(
         StaleError: a system, set or LM is missing or unfinished.
     """
     conf = check_options(read_config(config), config)
-    name = config.stem
+    name = f"decode_{config.stem}".replace("decode_decode", "decode", 1)
     loaded = [experiment.load(s, "stage 5 or 7") for s in systems]
     dumped = [dumps.load(s) for s in sets]
     model = experiment.load(lm, "stage 4 (language model)") if lm and any(lm_modes) else None
@@ -115,9 +115,10 @@ def run(decodings: list[Decoding], nj: int | None = None, ngpu: int = 0) -> int:
                 shutil.rmtree(d.out)
             d.out.mkdir(parents=True)
             d.fingerprint.begin(d.out)
-    trainer.task_class("asr")
-    with trainer.quiet_import():
-        import espnet2.bin.asr_inference  # noqa: F401  (once, before the workers are forked)
+    if not ngpu:
+        # once, before the fork; with GPUs each worker for itself: the import starts CUDA, which
+        # does not survive a fork
+        trainer.inference_class()
     queue = Queue(pending)
     workers = max(1, min(nj or (ngpu or options.cores()), len(queue.left)))
     threads = max(1, options.cores() // workers)

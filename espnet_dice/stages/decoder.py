@@ -15,6 +15,7 @@ from tqdm import tqdm
 from espnet_dice import compat
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.io.progress import LOG_EVERY_S
+from espnet_dice.stages import trainer
 from espnet_dice.stages.monitor import clock
 
 # Speech2Text's defaults suit no one: they are spelt out here, and a config may change them.
@@ -149,12 +150,10 @@ def decode_all(queue: Queue, worker: int, threads: int, device: str) -> None:
 
 def build(d, device: str = "cpu"):
     """ESPnet's Speech2Text for a decoding."""
-    from espnet2.bin.asr_inference import Speech2Text
-
     lm = {}
     if d.lm is not None:
         lm = {"lm_train_config": str(d.lm.config), "lm_file": str(d.lm.model_file)}
-    return Speech2Text(
+    return trainer.inference_class()(
         asr_train_config=str(d.system.config),
         asr_model_file=str(d.system.model_file),
         device=device,

@@ -147,7 +147,7 @@ class Monitor:
                 desc=w.name,
                 unit="epoch",
                 dynamic_ncols=True,
-                bar_format="{desc} {bar} {n_fmt}/{total_fmt} {postfix}",
+                bar_format="{desc} {bar} {n_fmt}/{total_fmt}{postfix}",
                 leave=False,
             )
         bar = self.bars[w.name]

@@ -34,6 +34,14 @@ def task_class(task: str) -> type:
     return {"asr": ASRTask, "lm": LMTask}[task]
 
 
+def inference_class() -> type:
+    """ESPnet's Speech2Text, with the plug-in registered. Imports espnet2 (12 s)."""
+    task_class("asr")
+    with quiet_import():
+        from espnet2.bin.asr_inference import Speech2Text
+    return Speech2Text
+
+
 def warm_up() -> None:
     """Import before forking what the first optimizer imports (torch._dynamo, sympy: 3 s)."""
     import torch
