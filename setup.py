@@ -33,6 +33,7 @@ setup(
         "matplotlib",
         "tqdm",
         "pyyaml",
+        "editdistance",  # imported by ESPnet 202611 for report_cer, not declared
         "tensorboard",  # ESPnet's trainer imports it, its metadata does not ask for it
     ],
     extras_require={

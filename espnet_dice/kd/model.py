@@ -110,9 +110,10 @@ class UncertaintyKDModel(ESPnetASRModel):
             text[:, : text_lengths.max()] == -1, self.ignore_id
         )
         batch_size = speech.size(0)
-        memory, memory_lens = self.encode(speech, speech_lengths)
         ys_in, ys_out = compat.add_sos_eos(text, self.sos, self.eos, self.ignore_id)
+        # before the student's own encoder: its GlobalMVN and SpecAugment may work in place
         found = self._targets(speech, speech_lengths, text, text_lengths, ys_out, kwargs)
+        memory, memory_lens = self.encode(speech, speech_lengths)
 
         loss_att, stats = self._attention_loss(
             memory, memory_lens, ys_in, ys_out, text, text_lengths, found

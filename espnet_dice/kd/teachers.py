@@ -139,7 +139,8 @@ def targets(
         n_samples: noise draws in p̂; 0 is log softmax(f).
         with_ctc: also the CTC branch's log posteriors.
     """
-    memory, memory_lens = model.encode(speech, speech_lengths)
+    # ESPnet's GlobalMVN normalises features in place
+    memory, memory_lens = model.encode(speech.clone(), speech_lengths)
     if isinstance(memory, tuple):
         memory = memory[0]
     ys_in, _ = compat.add_sos_eos(text, model.sos, model.eos, model.ignore_id)

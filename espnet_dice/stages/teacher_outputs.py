@@ -21,7 +21,7 @@ from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.io.progress import setup_logging, track
 from espnet_dice.kd import cache
-from espnet_dice.stages import dumps, experiment, tokens
+from espnet_dice.stages import dumps, experiment, tokens, trainer
 from espnet_dice.stages.workers import Work, run_forked
 
 TEACHER, CTC = "teacher", "ctc"
@@ -80,8 +80,7 @@ def make_outputs(
 
             works.append(Work(f"{name}/{dump.name}", run, out / name / f"{dump.name}.log"))
     if works:
-        import espnet2.tasks.asr  # noqa: F401  costs 12 s: once, before the children are forked
-
+        trainer.task_class("asr")  # costs 12 s: once, before the children are forked
         run_forked(works, nj or options.cores())
     return len(works)
 
