@@ -14,8 +14,8 @@ from espnet_dice.kd import losses
 from espnet_dice.kd.teachers import (
     CachedTeachers,
     OnlineTeachers,
-    check_frames,
     check_variances,
+    ctc_pair,
     parse,
 )
 from espnet_dice.kd.variance import log_mean_softmax
@@ -193,14 +193,13 @@ class UncertaintyKDModel(ESPnetASRModel):
         loss, cer = self._calc_ctc_loss(memory, memory_lens, text, text_lengths)
         stats = {"loss_ctc": loss.detach(), "cer_ctc": cer}
         if self.kd_ctc > 0:
-            check_frames(found, self.teachers, memory.size(1))
-            frames = torch.arange(memory.size(1), device=memory.device)
-            valid = frames[None, :] < memory_lens[:, None]
             log_probs = self.ctc.log_softmax(memory)
             per_teacher = [
-                losses.soft_cross_entropy(log_probs, t.ctc_log_probs, valid, self.kd_temperature)
+                losses.soft_cross_entropy(
+                    *ctc_pair(log_probs, memory_lens, target, teacher), self.kd_temperature
+                )
                 / memory.size(0)
-                for t in found
+                for target, teacher in zip(found, self.teachers, strict=True)
             ]
             loss_kd = losses.over_teachers(per_teacher, [t.weight for t in self.teachers])
             stats["loss_ctc_kd"] = loss_kd.detach()

@@ -212,8 +212,8 @@ class CachedTeachers:
                 teacher.name,
                 batch.get("utt_id"),
             )
-            ctc = batch[f"{name}_ctc"] if with_ctc else None
-            found.append(Targets(log_probs, variances, ctc))
+            ctc = (batch[f"{name}_ctc"], batch[f"{name}_ctc_lengths"]) if with_ctc else ()
+            found.append(Targets(log_probs, variances, *ctc))
         return found
 
 
@@ -227,11 +227,32 @@ def check_variances(found: list[Targets], teachers: list[Teacher]) -> None:
             )
 
 
-def check_frames(found: list[Targets], teachers: list[Teacher], n_frames: int) -> None:
-    """Refuse CTC posteriors at another frame rate than the student's."""
-    for target, teacher in zip(found, teachers, strict=True):
-        if target.ctc_log_probs.size(1) != n_frames:
-            raise DataError(
-                f"teacher {teacher.name} has {target.ctc_log_probs.size(1)} CTC frames where the "
-                f"student has {n_frames}: kd_ctc > 0 needs equal subsampling (input_layer)"
-            )
+def ctc_pair(
+    log_probs: torch.Tensor, lengths: torch.Tensor, target: Targets, teacher: Teacher
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The student's and a teacher's CTC posteriors on their common frames.
+
+    ESPnet's subsampling makes up to two frames more of an utterance that is padded than of the same
+    one alone, so that the numbers of frames may differ by two from batch to batch.
+
+    Args:
+        log_probs: the student's, (B, T', V).
+        lengths: its frames, (B,).
+
+    Returns:
+        Student (B, T, V), teacher (B, T, V), valid (B, T) bool.
+
+    Raises:
+        DataError: another frame rate.
+    """
+    theirs = target.ctc_lengths.to(lengths)
+    if (theirs - lengths).abs().max() > 2:
+        at = int((theirs - lengths).abs().argmax())
+        raise DataError(
+            f"teacher {teacher.name} has {int(theirs[at])} CTC frames where the student has "
+            f"{int(lengths[at])}: kd_ctc > 0 needs equal subsampling (input_layer)"
+        )
+    n = min(log_probs.size(1), target.ctc_log_probs.size(1))
+    frames = torch.arange(n, device=log_probs.device)
+    valid = frames[None, :] < torch.minimum(theirs, lengths)[:, None]
+    return log_probs[:, :n], target.ctc_log_probs[:, :n], valid

@@ -93,6 +93,7 @@ def cached(model, batch, name="teacher1", **kwargs):
     more = {name: padded, f"{name}_lengths": torch.tensor([len(r) for r in rows])}
     if said.ctc_log_probs is not None:
         more[f"{name}_ctc"] = said.ctc_log_probs
+        more[f"{name}_ctc_lengths"] = said.ctc_lengths
     return {**batch, **more, "utt_id": ["utt1", "utt2", "utt3"]}
 
 
@@ -266,6 +267,20 @@ def test_sampled_decoding_repeats(task, batch):
     assert torch.equal(first, again)
     assert first.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
     assert not torch.allclose(first, plain.decoder.batch_score(sos, [None], memory)[0], atol=1e-3)
+
+
+def test_ctc_frames_may_differ_by_two_and_no_more():
+    """ESPnet's subsampling depends on the padding; what is not common does not count."""
+    gen = torch.Generator().manual_seed(0)
+    student = torch.randn(2, 6, V, generator=gen)
+    said = torch.randn(2, 8, V, generator=gen)
+    tutor = teachers.Teacher("a", 1.0)
+    found = teachers.Targets(said, None, said, torch.tensor([8, 3]))
+    mine, theirs, valid = teachers.ctc_pair(student, torch.tensor([6, 4]), found, tutor)
+    assert torch.equal(mine, student) and torch.equal(theirs, said[:, :6])
+    assert valid.sum(1).tolist() == [6, 3]
+    with pytest.raises(DataError, match="teacher a has 3 CTC frames where the student has 6"):
+        teachers.ctc_pair(student, torch.tensor([6, 6]), found, tutor)
 
 
 @pytest.mark.parametrize(
