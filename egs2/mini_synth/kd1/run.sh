@@ -7,15 +7,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 students=(
     conf/train_asr_mini_student.yaml
-    conf/train_asr_mini_student_tok_a.yaml
-    conf/train_asr_mini_student_unc_a.yaml
+    conf/train_asr_mini_student_tok_b.yaml
+    conf/train_asr_mini_student_unc_b.yaml
     conf/train_asr_mini_student_tok.yaml
     conf/train_asr_mini_student_unc.yaml
 )
 
 # shellcheck disable=SC2016  # $PYTHON and $NJ are for stage 1
 ../../TEMPLATE/kd1/kd.sh \
-    --local_data '$PYTHON local/mini_synth/make.py --out data --jobs $NJ' \
+    --local_data '$PYTHON local/mini_synth/make.py --out data --overwrite --jobs $NJ' \
     --student_train s_train \
     --student_dev s_dev \
     --student_tests "s_test" \
