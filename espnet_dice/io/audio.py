@@ -4,6 +4,7 @@ import argparse
 import io
 import os
 import re
+import signal
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
@@ -270,6 +271,8 @@ def _run(recording: Recording, utt: Utterance) -> bytes:
         capture_output=True,
         check=False,
     )
+    if done.returncode in (-signal.SIGINT, 128 + signal.SIGINT):
+        raise KeyboardInterrupt  # Ctrl-C ends the command too, and may do so first
     if done.returncode != 0:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise _bad(utt, f"the command failed with exit code {done.returncode}: {''.join(last)}")

@@ -229,7 +229,7 @@ def test_padding_never_contributes(task, batch):
     together = student(**full)[0].item()
     alone = 0.0
     for b in range(3):
-        n, t = int(batch["text_lengths"][b]), int(batch["speech_lengths"][b])
+        n, t = int(batch["text_lengths"][b]), int(full["speech_lengths"][b])
         one = {
             "speech": full["speech"][b : b + 1, :t],
             "speech_lengths": full["speech_lengths"][b : b + 1],

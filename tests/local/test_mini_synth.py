@@ -93,17 +93,19 @@ def test_sentences_of_the_test_set_are_nowhere_else(planned):
     _, sets, lm_text = planned
     tested = {u.said for u in sets["s_test"]}
     others = {u.said for name, rows in sets.items() if name != "s_test" for u in rows}
-    assert len(tested) == len(sets["s_test"])
+    assert len(tested) > len(sets["s_test"]) / 2  # other voices may say the same
     assert not tested & (others | set(lm_text["train"]) | set(lm_text["dev"]))
     assert not set(lm_text["train"]) & set(lm_text["dev"])
 
 
-def test_teachers_know_the_words_of_the_student_together_but_not_alone(planned):
+def test_each_teacher_knows_the_words_of_the_student_from_other_sentences(planned):
     _, sets, _ = planned
     words = {name: {w for u in rows for w in u.said.split()} for name, rows in sets.items()}
     assert words["s_test"] <= words["s_train"]
-    assert words["s_train"] <= words["a_train"] | words["b_train"]
-    assert words["s_train"] - words["a_train"] and words["s_train"] - words["b_train"]
+    said = {name: {u.said for u in rows} for name, rows in sets.items()}
+    for teacher in ("a_train", "b_train"):
+        assert words["s_train"] <= words[teacher]
+        assert said["s_train"] - said[teacher] and said[teacher] - said["s_train"]
 
 
 def test_texts_are_capitals_of_two_to_five_words(planned):
@@ -125,7 +127,8 @@ def test_more_utterances_keep_the_old_ones_and_other_sets(planned):
 def test_more_student_voices_leave_the_test_voices(planned):
     _, sets, _ = planned
     more = plan.plan_sets(config.load(None, ["sets.s_train.voices=12"]), 0)
-    assert all(more[name] == sets[name] for name in sets if name != "s_train")
+    assert len({u.voice for u in more["s_train"]}) == 12
+    assert more["s_test"] == sets["s_test"]
 
 
 def test_transcript_errors_come_at_the_rate_asked_and_in_training_alone(planned):
@@ -140,7 +143,7 @@ def test_transcript_errors_come_at_the_rate_asked_and_in_training_alone(planned)
     groups = [g.split() for g in settings["confusable"]]
     grouped = [(a, b) for a, b in wrong if any(a in g for g in groups)]
     assert grouped and all(any(a in g and b in g for g in groups) for a, b in grouped)
-    assert all(u.text == u.said for rows in sets.values() for u in rows)
+    assert all(u.text == u.said for name in sets if name != "s_train" for u in sets[name])
     with pytest.raises(ConfigError, match="s_test.transcript_errors"):
         config.load(None, ["sets.s_test.transcript_errors=0.1"])
 
@@ -297,4 +300,4 @@ def test_a_wrong_setting_is_named(assignment, named):
 def test_a_set_can_have_noise_of_its_own():
     settings = config.load(None, ["sets.s_train.noise={none: 1}"])
     assert settings["sets"]["s_train"]["noise"] == {"none": 1}
-    assert settings["sets"]["s_test"]["noise"] == {"white": 1, "pink": 1, "babble": 1}
+    assert settings["sets"]["s_test"]["noise"] == {"white": 1, "pink": 1}
