@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # checking a cache must not cost the import of torch
     import torch
 
 STAGE = "teacher_outputs"
+# stems of the ark and the scp in a cache directory: the decoder's matrices, the CTC branch's
+DECODER, CTC = "teacher", "ctc"
 
 
 def pack(log_probs: np.ndarray, variances: np.ndarray | None, token_ids: np.ndarray) -> np.ndarray:

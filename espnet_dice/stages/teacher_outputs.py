@@ -9,7 +9,7 @@ transcripts, the token list and the teacher's parameters.
 """
 
 import logging
-from collections.abc import Iterator
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,13 @@ import numpy as np
 from espnet_dice.io import options
 from espnet_dice.io.arks import ArkReader, write_ark_scp
 from espnet_dice.io.atomic import atomic_dir
-from espnet_dice.io.errors import ConfigError, DataError, cli
+from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.io.progress import setup_logging, track
 from espnet_dice.kd import cache
 from espnet_dice.stages import dumps, experiment, tokens, trainer
+from espnet_dice.stages.teaching import parse_teachers
 from espnet_dice.stages.workers import Work, run_forked
-
-TEACHER, CTC = "teacher", "ctc"
 
 
 def fingerprint_of(
@@ -103,7 +102,7 @@ def write_outputs(
     entries = (token_list / tokens.LIST).read_text(encoding="utf-8").splitlines()
     model = teachers.load(teacher.directory, teacher.model, entries)
     settings = made_from.record["settings"]
-    batches = list(_batches(dump, token_list, entries, batch_size))
+    batches = _batches(dump, token_list, entries, batch_size)
     said, ctc = {}, {}
     for utt_ids, speech, lengths, text, text_lengths in track(
         batches, len(batches), f"{teacher.name} on {dump.name}", "batch"
@@ -129,7 +128,7 @@ def write_outputs(
                 frames = int(found.ctc_lengths[b])
                 ctc[utt] = found.ctc_log_probs[b, :frames].numpy()
     with atomic_dir(out) as tmp:
-        for stem, matrices in ((TEACHER, said), (CTC, ctc)):
+        for stem, matrices in ((cache.DECODER, said), (cache.CTC, ctc)):
             if matrices:
                 ark = f"{stem}.ark"
                 write_ark_scp(sorted(matrices.items()), tmp / ark, tmp / f"{stem}.scp", out / ark)
@@ -150,15 +149,13 @@ def describe(said: dict[str, np.ndarray], vocab_size: int) -> str:
 
 
 def _seed_of(seed: int, utt: str) -> int:
-    import zlib
-
     return (seed << 32) + zlib.crc32(utt.encode())
 
 
 def _batches(
     dump: dumps.Dump, token_list: Path, entries: list[str], batch_size: int
-) -> Iterator[tuple]:
-    """Batches of utterances of like length: ids, speech, its lengths, token ids, their lengths."""
+) -> "_Batches":
+    """Batches of utterances of like length."""
     import sentencepiece as spm
 
     model = spm.SentencePieceProcessor(model_file=str(token_list / tokens.MODEL))
@@ -173,7 +170,7 @@ def _batches(
 
 
 class _Batches:
-    """Reads the speech of a batch when it is asked for."""
+    """Ids, speech, its lengths, token ids, their lengths; speech is read batch by batch."""
 
     def __init__(self, dump, order, encoded, batch_size):
         self.dump = dump
@@ -207,17 +204,6 @@ class _Batches:
         lines = (self.dump.path / "wav.scp").read_text(encoding="utf-8").splitlines()
         paths = dict(line.split(maxsplit=1) for line in lines)
         return lambda utt: soundfile.read(paths[utt], dtype="float32")[0]
-
-
-def parse_teachers(entries: list[str]) -> dict[str, Path]:
-    """``NAME=EXPDIR`` → {name: directory}."""
-    found = {}
-    for entry in entries:
-        name, equals, exp = entry.partition("=")
-        if not (name and equals and exp):
-            raise ConfigError(f"--teacher takes NAME=EXPDIR, not {entry!r}")
-        found[name] = Path(exp)
-    return found
 
 
 def main(argv: list[str] | None = None) -> None:

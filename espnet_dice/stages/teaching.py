@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.kd import cache
 from espnet_dice.stages import dumps, experiment
 
 
@@ -30,13 +31,7 @@ class Teaching:
         Raises:
             ConfigError: an entry has another form.
         """
-        teachers = {}
-        for entry in entries:
-            name, equals, directory = entry.partition("=")
-            if not (name and equals and directory):
-                raise ConfigError(f"--teacher {entry}: write NAME=EXPDIR")
-            teachers[name] = Path(directory)
-        return cls(teachers, mode, outputs)
+        return cls(parse_teachers(entries), mode, outputs)
 
     @staticmethod
     def wanted(model_conf: dict) -> bool:
@@ -71,9 +66,6 @@ class Teaching:
             options = ["--model_conf", f"teachers={_flow(placed)}"]
             options += ["--model_conf", "teacher_mode=online"]
             return options, {f"teacher{k}": e.sha256 for k, e in enumerate(found, 1)}, settings
-        # imports torch, which only a student with cached teachers has to wait for
-        from espnet_dice.kd import cache
-
         options = ["--allow_variable_data_keys", "true", "--model_conf", "teacher_mode=cached"]
         options += ["--model_conf", f"teachers={_flow(entries)}"]
         inputs = {}
@@ -84,9 +76,9 @@ class Teaching:
                     directory, dump.key, token_key, teacher.sha256
                 )
                 flag = f"--{part}_data_path_and_name_and_type"
-                options += [flag, f"{directory / 'teacher.scp'},teacher{k},kaldi_ark"]
+                options += [flag, f"{directory / cache.DECODER}.scp,teacher{k},kaldi_ark"]
                 if model_conf.get("kd_ctc"):
-                    options += [flag, f"{directory / 'ctc.scp'},teacher{k}_ctc,kaldi_ark"]
+                    options += [flag, f"{directory / cache.CTC}.scp,teacher{k}_ctc,kaldi_ark"]
         return options, inputs, settings
 
     def _experiment(self, entry: dict) -> experiment.Experiment:
@@ -95,6 +87,21 @@ class Teaching:
             known = ", ".join(self.teachers) or "none given"
             raise ConfigError(f"model_conf: teachers: no teacher {name!r} (known: {known})")
         return experiment.load(self.teachers[name], "stage 5 (teachers)")
+
+
+def parse_teachers(entries: list[str]) -> dict[str, Path]:
+    """``NAME=EXPDIR`` entries → {name: directory}.
+
+    Raises:
+        ConfigError: an entry has another form.
+    """
+    teachers = {}
+    for entry in entries:
+        name, equals, directory = entry.partition("=")
+        if not (name and equals and directory):
+            raise ConfigError(f"--teacher {entry}: write NAME=EXPDIR")
+        teachers[name] = Path(directory)
+    return teachers
 
 
 def _flow(value: list) -> str:
