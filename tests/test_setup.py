@@ -115,7 +115,7 @@ def test_the_interpreter_chooses_the_pins(checkout, version, espnet):
     assert result.stdout == f"{checkout.path}/.venv-{minor}\n"
     (call,) = checkout.installs()
     assert f"-r {checkout.path}/local/requirements-{espnet}.txt" in call
-    assert call.endswith(f"-e {checkout.path}[synth,test]")
+    assert call.endswith(f"-e {checkout.path}[synth,onnx,test]")
 
 
 def test_the_second_run_does_nothing_and_a_changed_pin_installs_again(checkout):
