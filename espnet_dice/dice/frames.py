@@ -1,8 +1,8 @@
 """How samples and frames of a HuBERT-like model correspond.
 
-The convolution stem (kernels 10, 3, 3, 3, 3, 2, 2; strides 5, 2, 2, 2, 2, 2, 2) has no padding: frame
-``t`` sees the samples ``[320 t, 320 t + 400)`` and nothing else. So a crop that begins at a multiple
-of 320 samples has exactly the frames of the whole utterance, and labels need no shifting.
+The convolution stem (kernels 10, 3, 3, 3, 3, 2, 2; strides 5, 2, 2, 2, 2, 2, 2) has no padding:
+frame ``t`` sees the samples ``[320 t, 320 t + 400)`` and nothing else. So a crop that begins at a
+multiple of 320 samples has exactly the frames of the whole utterance, and labels need no shifting.
 """
 
 SAMPLE_RATE = 16000
