@@ -6,13 +6,8 @@ set -euo pipefail
 
 { # bash reads to the closing brace before it starts: the file may be edited while it runs
 
-log() {
-    echo "$(date '+%Y-%m-%dT%H:%M:%S') ($(basename "$0")) $*" >&2
-}
-die() {
-    echo "error: $*" >&2
-    exit 2
-}
+# shellcheck source=egs2/TEMPLATE/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 # General
 stage=1
@@ -58,8 +53,6 @@ inference_config=conf/decode.yaml
 lm_modes="no yes"
 teacher_lm_modes=no
 
-run_args="$(basename "$0") $*"
-show_help=false
 help_message() {
     cat <<END
 Usage: $(basename "$0") [--option value] …
@@ -114,45 +107,9 @@ Usage: $(basename "$0") [--option value] …
 END
 }
 
-known_options=" $(help_message | sed -n 's/^ *--\([a-z_]*\) .*/\1/p' | tr '\n' ' ')"
-while [ $# -gt 0 ]; do
-    case "$1" in
-        -h | --help)
-            show_help=true
-            shift
-            continue
-            ;;
-        --*=*)
-            name=${1%%=*}
-            value=${1#*=}
-            shift
-            ;;
-        --*)
-            name=$1
-            [ $# -ge 2 ] || die "$1 needs a value (see --help)"
-            value=$2
-            shift 2
-            ;;
-        *) die "unexpected argument '$1': options are --name value (see --help)" ;;
-    esac
-    name=${name#--}
-    name=${name//-/_}
-    case "${known_options}" in
-        *" ${name} "*) printf -v "${name}" '%s' "${value}" ;;
-        *) die "unknown option --${name} (see --help)" ;;
-    esac
-done
-if "${show_help}"; then
-    help_message
-    exit 0
-fi
-
-for name in stage stop_stage nj ngpu seed teacher_samples fs; do
-    [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a whole number, not '${!name}'"
-done
-for name in resample allow_pipes use_lm; do
-    [[ "${!name}" =~ ^(true|false)$ ]] || die "--${name} must be true or false, not '${!name}'"
-done
+parse_options "$@"
+check_numbers stage stop_stage nj ngpu seed teacher_samples fs
+check_bools resample allow_pipes use_lm
 for name in student_train student_dev student_tests; do
     [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
 done
@@ -160,23 +117,7 @@ done
     die "--teacher_mode must be cached or online, not '${teacher_mode}'"
 [[ "${teacher_ctc}" =~ ^(true|false|auto)$ ]] || die "--teacher_ctc must be true, false or auto"
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
-export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}"
-# One thread a process: the stages run as many processes as --nj says.
-export OMP_NUM_THREADS=1
-read -ra py <<< "${python}"
-"${py[@]}" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("espnet2") is None)' ||
-    die "'${python}' is not a Python with ESPnet: start ./run.sh at the top, which sets one up, " \
-        "or give --python"
-
-# One run at a time in a recipe directory: two would write the same files.
-mkdir -p log
-exec 9>>log/.lock
-if command -v flock >/dev/null && ! flock -n 9; then
-    die "another run works in $(pwd): $(tail -n 1 log/.lock). Wait for it, or end it"
-fi
-echo "process $$ since $(date '+%Y-%m-%d %H:%M:%S'): ${run_args}" > log/.lock
-
+start_recipe
 read -ra student_configs <<< "${student_config}"
 read -ra seed_list <<< "${seeds:-${seed}}"
 read -ra tests <<< "${student_tests}"
@@ -184,26 +125,8 @@ read -ra teacher_list <<< "${teachers}"
 dump=${dumpdir}/${feats_type}
 tokens=${datadir}/token_list/char31
 sets=()
-add_set() {
-    local known
-    for known in ${sets[@]+"${sets[@]}"}; do
-        [ "${known}" != "$1" ] || return 0
-    done
-    sets+=("$1")
-}
-for name in "${student_train}" "${student_dev}" "${tests[@]}"; do
-    add_set "${name}"
-done
+add_sets "${student_train}" "${student_dev}" "${tests[@]}"
 
-stem_of() {
-    local stem
-    stem=$(basename "$1" .yaml)
-    echo "${stem#train_asr_}"
-}
-# Options beside a config show in the tag, but for max_epoch: more epochs go on where fewer ended.
-args_tag() {
-    echo "$*" | sed -E 's/--max_epoch[= ]+[0-9]+ ?//; s/^ *$//; /./s/^ *-*/_/; s/ +-*/_/g; s/[^A-Za-z0-9._=-]//g'
-}
 teacher_jobs=()
 teacher_options=()
 teacher_systems=()
@@ -214,9 +137,8 @@ for entry in ${teacher_list[@]+"${teacher_list[@]}"}; do
     train=${entry#*=}
     valid=${train#*/}
     train=${train%%/*}
-    add_set "${train}"
-    add_set "${valid}"
-    tag=$(stem_of "${teacher_config}")_${name}$(args_tag "${teacher_args}")
+    add_sets "${train}" "${valid}"
+    tag=$(stem_of "${teacher_config}" train_asr_)_${name}$(args_tag "${teacher_args}")
     teacher_jobs+=(--job "${tag}" "${teacher_config}" "${train}" "${valid}")
     teacher_options+=(--teacher "${name}=${expdir}/asr_${tag}")
     teacher_systems+=("${expdir}/asr_${tag}")
@@ -226,7 +148,7 @@ student_seeds=()
 student_systems=()
 for config in "${student_configs[@]}"; do
     for one in "${seed_list[@]}"; do
-        tag=$(stem_of "${config}")$(args_tag "${student_args}")_seed${one}
+        tag=$(stem_of "${config}" train_asr_)$(args_tag "${student_args}")_seed${one}
         student_jobs+=(--job "${tag}" "${config}" "${student_train}" "${student_dev}")
         student_seeds+=("${one}")
         student_systems+=("${expdir}/asr_${tag}")
@@ -238,8 +160,7 @@ done
 [ "${teacher_ctc}" = true ] || teacher_ctc=false
 
 audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
-lm_stem=$(basename "${lm_config}" .yaml)
-lm_tag=${lm_stem#train_lm_}$(args_tag "${lm_args}")
+lm_tag=$(stem_of "${lm_config}" train_lm_)$(args_tag "${lm_args}")
 lm_options=()
 if "${use_lm}"; then
     lm_options=(--lm "${expdir}/lm_${lm_tag}")
@@ -254,28 +175,6 @@ read -ra teacher_modes <<< "${teacher_lm_modes}"
 training=(--dump "${dump}" --token_list "${tokens}" --exp "${expdir}" --nj "${nj}" --ngpu "${ngpu}")
 decoding=(--config "${inference_config}" --nj "${nj}" --ngpu "${ngpu}"
     ${lm_options[@]+"${lm_options[@]}"})
-
-timing=()
-started=0
-current=
-begin() { # number, title: true if the stage is asked for
-    finish_stage
-    if [ "${stage}" -gt "$1" ] || [ "${stop_stage}" -lt "$1" ]; then
-        return 1
-    fi
-    current="Stage $1: $2"
-    started=${SECONDS}
-    log "${current}"
-}
-finish_stage() {
-    if [ -n "${current}" ]; then
-        timing+=("$(printf '%5d s  %s' $((SECONDS - started)) "${current}")")
-        current=
-    fi
-}
-run() {
-    "${py[@]}" -m "espnet_dice.stages.$1" "${@:2}"
-}
 
 if begin 1 "data: ${sets[*]}"; then
     if [ -n "${local_data}" ]; then
@@ -346,16 +245,9 @@ fi
 if begin 11 "export to plain ESPnet"; then
     run export --systems "${student_systems[@]}" --token_list "${tokens}"
 fi
-finish_stage
-
-log "done in ${SECONDS} s"
-for line in ${timing[@]+"${timing[@]}"}; do
-    echo "${line}" >&2
-done
-if [ "${stop_stage}" -ge 10 ] && [ -e "${expdir}/RESULTS.md" ]; then
-    echo
-    cat "${expdir}/RESULTS.md"
-fi
+table=
+[ "${stop_stage}" -lt 10 ] || table=${expdir}/RESULTS.md
+end_recipe "${table}"
 
 exit 0
 }
