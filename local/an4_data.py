@@ -10,17 +10,15 @@ paths. The LM's text is the training transcripts.
 
 import argparse
 import os
-import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint
-from local.made import is_made, write_lines, write_lm_text
+from local.made import is_made, write_lm_text, write_set
 
 LAYOUTS = (
     {"train": "train_nodev", "dev": "train_dev", "test": "test"},
@@ -51,31 +49,6 @@ def split_speakers(utterances: list[Utterance], n: int) -> dict[str, list[Uttera
         "train": [u for u in utterances if u.speaker not in dev],
         "dev": [u for u in utterances if u.speaker in dev],
     }
-
-
-def scp_entry(u: Utterance) -> str:
-    """What wav.scp says about the utterance's recording, good from any directory."""
-    r = u.recording
-    if r.kind == "pipe":
-        return f"cd {shlex.quote(os.path.abspath(r.cwd))} && {r.source} |"
-    return os.path.abspath(r.source)
-
-
-def write_set(directory: Path, utterances: list[Utterance], mark: Fingerprint) -> None:
-    """Write wav.scp, text, utt2spk and, where recordings are cut, segments."""
-    rows = sorted(utterances, key=lambda u: u.id)
-    scp = {u.recording.id: scp_entry(u) for u in rows}
-    with atomic_dir(directory) as tmp:
-        write_lines(tmp / "wav.scp", (f"{key} {entry}" for key, entry in sorted(scp.items())))
-        write_lines(tmp / "text", (f"{u.id} {u.text}" for u in rows))
-        write_lines(tmp / "utt2spk", (f"{u.id} {u.speaker}" for u in rows))
-        if any(not u.is_whole for u in rows):
-            ends = (-1 if u.end is None else u.end for u in rows)
-            write_lines(
-                tmp / "segments",
-                (f"{u.id} {u.recording.id} {u.start} {e}" for u, e in zip(rows, ends, strict=True)),
-            )
-        mark.finish(tmp)
 
 
 def make_an4(

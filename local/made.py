@@ -1,9 +1,12 @@
 """What the data commands share: knowing their own directories again, and writing tables."""
 
+import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 from espnet_dice.io.atomic import atomic_dir
+from espnet_dice.io.datadir import Utterance
 from espnet_dice.io.errors import StaleError
 from espnet_dice.io.fingerprint import Fingerprint, read
 
@@ -47,4 +50,29 @@ def write_lm_text(directory: Path, lines: dict[str, list[str]], mark: Fingerprin
     with atomic_dir(directory) as tmp:
         for split, sentences in lines.items():
             write_lines(tmp / f"{split}.txt", sentences)
+        mark.finish(tmp)
+
+
+def scp_entry(u: Utterance) -> str:
+    """What wav.scp says about the utterance's recording, good from any directory."""
+    r = u.recording
+    if r.kind == "pipe":
+        return f"cd {shlex.quote(os.path.abspath(r.cwd))} && {r.source} |"
+    return os.path.abspath(r.source)
+
+
+def write_set(directory: Path, utterances: list[Utterance], mark: Fingerprint) -> None:
+    """Write wav.scp, text, utt2spk and, where recordings are cut, segments."""
+    rows = sorted(utterances, key=lambda u: u.id)
+    scp = {u.recording.id: scp_entry(u) for u in rows}
+    with atomic_dir(directory) as tmp:
+        write_lines(tmp / "wav.scp", (f"{key} {entry}" for key, entry in sorted(scp.items())))
+        write_lines(tmp / "text", (f"{u.id} {u.text}" for u in rows))
+        write_lines(tmp / "utt2spk", (f"{u.id} {u.speaker}" for u in rows))
+        if any(not u.is_whole for u in rows):
+            ends = (-1 if u.end is None else u.end for u in rows)
+            write_lines(
+                tmp / "segments",
+                (f"{u.id} {u.recording.id} {u.start} {e}" for u, e in zip(rows, ends, strict=True)),
+            )
         mark.finish(tmp)
