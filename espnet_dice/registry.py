@@ -14,11 +14,11 @@ class Entry:
     """One class of the plug-in and the registry that it goes into.
 
     Attributes:
-        task: ESPnet's task module, such as ``"espnet2.tasks.asr"``.
-        registry: name of a ``ClassChoices`` in that module.
+        task: ESPnet's module, mostly a task such as ``"espnet2.tasks.asr"``.
+        registry: name of a ``ClassChoices`` or of a dict in that module.
         name: what configs call the class; lower case, as ESPnet looks it up so.
         module: module of the class, imported only when it is registered.
-        cls: name of the class in that module.
+        cls: name of the class (or what else the registry holds) in that module.
     """
 
     task: str
@@ -43,7 +43,28 @@ ENTRIES = (
         "espnet_dice.kd.decoder",
         "UncertaintyTransformerDecoder",
     ),
+    Entry("espnet2.tasks.ssl", "loss_choices", "dice_hard", "espnet_dice.dice.ssl_losses", "Hard"),
+    Entry("espnet2.tasks.ssl", "loss_choices", "dice_soft", "espnet_dice.dice.ssl_losses", "Soft"),
+    Entry(
+        "espnet2.train.dataset",
+        "DATA_TYPES",
+        "dice_labels",
+        "espnet_dice.dice.data_type",
+        "DICE_LABELS",
+    ),
+    Entry(
+        "espnet2.train.dataset",
+        "DATA_TYPES",
+        "dice_ids",
+        "espnet_dice.dice.data_type",
+        "DICE_IDS",
+    ),
+    Entry(
+        "espnetez.task", "TASK_CLASSES", "dice_hubert", "espnet_dice.dice.task", "DiceHubertTask"
+    ),
 )
+OPTIONAL = frozenset({"espnetez.task"})
+"""Registered when somebody imports it: it imports all of ESPnet's tasks, and 202611 has none."""
 
 
 def register() -> None:
@@ -56,9 +77,10 @@ def register() -> None:
             case no registry is changed.
     """
     compat.espnet_version()
-    for task in sorted({entry.task for entry in ENTRIES}):
+    for task in sorted({entry.task for entry in ENTRIES} - OPTIONAL):
         _import_task(task)
         register_task(task)
+    register_when_imported()
 
 
 def register_task(task: str) -> None:
@@ -70,7 +92,7 @@ def register_task(task: str) -> None:
             cls = getattr(importlib.import_module(entry.module), entry.cls)
             choices = getattr(module, entry.registry)
             _check(entry, cls, choices)
-            todo.append((choices.classes, entry.name, cls))
+            todo.append((_classes(choices), entry.name, cls))
     for classes, name, cls in todo:
         classes[name] = cls
 
@@ -98,20 +120,25 @@ def _import_task(task: str) -> None:
         ) from err
 
 
-def _check(entry: Entry, cls: type, choices) -> None:
+def _classes(choices) -> dict:
+    return choices if isinstance(choices, dict) else choices.classes
+
+
+def _check(entry: Entry, cls, choices) -> None:
     where = f"{entry.task}.{entry.registry}"
-    there = choices.classes.get(entry.name)
+    there = _classes(choices).get(entry.name)
     if there is not None and _path(there) != _path(cls):
         raise ConfigError(
             f"{where} already has {entry.name!r} from {_path(there)}: this name belongs to "
             "espnet_dice, so register the other class under another name"
         )
-    if choices.base_type is not None and not issubclass(cls, choices.base_type):
-        raise ConfigError(f"{_path(cls)} is not a {_path(choices.base_type)}, as {where} demands")
+    base = getattr(choices, "base_type", None)
+    if base is not None and not issubclass(cls, base):
+        raise ConfigError(f"{_path(cls)} is not a {_path(base)}, as {where} demands")
 
 
-def _path(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+def _path(cls) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}" if isinstance(cls, type) else repr(cls)
 
 
 class _TaskFinder:

@@ -19,12 +19,20 @@ from espnet_dice.io.errors import DiceError
 from espnet_dice.stages import experiment
 
 CHECKPOINT = "checkpoint.pth"
-TOOLS = {"asr": "espnet2.bin.asr_train", "lm": "espnet2.bin.lm_train"}
+TOOLS = {
+    "asr": "espnet2.bin.asr_train",
+    "lm": "espnet2.bin.lm_train",
+    "dice": "espnet_dice.bin.dice_train",
+}
 
 
 def task_class(task: str) -> type:
     """ESPnet's task, with the plug-in registered. Imports espnet2 (12 s)."""
     with quiet_import():
+        if task == "dice":
+            from espnet_dice.dice.task import DiceHubertTask
+
+            return DiceHubertTask
         import espnet_dice
 
         espnet_dice.register()
@@ -56,7 +64,7 @@ def quiet_import() -> Iterator[None]:
     The download is for phonemes, which nothing here uses; where the network swallows packets it
     would hold up every command for minutes.
     """
-    if "espnet2.tasks.asr" not in sys.modules:
+    if "espnet2.tasks.abs_task" not in sys.modules:
         logging.info("loading ESPnet (about 12 s)")
     said = io.StringIO()
     with warnings.catch_warnings(), contextlib.ExitStack() as stack:
@@ -76,7 +84,7 @@ def train(task: str, options: list[str], out: Path, threads: int, ngpu: int) -> 
     """Run ESPnet's training command in this process (several GPUs: in spawned children).
 
     Args:
-        task: ``asr`` or ``lm``.
+        task: ``asr``, ``lm`` or ``dice``.
         options: the command's options.
         out: the experiment directory; goes on from its checkpoint where there is one.
         threads: CPU threads of this run.
@@ -177,8 +185,13 @@ def record(task: str, out: Path, criterion: tuple, **values) -> None:
 
 
 def count_parameters(task: str, out: Path) -> int:
-    """Trainable parameters of the model that ``out/config.yaml`` describes."""
+    """Trainable parameters of the model that ``out/config.yaml`` describes.
+
+    Of DiceHuBERT's, those of the student alone: head and projections are thrown away.
+    """
     with open(out / "config.yaml", encoding="utf-8") as f:
         args = Namespace(**yaml.safe_load(f))
     model = task_class(task).build_model(args)
+    if task == "dice":
+        return sum(p.numel() for p in model.student.parameters())
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

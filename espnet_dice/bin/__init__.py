@@ -1,0 +1,1 @@
+"""Commands that ESPnet's launcher starts."""

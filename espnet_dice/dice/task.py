@@ -1,0 +1,181 @@
+"""``DiceHubertTask``: DiceHuBERT as a task of ESPnet, trained by ESPnet's own trainer.
+
+    python -m espnet_dice.bin.dice_train --config conf/train_dice_narrow_hard.yaml …
+
+Importing this module registers the plug-in's data types, so that processes spawned for several
+GPUs know them.
+"""
+
+import argparse
+import copy
+from collections.abc import Callable
+
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+from espnet2.train.class_choices import ClassChoices
+from espnet2.train.trainer import Trainer
+from espnet2.utils.nested_dict_action import NestedDictAction
+from espnet2.utils.types import int_or_none, str2bool, str_or_none
+
+from espnet_dice import registry
+from espnet_dice.dice import students
+from espnet_dice.dice.collate import DiceCollate
+from espnet_dice.dice.model import DiceHubertModel, parse
+from espnet_dice.io.errors import ConfigError, DiceError
+
+registry.register_task("espnet2.train.dataset")
+
+model_choices = ClassChoices(
+    "model", {"dice_hubert": DiceHubertModel}, type_check=AbsESPnetModel, default="dice_hubert"
+)
+OURS = {"student", "loss", "n_clusters", "labels", "teacher"}
+"""Arguments of the model that have options of their own."""
+
+
+class DiceTrainer(Trainer):
+    """ESPnet's trainer, which stops where ESPnet's would only stop silently."""
+
+    @classmethod
+    def train_one_epoch(cls, *args, **kwargs) -> bool:
+        """See ESPnet.
+
+        Raises:
+            DiceError: no step of the epoch had a finite gradient. ESPnet ends such a training as if
+                it were complete.
+        """
+        if super().train_one_epoch(*args, **kwargs):
+            raise DiceError(
+                "no step of this epoch had a finite gradient: lower the learning rate, or use "
+                "bfloat16 or float32 (use_amp: false)"
+            )
+        return False
+
+
+class DiceHubertTask(AbsTask):
+    """Students of any kind, hard, soft and feature losses; data ``speech`` and ``labels``."""
+
+    num_optimizers: int = 1
+    class_choices_list = [model_choices]
+    trainer = DiceTrainer
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the task's options."""
+        group = parser.add_argument_group("Task related")
+        group.add_argument("--student", default="hubert", help="Kind of the student")
+        group.add_argument(
+            "--student_conf", action=NestedDictAction, default={}, help="Its configuration"
+        )
+        group.add_argument(
+            "--loss",
+            action=NestedDictAction,
+            default=[{"name": "dice_hard"}],
+            help="List of {name, weight, conf}: dice_hard, dice_soft, dice_feature",
+        )
+        group.add_argument(
+            "--labels",
+            type=str_or_none,
+            default=None,
+            help="Label store of the training set, whose codebook and number of clusters are used",
+        )
+        group.add_argument(
+            "--num_classes",
+            type=int_or_none,
+            default=None,
+            help="Number of clusters, where there is no --labels",
+        )
+        group.add_argument(
+            "--teacher",
+            type=str_or_none,
+            default=None,
+            help="Teacher that runs beside the student, for dice_feature",
+        )
+        group.add_argument(
+            "--speech_normalize",
+            type=str2bool,
+            default=False,
+            help="Bring each waveform to mean 0 and variance 1, as HuBERT-large wants",
+        )
+        group.add_argument(
+            "--collate_fn_conf",
+            action=NestedDictAction,
+            default={},
+            help="Keyword arguments of DiceCollate: pad, max_frames, random_crop",
+        )
+        for choices in cls.class_choices_list:
+            choices.add_arguments(group)
+
+    @classmethod
+    def check(cls, args: argparse.Namespace) -> None:
+        """Refuse a config before anything is started.
+
+        Raises:
+            ConfigError: naming the key.
+        """
+        for name, _, _ in parse(args.loss):
+            if name == "dice_feature":
+                continue
+            if args.labels is None and args.num_classes is None:
+                raise ConfigError(f"loss: {name} needs the label store's directory (--labels)")
+        for key in OURS & set(args.model_conf):
+            raise ConfigError(f"model_conf: {key} is an option of its own: --{key}")
+        DiceCollate(True, **_collate_conf(args))
+
+    @classmethod
+    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
+        """Crops in training, whole utterances in validation; see :class:`DiceCollate`."""
+        return DiceCollate(
+            train and not args.collect_stats,
+            normalize=args.speech_normalize,
+            n_clusters=args.num_classes,
+            **_collate_conf(args),
+        )
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> None:
+        """Nothing is done to an utterance before it is cut."""
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """The waveform."""
+        return ("speech",)
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """Labels, of type ``dice_labels`` or ``dice_ids``; feature distillation has none."""
+        return ("labels",)
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> DiceHubertModel:
+        """Build the model, and note in ``args`` all that it takes to do so again elsewhere.
+
+        The config that ESPnet then saves has the number of clusters and the matched layers, so a
+        trained student is built without label store and teacher.
+        """
+        cls.check(args)
+        if args.num_classes is None and args.labels is not None:
+            from espnet_dice.dice.store import Reader
+
+            args.num_classes = Reader(args.labels).codebook.clusters
+        model = DiceHubertModel(
+            students.build(args.student, args.student_conf),
+            args.loss,
+            n_clusters=args.num_classes,
+            labels=args.labels,
+            teacher=args.teacher,
+            **args.model_conf,
+        )
+        args.loss = copy.deepcopy(list(args.loss))
+        for entry in args.loss:
+            term = model.terms[entry["name"]]
+            if hasattr(term, "resolved"):
+                entry["conf"] = {**(entry.get("conf") or {}), **term.resolved()}
+        return model
+
+
+def _collate_conf(args: argparse.Namespace) -> dict:
+    known = ("pad", "max_frames", "random_crop")
+    for key in args.collate_fn_conf:
+        if key not in known:
+            raise ConfigError(f"collate_fn_conf: no key {key!r}; its keys: {', '.join(known)}")
+    return args.collate_fn_conf

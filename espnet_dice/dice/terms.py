@@ -1,0 +1,213 @@
+"""The terms of a training loss, by the names that configs give them: ``dice_hard`` and so on.
+
+A term holds what a loss needs beside the batch (a codebook, a frozen teacher, projections) and
+calls the pure functions of :mod:`losses`. Codebook and teacher are loaded at first use and are no
+part of the state dict, so a trained student is built without either.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from espnet_dice.dice import losses
+from espnet_dice.io.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch and what the student made of it.
+
+    Attributes:
+        speech: (B, S).
+        lengths: samples of each utterance, (B,), or None where all are equal.
+        hidden: the student's states, [0] the input of block 1, [l] after block l.
+        weights: how much each frame counts in a label loss, (B, T).
+        valid: (B, T) bool, or None where there is no padding.
+        logits: (B, T, K), or None without label losses.
+        labels: (B, T) ids or (B, T, W) records, or None.
+    """
+
+    speech: torch.Tensor
+    lengths: torch.Tensor | None
+    hidden: list[torch.Tensor]
+    weights: torch.Tensor
+    valid: torch.Tensor | None
+    logits: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
+
+    @property
+    def ids(self) -> torch.Tensor:
+        """The hard labels, (B, T) int64."""
+        return hard_ids(self.labels)
+
+
+def hard_ids(labels: torch.Tensor) -> torch.Tensor:
+    """(B, T) ids or (B, T, W) records, whose first column they are, → (B, T) int64."""
+    return (labels if labels.dim() == 2 else labels[..., 0]).long()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a term may be built from.
+
+    Attributes:
+        dims: widths of the student's states.
+        store: directory of the training labels, or None.
+        teacher: source of the teacher that runs beside the student, or None.
+    """
+
+    dims: Sequence[int]
+    store: str | None = None
+    teacher: str | None = None
+
+
+class Hard(torch.nn.Module):
+    """``dice_hard``: -log p(z_t) over masked frames (Eq. 2)."""
+
+    from_labels = True
+
+    def __init__(self, context: Context):
+        super().__init__()
+
+    def forward(self, seen: Seen) -> torch.Tensor:
+        """The loss, a scalar."""
+        return losses.weighted_mean(losses.hard(seen.logits, seen.ids), seen.weights)
+
+
+class Soft(torch.nn.Module):
+    """``dice_soft``: KL to the soft label of Eq. 3 over masked frames.
+
+    Args:
+        tau: temperature τ of the labels. The paper's ablation has 1, 5 and 10.
+    """
+
+    from_labels = True
+
+    def __init__(self, context: Context, tau: float = 5.0):
+        super().__init__()
+        if not tau > 0:
+            raise ConfigError(f"loss: dice_soft: tau must be > 0, not {tau}")
+        self.tau = tau
+        self._soft = SoftLabels(context.store)
+
+    def forward(self, seen: Seen) -> torch.Tensor:
+        """The loss, a scalar in nats."""
+        values = losses.soft(seen.logits, self._soft(seen.labels, self.tau))
+        return losses.weighted_mean(values, seen.weights)
+
+
+class SoftLabels:
+    """Soft labels from a store's records and its codebook, which is read at first use."""
+
+    def __init__(self, store: str | None):
+        self._store = store
+        self._tables: dict[str, torch.Tensor] | None = None
+
+    def __call__(self, records: torch.Tensor, tau: float) -> torch.Tensor:
+        """Records (…, W) → log p(i | H), (…, K)."""
+        from espnet_dice.dice import codec
+
+        return losses.soft_labels(codec.distances(records, self._on(records.device)), tau)
+
+    def _on(self, device: torch.device) -> dict[str, torch.Tensor]:
+        if self._tables is None:
+            from espnet_dice.dice.store import Reader
+
+            if self._store is None:
+                raise ConfigError("dice_soft needs the label store's directory (--labels)")
+            self._tables = Reader(self._store).codebook.as_dict()
+        if self._tables["own_step"].device != device:
+            self._tables = {name: table.to(device) for name, table in self._tables.items()}
+        return self._tables
+
+
+class Feature(torch.nn.Module):
+    """``dice_feature``: Σ_l α_l · MSE(H^T_l, H^S_l W_l) over all frames (Eq. 1).
+
+    The teacher hears what the student hears, unmasked. Which layers are matched, and α_l, the paper
+    leaves open: every block of the student has the teacher's block at the same relative height,
+    with α_l = 1 / pairs.
+
+    Args:
+        layers: pairs [student's block, teacher's block], 1-based, 0 being the input of block 1.
+        alphas: α_l of each pair.
+        teacher_dim: D_T; asked of the teacher where it is not given.
+    """
+
+    from_labels = False
+
+    def __init__(
+        self,
+        context: Context,
+        layers: Sequence[Sequence[int]] | None = None,
+        alphas: Sequence[float] | None = None,
+        teacher_dim: int | None = None,
+    ):
+        super().__init__()
+        self._source = context.teacher
+        self._teacher: Any = None
+        if layers is None or teacher_dim is None:
+            teacher = self._load("cpu")
+            teacher_dim = teacher.dim
+            layers = layers or matched(len(context.dims) - 1, teacher.layers)
+            _check_layers(layers, len(context.dims) - 1, teacher.layers)
+        self.layers = [(int(s), int(t)) for s, t in layers]
+        self.alphas = list(alphas) if alphas else [1 / len(self.layers)] * len(self.layers)
+        if len(self.alphas) != len(self.layers):
+            raise ConfigError(
+                f"loss: dice_feature: {len(self.alphas)} alphas for {len(self.layers)} layers"
+            )
+        self.teacher_dim = teacher_dim
+        self.projections = torch.nn.ModuleList(
+            torch.nn.Linear(context.dims[s], teacher_dim, bias=False) for s, _ in self.layers
+        )
+
+    def resolved(self) -> dict[str, Any]:
+        """What must stand in a config for this module to be built without its teacher."""
+        layers = [list(pair) for pair in self.layers]
+        return {"layers": layers, "alphas": self.alphas, "teacher_dim": self.teacher_dim}
+
+    def forward(self, seen: Seen) -> torch.Tensor:
+        """The loss, a scalar."""
+        teacher = self._load(seen.speech.device)
+        highest = max(t for _, t in self.layers)
+        with torch.no_grad():
+            wanted = teacher(seen.speech, seen.lengths, layers=highest)
+        weights = torch.ones_like(seen.weights) if seen.valid is None else seen.valid.float()
+        total = seen.speech.new_zeros(())
+        for (s, t), alpha, project in zip(self.layers, self.alphas, self.projections, strict=True):
+            values = losses.feature(project(seen.hidden[s]), wanted[t])
+            total = total + alpha * losses.weighted_mean(values, weights)
+        return total
+
+    def _load(self, device: torch.device | str) -> Any:
+        if self._teacher is None:
+            if self._source is None:
+                raise ConfigError("dice_feature needs a teacher (--teacher)")
+            from espnet_dice.dice import teacher
+
+            self._teacher = teacher.load(self._source)
+        return self._teacher.to(device)
+
+
+TERMS = {"dice_hard": Hard, "dice_soft": Soft, "dice_feature": Feature}
+
+
+def matched(student: int, teacher: int) -> list[list[int]]:
+    """Pairs of blocks at the same relative height, the last with the last.
+
+    Args:
+        student, teacher: numbers of blocks.
+    """
+    return [[s, max(1, round(s * teacher / student))] for s in range(1, student + 1)]
+
+
+def _check_layers(layers: Sequence[Sequence[int]], student: int, teacher: int) -> None:
+    for pair in layers:
+        if len(pair) != 2 or not (0 <= pair[0] <= student and 0 <= pair[1] <= teacher):
+            raise ConfigError(
+                f"loss: dice_feature: layers: {pair} is no pair [student's block, teacher's block]:"
+                f" the student has {student}, the teacher {teacher}"
+            )

@@ -1,0 +1,212 @@
+"""Stages 2 and 5 of DiceHuBERT: train teachers and students, several in one command.
+
+    python -m espnet_dice.stages.train_dice --dump dump/raw --train train --valid dev \\
+        --job narrow_hard conf/train_dice_narrow_hard.yaml exp/labels/teacher_l9_k500 …
+
+makes ``exp/dice_narrow_hard`` and so on. ESPnet is imported once; each model is trained by ESPnet's
+own trainer in a forked child. What is whole and unchanged is skipped before ESPnet is imported.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from espnet_dice.dice.frames import n_frames
+from espnet_dice.io import options
+from espnet_dice.io.errors import ConfigError, ProblemList, cli
+from espnet_dice.io.progress import setup_logging
+from espnet_dice.stages import dumps, experiment
+from espnet_dice.stages.jobs import Job, run_jobs
+from espnet_dice.stages.settings import read_config
+
+FROM_LABELS, FROM_RECORDS = {"dice_hard", "dice_soft"}, {"dice_soft"}
+BY_ACCURACY, BY_LOSS, NBEST = ("valid", "acc_m", "max"), ("valid", "loss", "min"), 5
+FOLD = "80000"
+
+
+def make_job(
+    tag: str,
+    config: Path,
+    train: dumps.Dump,
+    valid: dumps.Dump,
+    labels: Path | None,
+    exp: Path,
+    seed: int,
+    extra: str = "",
+    teacher: str | None = None,
+) -> Job:
+    """The job that makes ``exp/dice_<tag>``.
+
+    Args:
+        tag: names the directory.
+        config: YAML of :class:`DiceHubertTask`'s training.
+        train, valid: raw waveforms.
+        labels: directory with a label store a set; may be None where no loss needs labels.
+        exp: where experiments are.
+        seed: of the training.
+        extra: options that win over the config.
+        teacher: source of the teacher that runs beside the student, for ``dice_feature``.
+
+    Raises:
+        DiceError: labels are missing, unfinished, of another teacher, or do not fit the speech.
+    """
+    out = exp / f"dice_{tag}"
+    for dump in (train, valid):
+        if dump.dim:
+            raise ConfigError(f"{dump.path}: students hear waveforms: --feats_type raw")
+    names = losses_of(config)
+    inputs = {"train": train.key, "valid": valid.key}
+    data = ["--fold_length", FOLD]
+    for part, dump in (("train", train), ("valid", valid)):
+        data += [f"--{part}_data_path_and_name_and_type", dump.speech]
+        data += [f"--{part}_shape_file", str(out / "shapes" / part / "speech_shape")]
+    prepare = partial(write_shapes, out / "shapes", train, valid)
+    if names & FROM_LABELS:
+        if labels is None:
+            raise ConfigError(f"{config}: {' and '.join(sorted(names))} need labels (stage 4)")
+        more, more_inputs = label_options(
+            labels, train, valid, "dice_labels" if names & FROM_RECORDS else "dice_ids"
+        )
+        data += more
+        inputs |= more_inputs
+    if "dice_feature" in names:
+        if teacher is None:
+            raise ConfigError(f"{config}: dice_feature needs --teacher")
+        data += ["--teacher", str(teacher)]
+        inputs["teacher"] = teacher_key(teacher)
+    return Job(
+        task="dice",
+        out=out,
+        config=config,
+        data=data,
+        inputs=inputs,
+        criterion=BY_ACCURACY if names & FROM_LABELS else BY_LOSS,
+        nbest=NBEST,
+        seed=seed,
+        extra=extra,
+        train_set=train.name,
+        valid_set=valid.name,
+        prepare=prepare,
+    )
+
+
+def losses_of(config: Path) -> set[str]:
+    """Names of the losses in a config.
+
+    Raises:
+        ConfigError: ``loss`` is no list of entries with names.
+    """
+    entries: Any = read_config(config).get("loss", [{"name": "dice_hard"}])
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        raise ConfigError(f"{config}: loss: must be a list of 'name', 'weight', 'conf'")
+    return {entry.get("name", "") for entry in entries}
+
+
+def label_options(
+    labels: Path, train: dumps.Dump, valid: dumps.Dump, kind: str
+) -> tuple[list[str], dict[str, str]]:
+    """ESPnet's options for the label stores of both sets, and the keys of the stores.
+
+    Args:
+        labels: directory with ``<train>`` and ``<valid>``.
+        train, valid: the speech.
+        kind: data type, ``dice_labels`` or ``dice_ids``.
+
+    Raises:
+        StaleError: a store is missing, unfinished or damaged, or was made from other speech, or
+            the two by different quantizers.
+        ProblemList: utterances whose labels and frames differ in number.
+    """
+    chosen, inputs = ["--labels", str(labels / train.name)], {}
+    problems: list[str] = []
+    for part, dump in (("train", train), ("valid", valid)):
+        directory = labels / dump.name
+        inputs[f"labels_{part}"] = dumps.key_of(directory, "the labelling stage")
+        problems += check_frames(directory, dump)
+        chosen += [f"--{part}_data_path_and_name_and_type", f"{directory},labels,{kind}"]
+    if problems:
+        raise ProblemList(str(labels), problems)
+    return chosen, inputs
+
+
+def check_frames(directory: Path, dump: dumps.Dump) -> list[str]:
+    """Utterances of a set whose labels are not as many as their frames, one line each."""
+    from espnet_dice.dice.store import Reader
+
+    reader = Reader(directory)
+    problems = []
+    for utt, samples in dump.lengths.items():
+        wanted = n_frames(samples)
+        if utt not in reader:
+            problems.append(f"{dump.path}: {utt}: has no labels in {directory}; label it")
+        elif wanted == 0:
+            problems.append(f"{dump.path}: {utt}: {samples} samples are less than one frame")
+        elif reader.frames(utt) != wanted:
+            problems.append(
+                f"{dump.path}: {utt}: {wanted} frames, {reader.frames(utt)} labels in {directory}; "
+                "label it again"
+            )
+    return problems
+
+
+def teacher_key(source: str) -> str:
+    """The digest of a teacher's parameters and configuration. Reads the checkpoint."""
+    from espnet_dice.dice import teacher
+
+    return teacher.load(source).key
+
+
+def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:
+    """Write the shape files of ESPnet's batching, in samples."""
+    for part, dump in (("train", train), ("valid", valid)):
+        (out / part).mkdir(parents=True, exist_ok=True)
+        (out / part / "speech_shape").write_bytes(dump.shape.read_bytes())
+
+
+def summary(directory: Path) -> str:
+    """One line about a trained model: size, which checkpoints were averaged, their scores."""
+    e = experiment.load(directory)
+    epochs = ", ".join(f"{epoch} ({score:.3f})" for epoch, score in e.averaged)
+    return f"{e.name}: {e.parameters / 1e6:.2f} M parameters; averaged epochs: {epochs}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train students: a command."""
+    parser = options.parser(__doc__)
+    parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
+    parser.add_argument("--train", required=True, help="training set")
+    parser.add_argument("--valid", required=True, help="validation set")
+    parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
+    parser.add_argument(
+        "--job",
+        action="append",
+        nargs=3,
+        required=True,
+        metavar=("TAG", "CONFIG", "LABELS"),
+        help="a model to train, and the directory with a label store a set; repeatable",
+    )
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one, or one per job")
+    parser.add_argument("--teacher", default=None, help="teacher beside the student: dice_feature")
+    parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
+    parser.add_argument("--nj", type=int, default=None, help="models at a time (cores)")
+    parser.add_argument("--ngpu", type=int, default=0, help="GPUs a model")
+    parser.add_argument(
+        "--resume", type=options.true_false, default=True, help="go on from checkpoints"
+    )
+    args = parser.parse_args(argv)
+    setup_logging()
+    seeds = args.seed * len(args.job) if len(args.seed) == 1 else args.seed
+    if len(seeds) != len(args.job):
+        raise ConfigError(f"--seed: one, or {len(args.job)}, not {len(seeds)}")
+    sets = [dumps.load(args.dump / name) for name in (args.train, args.valid)]
+    jobs = [
+        make_job(tag, Path(config), *sets, Path(labels), args.exp, seed, args.args, args.teacher)
+        for (tag, config, labels), seed in zip(args.job, seeds, strict=True)
+    ]
+    run_jobs(jobs, args.nj, args.ngpu, args.resume)
+    for job in jobs:
+        print(summary(job.out))
+
+
+if __name__ == "__main__":
+    cli(main)
