@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 import espnet_dice
 from espnet_dice.io.arks import ArkReader, write_ark_scp
 from espnet_dice.kd import cache
+from espnet_dice.stages.settings import read_config
 from espnet_dice.stages.tokens import TOKENS
 
 FRAMES, TOKENS_PER_UTT, DIM = 100, 15, 83
@@ -56,7 +56,7 @@ def main() -> None:
     espnet_dice.register()
     from espnet2.tasks.asr import ASRTask
 
-    conf = yaml.safe_load(Path(args.config).read_text(encoding="utf-8"))
+    conf = read_config(args.config)
     rng = np.random.default_rng(0)
     n, vocab = args.batch_size, len(TOKENS)
     text = torch.from_numpy(rng.integers(2, vocab - 1, (n, TOKENS_PER_UTT)))

@@ -2,21 +2,25 @@
 
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from espnet_dice.io import fingerprint
+from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.options import cores
 from espnet_dice.stages import settings, trainer
 from espnet_dice.stages.experiment import load
+from espnet_dice.stages.layers import to_yaml
 from espnet_dice.stages.monitor import Monitor, Watched
 from espnet_dice.stages.workers import Work, run_forked
 
 LOG = "train.log"
+CONFIG = "train.yaml"
 DEFAULTS = {
     "num_workers": "0",
     "use_tensorboard": "false",
@@ -32,7 +36,7 @@ class Job:
     Attributes:
         task: ``asr`` or ``lm``.
         out: experiment directory.
-        config: YAML file.
+        config: YAML file of the user; ESPnet gets it with its bases merged in.
         data: ESPnet options naming data, token list and statistics (paths; not part of the
             fingerprint, their contents are: see ``inputs``).
         inputs: name → key of everything that is read.
@@ -63,11 +67,11 @@ class Job:
 
 
 class Plan:
-    """What is to be done for a job. Reads its config and its directory, and changes nothing."""
+    """What is to be done for a job. Made from its config and its directory; changes neither."""
 
     def __init__(self, job: Job):
         self.job = job
-        config = settings.read_config(job.config)
+        self.config = config = settings.read_config(job.config)
         extra = settings.split_args(job.extra)
         self.max_epoch = settings.max_epoch_of(config, extra)
         self.criterion = settings.criterion_of(job.config, config, job.criterion, job.nbest)
@@ -81,7 +85,7 @@ class Plan:
         self.fingerprint = self._fingerprint(self.max_epoch)
         given = {*config, *(name for name, _ in extra)}
         self.options = [
-            *("--config", str(job.config), "--output_dir", str(job.out), "--resume", "true"),
+            *("--output_dir", str(job.out), "--resume", "true"),
             *("--seed", str(job.seed), "--max_epoch", str(self.max_epoch)),
             *("--best_model_criterion", ",".join(self.criterion[:3])),
             *("--keep_nbest_models", str(self.criterion[3])),
@@ -89,6 +93,14 @@ class Plan:
             *job.data,
             *(w for k, v in extra if k != "max_epoch" for w in (f"--{k}", *v)),
         ]
+
+    def command(self, directory: Path) -> list[str]:
+        """Write the config that ESPnet reads to ``directory``; return ESPnet's options.
+
+        It is what was read when the plan was made: a config edited since then is another model.
+        """
+        write_text(directory / CONFIG, to_yaml(self.config, self.job.config))
+        return ["--config", str(directory / CONFIG), *self.options]
 
     def _fingerprint(self, max_epoch: int) -> Fingerprint:
         chosen = {**self.settings, "max_epoch": max_epoch}
@@ -160,8 +172,10 @@ def check_configs(plans: list[Plan]) -> None:
     Raises:
         ConfigError: naming the config and the key.
     """
-    for plan in plans:
-        settings.parse(trainer.task_class(plan.job.task), plan.job.config, plan.options)
+    with tempfile.TemporaryDirectory() as tmp:
+        for plan in plans:
+            command = plan.command(Path(tmp))
+            settings.parse(trainer.task_class(plan.job.task), plan.job.config, command)
 
 
 def _set_up(plan: Plan, resume: bool) -> None:
@@ -180,7 +194,7 @@ def _set_up(plan: Plan, resume: bool) -> None:
 
 def _run(plan: Plan, threads: int, ngpu: int) -> None:
     job = plan.job
-    trainer.train(job.task, plan.options, job.out, threads, ngpu)
+    trainer.train(job.task, plan.command(job.out), job.out, threads, ngpu)
     trainer.record(
         job.task,
         job.out,

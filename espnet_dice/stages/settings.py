@@ -1,4 +1,8 @@
-"""A training config: read once, checked before anything is started, and split into what matters.
+"""A config: read with its bases, checked before anything is started, split into what matters.
+
+    python -m espnet_dice.stages.settings conf/train_asr_small.yaml >flat.yaml
+
+prints a config with its bases merged in, as an unmodified ESPnet reads it.
 
 ESPnet checks a config deep inside the training process, with a page of usage text or a traceback;
 here one message names the file and the key.
@@ -6,14 +10,18 @@ here one message names the file and the key.
 
 import difflib
 import inspect
+import re
 import shlex
 from argparse import Namespace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from espnet_dice.io.errors import ConfigError
+from espnet_dice.io import options
+from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.stages.layers import merge, read_layers, to_yaml, where
 
 # Keys that change how fast or how verbosely a model is trained, never which model comes out.
 FREE_KEYS = frozenset(
@@ -24,22 +32,29 @@ ESPNET_MAX_EPOCH = 40
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping.
+    """Read a YAML mapping, merged over the files that it names as ``base`` (see ``layers``).
 
     Raises:
-        ConfigError: missing, not YAML, not a mapping.
+        ConfigError: a file is missing, not YAML or not a mapping; a base is wrong.
     """
-    try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(err).split())}") from None
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path}: must hold 'key: value' lines")
-    return value
+    return reduce(merge, (values for _, values in reversed(read_layers(path))))
+
+
+def model_conf(path: str | Path, extra: str) -> dict[str, Any]:
+    """``model_conf`` of a config, with what ``--model_conf KEY=VALUE`` in ``extra`` changes.
+
+    Raises:
+        ConfigError: it is not a mapping, or the config cannot be read.
+    """
+    conf = read_config(path).get("model_conf") or {}
+    if not isinstance(conf, dict):
+        raise ConfigError(f"{where(path, 'model_conf')}: model_conf: must hold 'key: value' lines")
+    conf = dict(conf)
+    for name, values in split_args(extra):
+        if name == "model_conf":
+            pairs = (value.partition("=") for value in values)
+            conf.update({key: yaml.safe_load(value) for key, _, value in pairs})
+    return conf
 
 
 def split_args(text: str) -> list[tuple[str, list[str]]]:
@@ -83,9 +98,11 @@ def criterion_of(path: Path, config: dict[str, Any], default: tuple, nbest: int)
     numbers = config.get("keep_nbest_models", [nbest])
     numbers = numbers if isinstance(numbers, list) else [numbers]
     if len(criteria) != 1 or len(criteria[0]) != 3:
-        raise ConfigError(f"{path}: best_model_criterion: exactly one [phase, statistic, min|max]")
+        file = where(path, "best_model_criterion")
+        raise ConfigError(f"{file}: best_model_criterion: exactly one [phase, statistic, min|max]")
     if len(numbers) != 1:
-        raise ConfigError(f"{path}: keep_nbest_models: exactly one number")
+        file = where(path, "keep_nbest_models")
+        raise ConfigError(f"{file}: keep_nbest_models: exactly one number")
     return (*criteria[0], numbers[0])
 
 
@@ -94,8 +111,8 @@ def parse(task: type, path: Path, options: list[str]) -> Namespace:
 
     Args:
         task: ``ASRTask`` or ``LMTask``.
-        path: the config file, for messages.
-        options: the whole command, ``--config`` included.
+        path: the user's config file, for messages.
+        options: the whole command; its ``--config`` is flat.
 
     Raises:
         ConfigError: naming the config and the unknown or ill-valued key.
@@ -107,8 +124,9 @@ def parse(task: type, path: Path, options: list[str]) -> Namespace:
         unknown = "unrecognized arguments: "
         if message.startswith(unknown):
             key = message[len(unknown) :].split(" (from")[0].split()[0].lstrip("-")
-            raise ConfigError(f"{path}: unknown key {key!r}{_hint(key, known)}")
-        raise ConfigError(f"{path}: {message}")
+            raise ConfigError(f"{where(path, key)}: unknown key {key!r}{_hint(key, known)}")
+        named = re.match(r"argument --(\w+)", message)
+        raise ConfigError(f"{where(path, named[1]) if named else path}: {message}")
 
     parser.error = error
     args = parser.parse_args(options)
@@ -121,8 +139,8 @@ def parse(task: type, path: Path, options: list[str]) -> Namespace:
         except (ValueError, KeyError):
             names = ", ".join(str(c) for c in choice.choices())
             raise ConfigError(
-                f"{path}: {choice.name}: no such class {name!r}{_hint(name, choice.classes)}; "
-                f"one of {names}"
+                f"{where(path, choice.name)}: {choice.name}: no such class {name!r}"
+                f"{_hint(name, choice.classes)}; one of {names}"
             ) from None
         conf = f"{choice.name}_conf"
         _check_keys(path, conf, cls, getattr(args, conf, None) or {})
@@ -131,12 +149,13 @@ def parse(task: type, path: Path, options: list[str]) -> Namespace:
 
 def _check_keys(path: Path, conf: str, cls: type | None, values: Any) -> None:
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: {conf}: must hold 'key: value' lines")
+        raise ConfigError(f"{where(path, conf)}: {conf}: must hold 'key: value' lines")
     known = accepted_keys(cls) if cls is not None else None
     for key in values if known is not None else ():
         if key not in known:
+            file = where(path, conf, key)
             raise ConfigError(
-                f"{path}: {conf}: {cls.__name__} has no key {key!r}{_hint(key, known)}"
+                f"{file}: {conf}: {cls.__name__} has no key {key!r}{_hint(key, known)}"
             )
 
 
@@ -162,3 +181,15 @@ def accepted_keys(cls: type) -> list[str] | None:
 def _hint(key: str, known) -> str:
     near = difflib.get_close_matches(str(key), [str(k) for k in known], n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print a config with its bases merged in: a command."""
+    parser = options.parser("Print a config with its bases merged in, as plain ESPnet reads it.")
+    parser.add_argument("config", type=Path, help="YAML file, perhaps with a key 'base'")
+    args = parser.parse_args(argv)
+    print(to_yaml(read_config(args.config), args.config), end="")
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,13 +1,19 @@
-"""What a student's training is given of its teachers: cached outputs, or their experiments."""
+"""What a student's training is given of its teachers: cached outputs, or their experiments.
+
+    python -m espnet_dice.stages.teaching conf/train_asr_*student*.yaml
+
+says what the cache must hold for these students: ``true`` if one reads the teachers' CTC outputs.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from espnet_dice.io.errors import ConfigError
+from espnet_dice.io import options
+from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.kd import cache
-from espnet_dice.stages import dumps, experiment
+from espnet_dice.stages import dumps, experiment, settings
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,11 @@ class Teaching:
         """True if a config's ``model_conf`` turns KD on."""
         return bool(model_conf.get("kd_alpha") or model_conf.get("kd_ctc"))
 
+    @staticmethod
+    def reads_ctc(model_conf: dict) -> bool:
+        """True if a config's ``model_conf`` turns KD on the CTC branch on."""
+        return bool(model_conf.get("kd_ctc"))
+
     def options(
         self, model_conf: dict, train: dumps.Dump, valid: dumps.Dump, token_key: str
     ) -> tuple[list[str], dict[str, str], dict]:
@@ -57,17 +68,17 @@ class Teaching:
             {"name": name, "weight": 1.0 / len(self.teachers)} for name in self.teachers
         ]
         found = [self._experiment(entry) for entry in entries]
-        settings = {"mode": self.mode, "teachers": entries}
+        chosen = {"mode": self.mode, "teachers": entries}
         if self.mode == "online":
             placed = [
                 {**entry, "exp": str(e.directory), "model_file": e.model}
                 for entry, e in zip(entries, found, strict=True)
             ]
-            options = ["--model_conf", f"teachers={_flow(placed)}"]
-            options += ["--model_conf", "teacher_mode=online"]
-            return options, {f"teacher{k}": e.sha256 for k, e in enumerate(found, 1)}, settings
-        options = ["--allow_variable_data_keys", "true", "--model_conf", "teacher_mode=cached"]
-        options += ["--model_conf", f"teachers={_flow(entries)}"]
+            command = ["--model_conf", f"teachers={_flow(placed)}"]
+            command += ["--model_conf", "teacher_mode=online"]
+            return command, {f"teacher{k}": e.sha256 for k, e in enumerate(found, 1)}, chosen
+        command = ["--allow_variable_data_keys", "true", "--model_conf", "teacher_mode=cached"]
+        command += ["--model_conf", f"teachers={_flow(entries)}"]
         inputs = {}
         for k, (entry, teacher) in enumerate(zip(entries, found, strict=True), 1):
             for part, dump in (("train", train), ("valid", valid)):
@@ -76,10 +87,10 @@ class Teaching:
                     directory, dump.key, token_key, teacher.sha256
                 )
                 flag = f"--{part}_data_path_and_name_and_type"
-                options += [flag, f"{directory / cache.DECODER}.scp,teacher{k},kaldi_ark"]
-                if model_conf.get("kd_ctc"):
-                    options += [flag, f"{directory / cache.CTC}.scp,teacher{k}_ctc,kaldi_ark"]
-        return options, inputs, settings
+                command += [flag, f"{directory / cache.DECODER}.scp,teacher{k},kaldi_ark"]
+                if self.reads_ctc(model_conf):
+                    command += [flag, f"{directory / cache.CTC}.scp,teacher{k}_ctc,kaldi_ark"]
+        return command, inputs, chosen
 
     def _experiment(self, entry: dict) -> experiment.Experiment:
         name = entry.get("name") if isinstance(entry, dict) else entry
@@ -107,3 +118,17 @@ def parse_teachers(entries: list[str]) -> dict[str, Path]:
 def _flow(value: list) -> str:
     """YAML on one line."""
     return yaml.safe_dump(value, default_flow_style=True, width=10**9).strip()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Tell whether students read the teachers' CTC outputs: a command. No import of ESPnet."""
+    parser = options.parser("Print true if one of the students reads the teachers' CTC outputs.")
+    parser.add_argument("configs", type=Path, nargs="+", help="the students' configs")
+    parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
+    args = parser.parse_args(argv)
+    confs = [settings.model_conf(config, args.args) for config in args.configs]
+    print("true" if any(map(Teaching.reads_ctc, confs)) else "false")
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -10,14 +10,12 @@ trainer in a forked child. What is whole and unchanged is skipped before ESPnet 
 from functools import partial
 from pathlib import Path
 
-import yaml
-
 from espnet_dice.io import options
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import dumps, experiment, tokens
 from espnet_dice.stages.jobs import Job, run_jobs
-from espnet_dice.stages.settings import read_config, split_args
+from espnet_dice.stages.settings import model_conf, read_config
 from espnet_dice.stages.teaching import Teaching
 
 CRITERION, NBEST = ("valid", "acc", "max"), 5
@@ -97,19 +95,6 @@ def make_job(
         prepare=partial(write_shapes, out / "shapes", train, valid),
         names=names,
     )
-
-
-def model_conf(config: Path, extra: str) -> dict:
-    """``model_conf`` of a config, with what ``--model_conf KEY=VALUE`` in ``extra`` changes."""
-    conf = read_config(config).get("model_conf") or {}
-    if not isinstance(conf, dict):
-        raise ConfigError(f"{config}: model_conf: must hold 'key: value' lines")
-    conf = dict(conf)
-    for name, values in split_args(extra):
-        if name == "model_conf":
-            pairs = (value.partition("=") for value in values)
-            conf.update({key: yaml.safe_load(value) for key, _, value in pairs})
-    return conf
 
 
 def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:

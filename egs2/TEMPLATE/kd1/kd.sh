@@ -95,7 +95,7 @@ Usage: $(basename "$0") [--option value] …
     --teacher_mode     cached: teachers' outputs are read; online: computed in each training step
                        (default="${teacher_mode}")
     --teacher_samples  Noise draws in the cached outputs (default="${teacher_samples}")
-    --teacher_ctc      Cache the CTC branch too; auto: if a student's config has kd_ctc
+    --teacher_ctc      Cache the CTC branch too; auto: if a student has kd_ctc > 0
                        (default="${teacher_ctc}")
   Decoding
     --inference_config Beam search (default="${inference_config}")
@@ -153,11 +153,7 @@ for config in "${student_configs[@]}"; do
         student_seeds+=("${one}")
         student_systems+=("${expdir}/asr_${tag}")
     done
-    if [ "${teacher_ctc}" = auto ] && grep -Eq '^ *kd_ctc: *[0-9.]*[1-9]' "${config}" 2>/dev/null; then
-        teacher_ctc=true
-    fi
 done
-[ "${teacher_ctc}" = true ] || teacher_ctc=false
 
 audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
 lm_tag=$(stem_of "${lm_config}" train_lm_)$(args_tag "${lm_args}")
@@ -213,6 +209,9 @@ if [ ${#teacher_jobs[@]} -gt 0 ]; then
         run decode "${decoding[@]}" --systems "${teacher_systems[@]}" \
             --sets "${tests[@]/#/${dump}/}" --lm_modes "${teacher_modes[@]}"
         if [ "${teacher_mode}" = cached ]; then
+            if [ "${teacher_ctc}" = auto ]; then
+                teacher_ctc=$(run teaching "${student_configs[@]}" "--args=${student_args}")
+            fi
             run teacher_outputs "${teacher_options[@]}" --dump "${dump}" \
                 --sets "${student_train}" "${student_dev}" --token_list "${tokens}" \
                 --out "${expdir}/teacher_outputs" --samples "${teacher_samples}" \
