@@ -111,7 +111,7 @@ class DiceHubertModel(AbsESPnetModel):
         logits = None
         if self.head is not None:
             self._check_labels(labels, labels_lengths, frames, utts)
-            logits = self.head(hidden[-1])
+            logits = self.head(self.student.final(hidden[-1]))
         seen = Seen(speech, lengths, hidden, weights, valid, logits, labels)
         loss, stats = self._loss(seen, utts)
         if logits is not None:

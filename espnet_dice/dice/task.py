@@ -10,6 +10,7 @@ import argparse
 import copy
 from collections.abc import Callable
 
+import torch
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet2.train.class_choices import ClassChoices
@@ -120,6 +121,9 @@ class DiceHubertTask(AbsTask):
         for key in OURS & set(args.model_conf):
             raise ConfigError(f"model_conf: {key} is an option of its own: --{key}")
         DiceCollate(True, **_collate_conf(args))
+        # without memory; imports transformers (6 s), which children forked afterwards then have
+        with torch.device("meta"):
+            students.build(args.student, args.student_conf)
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
@@ -152,7 +156,6 @@ class DiceHubertTask(AbsTask):
         The config that ESPnet then saves has the number of clusters and the matched layers, so a
         trained student is built without label store and teacher.
         """
-        cls.check(args)
         if args.num_classes is None and args.labels is not None:
             from espnet_dice.dice.store import Reader
 
