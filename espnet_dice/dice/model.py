@@ -27,6 +27,7 @@ class DiceHubertModel(AbsESPnetModel):
         n_clusters: K; None without label losses.
         labels: directory of the training labels, for ``dice_soft``.
         teacher: source of the teacher, for ``dice_feature``.
+        normalized: whether waveforms come with mean 0 and variance 1.
         final_dim, temperature: of the head (:class:`head.CosineHead`).
         mask_prob, mask_length: see :mod:`mask`; ``mask_prob`` 0 masks nothing.
         masked_weight, unmasked_weight: of the frames in label losses; 1 and 0 in the paper.
@@ -39,6 +40,7 @@ class DiceHubertModel(AbsESPnetModel):
         n_clusters: int | None = None,
         labels: str | None = None,
         teacher: str | None = None,
+        normalized: bool = False,
         final_dim: int = FINAL_DIM,
         temperature: float = TEMPERATURE,
         mask_prob: float = mask.MASK_PROB,
@@ -48,7 +50,7 @@ class DiceHubertModel(AbsESPnetModel):
     ):
         super().__init__()
         entries = parse(loss)
-        context = Context(student.dims, labels, teacher)
+        context = Context(student.dims, labels, teacher, normalized)
         self.student = student
         self.term_weights = {name: weight for name, weight, _ in entries}
         self.terms = torch.nn.ModuleDict(

@@ -16,7 +16,7 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet2.train.class_choices import ClassChoices
 from espnet2.train.trainer import Trainer
 from espnet2.utils.nested_dict_action import NestedDictAction
-from espnet2.utils.types import int_or_none, str2bool, str_or_none
+from espnet2.utils.types import int_or_none, str_or_none
 
 from espnet_dice import registry
 from espnet_dice.dice import students
@@ -29,7 +29,7 @@ registry.register_task("espnet2.train.dataset")
 model_choices = ClassChoices(
     "model", {"dice_hubert": DiceHubertModel}, type_check=AbsESPnetModel, default="dice_hubert"
 )
-OURS = {"student", "loss", "n_clusters", "labels", "teacher"}
+OURS = {"student", "loss", "n_clusters", "labels", "teacher", "normalized"}
 """Arguments of the model that have options of their own."""
 
 
@@ -92,16 +92,10 @@ class DiceHubertTask(AbsTask):
             help="Teacher that runs beside the student, for dice_feature",
         )
         group.add_argument(
-            "--speech_normalize",
-            type=str2bool,
-            default=False,
-            help="Bring each waveform to mean 0 and variance 1, as HuBERT-large wants",
-        )
-        group.add_argument(
             "--collate_fn_conf",
             action=NestedDictAction,
             default={},
-            help="Keyword arguments of DiceCollate: pad, max_frames, random_crop",
+            help="Keyword arguments of DiceCollate: pad, max_frames, random_crop, normalize",
         )
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
@@ -130,7 +124,6 @@ class DiceHubertTask(AbsTask):
         """Crops in training, whole utterances in validation; see :class:`DiceCollate`."""
         return DiceCollate(
             train and not args.collect_stats,
-            normalize=args.speech_normalize,
             n_clusters=args.num_classes,
             **_collate_conf(args),
         )
@@ -166,6 +159,7 @@ class DiceHubertTask(AbsTask):
             n_clusters=args.num_classes,
             labels=args.labels,
             teacher=args.teacher,
+            normalized=bool(args.collate_fn_conf.get("normalize")),
             **args.model_conf,
         )
         args.loss = copy.deepcopy(list(args.loss))
@@ -177,7 +171,7 @@ class DiceHubertTask(AbsTask):
 
 
 def _collate_conf(args: argparse.Namespace) -> dict:
-    known = ("pad", "max_frames", "random_crop")
+    known = ("pad", "max_frames", "random_crop", "normalize")
     for key in args.collate_fn_conf:
         if key not in known:
             raise ConfigError(f"collate_fn_conf: no key {key!r}; its keys: {', '.join(known)}")

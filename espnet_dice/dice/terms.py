@@ -56,11 +56,13 @@ class Context:
         dims: widths of the student's states.
         store: directory of the training labels, or None.
         teacher: source of the teacher that runs beside the student, or None.
+        normalized: whether waveforms come with mean 0 and variance 1.
     """
 
     dims: Sequence[int]
     store: str | None = None
     teacher: str | None = None
+    normalized: bool = False
 
 
 class Hard(torch.nn.Module):
@@ -146,8 +148,8 @@ class Feature(torch.nn.Module):
         teacher_dim: int | None = None,
     ):
         super().__init__()
-        self._source = context.teacher
-        self._teacher: Any = None
+        self._context = context
+        self._teacher: list[Any] = []  # in a list, so that it is no part of this module
         if layers is None or teacher_dim is None:
             teacher = self._load("cpu")
             teacher_dim = teacher.dim
@@ -183,13 +185,20 @@ class Feature(torch.nn.Module):
         return total
 
     def _load(self, device: torch.device | str) -> Any:
-        if self._teacher is None:
-            if self._source is None:
+        if not self._teacher:
+            source = self._context.teacher
+            if source is None:
                 raise ConfigError("dice_feature needs a teacher (--teacher)")
             from espnet_dice.dice import teacher
 
-            self._teacher = teacher.load(self._source)
-        return self._teacher.to(device)
+            loaded = teacher.load(source)
+            if self._context.normalized and not loaded.normalize:
+                raise ConfigError(
+                    f"collate_fn_conf: normalize: the teacher {source} hears waveforms as they "
+                    "are: set it to false"
+                )
+            self._teacher.append(loaded)
+        return self._teacher[0].to(device)
 
 
 TERMS = {"dice_hard": Hard, "dice_soft": Soft, "dice_feature": Feature}

@@ -16,9 +16,9 @@ class Experiment:
     """What training left in ``directory``.
 
     Attributes:
-        directory: ``exp/asr_<tag>`` or ``exp/lm_<tag>``.
+        directory: ``exp/asr_<tag>``, ``exp/lm_<tag>`` or ``exp/dice_<tag>``.
         key: the directory's fingerprint.
-        task: ``asr`` or ``lm``.
+        task: ``asr``, ``lm`` or ``dice``.
         model: name of the parameter file inside the directory (the averaged model).
         sha256: of that file.
         parameters: number of trainable parameters.

@@ -34,7 +34,7 @@ class Job:
     """One model to train.
 
     Attributes:
-        task: ``asr`` or ``lm``.
+        task: ``asr``, ``lm`` or ``dice``.
         out: experiment directory.
         config: YAML file of the user; ESPnet gets it with its bases merged in.
         data: ESPnet options naming data, token list and statistics (paths; not part of the

@@ -110,7 +110,7 @@ def parse(task: type, path: Path, options: list[str]) -> Namespace:
     """Parse a training command as ESPnet does.
 
     Args:
-        task: ``ASRTask`` or ``LMTask``.
+        task: ``ASRTask``, ``LMTask`` or ``DiceHubertTask``.
         path: the user's config file, for messages.
         options: the whole command; its ``--config`` is flat.
 
@@ -144,6 +144,11 @@ def parse(task: type, path: Path, options: list[str]) -> Namespace:
             ) from None
         conf = f"{choice.name}_conf"
         _check_keys(path, conf, cls, getattr(args, conf, None) or {})
+    if hasattr(task, "check"):  # our own tasks know more of their keys
+        try:
+            task.check(args)
+        except ConfigError as err:
+            raise ConfigError(f"{path}: {err}") from None
     return args
 
 

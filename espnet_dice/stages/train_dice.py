@@ -70,10 +70,12 @@ def make_job(
         data += more
         inputs |= more_inputs
     if "dice_feature" in names:
+        from espnet_dice.dice.teacher import key_of
+
         if teacher is None:
             raise ConfigError(f"{config}: dice_feature needs --teacher")
         data += ["--teacher", str(teacher)]
-        inputs["teacher"] = teacher_key(teacher)
+        inputs["teacher"] = key_of(teacher)
     return Job(
         task="dice",
         out=out,
@@ -147,13 +149,6 @@ def check_frames(directory: Path, dump: dumps.Dump) -> list[str]:
                 "label it again"
             )
     return problems
-
-
-def teacher_key(source: str) -> str:
-    """The digest of a teacher's parameters and configuration. Reads the checkpoint."""
-    from espnet_dice.dice import teacher
-
-    return teacher.load(source).key
 
 
 def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:
