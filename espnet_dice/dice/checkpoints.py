@@ -135,14 +135,11 @@ def _from_hub(name: str) -> tuple[Path, tuple[Path, ...]]:
         raise ConfigError(
             f"{name}: no such directory; a teacher is a directory, or owner/name on Hugging Face"
         )
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        directory = _hub_files(name, local_files_only=True)
-    except LocalEntryNotFoundError:
+    directory = _cached(name)
+    if directory is None:
         logging.info("%s: asking the Hugging Face hub", name)
         try:
-            directory = _hub_files(name, local_files_only=False)
+            directory = _download(name)
         except Exception as err:  # the hub and what it is made of have classes of their own
             said = " ".join(str(err).split())[:200]
             raise ConfigError(
@@ -153,21 +150,33 @@ def _from_hub(name: str) -> tuple[Path, tuple[Path, ...]]:
     return directory, _hf_weights(directory)
 
 
-def _hub_files(name: str, local_files_only: bool) -> Path:
-    """Bring config, preprocessor and parameters into the cache; safetensors where there are any."""
+def _cached(name: str) -> Path | None:
+    """The model in the hub's cache, if all of it is there.
+
+    A preprocessor that was never asked for may exist, and say that the model wants normalised
+    waveforms; the cache knows of files that do not exist.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    config, preprocessor, *weights = (
+        try_to_load_from_cache(name, file) for file in ("config.json", PREPROCESSOR, *WEIGHTS)
+    )
+    if not isinstance(config, str) or preprocessor is None:
+        return None
+    return Path(config).parent if any(isinstance(w, str) for w in weights) else None
+
+
+def _download(name: str) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    def get(file: str) -> str:
-        return hf_hub_download(name, file, local_files_only=local_files_only)
-
-    config = Path(get("config.json"))
-    with contextlib.suppress(EntryNotFoundError):
-        get(PREPROCESSOR)
+    config = Path(hf_hub_download(name, "config.json"))
+    with contextlib.suppress(RemoteEntryNotFoundError):
+        hf_hub_download(name, PREPROCESSOR)
     try:
-        get(WEIGHTS[0])
-    except EntryNotFoundError:
-        get(WEIGHTS[-1])
+        hf_hub_download(name, WEIGHTS[0])
+    except RemoteEntryNotFoundError:
+        hf_hub_download(name, WEIGHTS[-1])
     return config.parent
 
 
