@@ -226,7 +226,7 @@ def read_state(weights: tuple[Path, ...], trust_pickle: bool) -> dict[str, torch
                     "trust where it comes from, give --trust_pickle true"
                 ) from err
             raise ConfigError(f"{path}: damaged, or no file of parameters ({said[:200]})") from err
-    return state
+    return {k: v for k, v in state.items() if torch.is_tensor(v)}
 
 
 def fill(model: torch.nn.Module, state: dict[str, torch.Tensor], source: Path) -> None:

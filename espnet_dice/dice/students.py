@@ -22,6 +22,13 @@ from espnet_dice.io.errors import ConfigError
 
 STEM_KEYS = ("conv_dim", "conv_bias", "feat_extract_norm", "feat_proj_dropout", "layer_norm_eps")
 """Keys of HubertConfig that concern the stem, for students with another encoder."""
+NO_ENCODER = {
+    "num_hidden_layers": 0,
+    "num_attention_heads": 1,
+    "intermediate_size": 1,
+    "num_conv_pos_embeddings": 1,
+    "num_conv_pos_embedding_groups": 1,
+}
 
 
 def build(name: str, conf: dict[str, Any] | None = None) -> torch.nn.Module:
@@ -85,14 +92,7 @@ def stem_config(conf: dict[str, Any], width: int):
         ConfigError: naming the key.
     """
     stem = {key: conf.pop(key) for key in STEM_KEYS if key in conf}
-    no_encoder = {
-        "num_hidden_layers": 0,
-        "num_attention_heads": 1,
-        "intermediate_size": 1,
-        "num_conv_pos_embeddings": 1,
-        "num_conv_pos_embedding_groups": 1,
-    }
-    return hubert_config({"hidden_size": width, **stem, **no_encoder})
+    return hubert_config({"hidden_size": width, **stem, **NO_ENCODER})
 
 
 def take(conf: dict[str, Any], kind: type[torch.nn.Module], **given: Any) -> torch.nn.Module:

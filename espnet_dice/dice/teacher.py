@@ -49,6 +49,7 @@ class Teacher(torch.nn.Module):
         eps: float = HF_EPS,
     ):
         super().__init__()
+        self.training = False
         self.model = model.float().eval().requires_grad_(False)
         self.key = key
         self.source = source
