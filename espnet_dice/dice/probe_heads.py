@@ -1,0 +1,102 @@
+"""The light heads that are trained on a frozen model."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
+
+CHAR_HEADS = ("linear", "blstm")
+
+
+class LayerSum(torch.nn.Module):
+    """Σ_l softmax(w)_l x_l with w learned, as in SUPERB (Yang et al. 2021).
+
+    Args:
+        layers: how many there are; each weighs the same at first.
+    """
+
+    def __init__(self, layers: int):
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.zeros(layers))
+
+    def shares(self) -> torch.Tensor:
+        """Weight of each layer, (L,), 1 together."""
+        return torch.softmax(self.weights, 0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(L, …, D) → (…, D)."""
+        return (self.shares() @ x.flatten(1)).view(x.shape[1:])
+
+
+class CharHead(torch.nn.Module):
+    """CTC log-probabilities of tokens, frame by frame.
+
+    Args:
+        layers, dim: of the features.
+        tokens: how many, blank included.
+        kind: ``linear``: one linear layer (SUPERB's phone recognition); ``blstm``: a bidirectional
+            LSTM before it.
+        units: of the LSTM, each direction.
+    """
+
+    def __init__(self, layers: int, dim: int, tokens: int, kind: str = "linear", units: int = 256):
+        super().__init__()
+        self.sum = LayerSum(layers)
+        self.lstm = None
+        if kind == "blstm":
+            self.lstm = torch.nn.LSTM(dim, units, batch_first=True, bidirectional=True)
+            dim = 2 * units
+        self.out = torch.nn.Linear(dim, tokens)
+
+    def forward(self, utts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Utterances (L, frames, D) → (B, longest, tokens), and the frames of each, (B,)."""
+        lengths = torch.tensor([x.size(1) for x in utts])
+        x = pad_sequence([self.sum(x) for x in utts], batch_first=True)
+        if self.lstm is not None:
+            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            x, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        return self.out(x).log_softmax(-1), lengths
+
+
+class SpeakerHead(torch.nn.Module):
+    """Speaker logits from the mean of an utterance.
+
+    Args:
+        layers, dim: of the features.
+        speakers: how many.
+    """
+
+    def __init__(self, layers: int, dim: int, speakers: int):
+        super().__init__()
+        self.sum = LayerSum(layers)
+        self.out = torch.nn.Linear(dim, speakers)
+
+    def forward(self, means: torch.Tensor) -> torch.Tensor:
+        """Means over frames, (L, B, D) → (B, speakers)."""
+        return self.out(self.sum(means))
+
+
+class KeywordHead(torch.nn.Module):
+    """One logit a keyword: is it spoken in the utterance?
+
+    A projection that all keywords share, then mean and maximum over the frames.
+
+    Args:
+        layers, dim: of the features.
+        words: how many keywords.
+        units: of the projection.
+    """
+
+    def __init__(self, layers: int, dim: int, words: int, units: int = 128):
+        super().__init__()
+        self.sum = LayerSum(layers)
+        self.inner = torch.nn.Linear(dim, units)
+        self.out = torch.nn.Linear(2 * units, words)
+
+    def forward(self, utts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Utterances (L, frames, D) → (B, words)."""
+        pooled = []
+        for x in utts:
+            y = torch.relu(self.inner(self.sum(x)))
+            pooled.append(torch.cat([y.mean(0), y.amax(0)]))
+        return self.out(torch.stack(pooled))

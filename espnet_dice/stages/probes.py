@@ -1,0 +1,270 @@
+"""Stage 6 of DiceHuBERT: what teacher and students are worth, in minutes instead of SUPERB's week.
+
+    python -m espnet_dice.stages.probes --dump dump/raw --train train --dev dev --test test \\
+        --system teacher=exp/dice_teacher --system narrow=exp/dice_narrow_hard_seed0 …
+
+makes ``exp/probes/<system>/<task>_seed<k>.json`` and ``speed.json``. Every system hears the same
+utterances, alone, and once; the heads of all tasks and seeds share what was heard. What is there
+and was made from the same model, data and settings is kept.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from espnet_dice.io import options
+from espnet_dice.io.atomic import write_text
+from espnet_dice.io.audio import AudioReader
+from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.progress import setup_logging
+from espnet_dice.stages.probe_corpus import TASKS, Corpus, add_settings, settings_of
+from espnet_dice.stages.results import read_json
+from espnet_dice.stages.workers import Work, run_forked
+
+ALGORITHM = 1
+"""Raise it when the same model and data give another figure, so that old ones are made again."""
+OUT, SPEED = "probes", "speed.json"
+SPEED_S = 30.0
+"""Seconds of test speech on which the cost of a model is measured."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how to compute; no figure depends on it but the CPU's own.
+
+    Attributes:
+        nj: systems at a time, one core each.
+        device: of the models; the heads take the CPU.
+        max_gb: disk for the frames of one system, for a while.
+        trust_pickle: see :func:`espnet_dice.dice.teacher.load`.
+    """
+
+    nj: int = 1
+    device: str = "cpu"
+    max_gb: float = 20.0
+    trust_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A result that is to be made: one task, one seed, one file."""
+
+    task: str
+    seed: int
+    path: Path
+    made_from: Fingerprint
+
+
+def parse_systems(entries: Sequence[str]) -> dict[str, str]:
+    """Read ``NAME=SOURCE`` entries, in order.
+
+    Raises:
+        ConfigError: an entry has another form, or a name is given twice.
+    """
+    systems: dict[str, str] = {}
+    for entry in entries:
+        name, equals, source = entry.partition("=")
+        if not (equals and source and re.fullmatch(r"[\w+-][\w.+-]*", name)):
+            raise ConfigError(f"--system {entry}: write NAME=SOURCE")
+        if name in systems:
+            raise ConfigError(f"--system {name}: given twice")
+        systems[name] = source
+    return systems
+
+
+def run_probes(
+    systems: Mapping[str, str],
+    corpus: Corpus,
+    exp: Path,
+    tasks: Sequence[str] = TASKS,
+    seeds: Sequence[int] = (0,),
+    machine: Machine | None = None,
+) -> int:
+    """Make the results that are not there yet.
+
+    Args:
+        systems: name → source: whatever :func:`espnet_dice.dice.upstreams.load` takes.
+        corpus: the sets.
+        exp: experiments; results go to ``exp/probes``.
+        tasks: of :data:`TASKS`.
+        seeds: of the heads.
+        machine: where to compute.
+
+    Returns:
+        How many were made, speeds not counted.
+
+    Raises:
+        DiceError: a source holds no model, or the sets do not go with a task.
+    """
+    from espnet_dice.dice import upstreams
+
+    machine = machine or Machine(nj=options.cores())
+    keys = {name: upstreams.key_of(source) for name, source in systems.items()}
+    works, made = [], 0
+    for name, source in systems.items():
+        out = exp / OUT / name
+        todo = missing(out, keys[name], corpus, tasks, seeds)
+        if not todo:
+            logging.info("probes of %s: unchanged, skipped", name)
+            continue
+        made += len(todo)
+
+        def run(name=name, source=source, todo=todo):
+            probe_system(name, source, corpus, todo, machine)
+
+        works.append(Work(name, run, out / "probes.log"))
+    if works:
+        for name in tasks:  # what is wrong with the data is told before a model is heard
+            logging.info("probe %s", corpus.task(name))
+        run_forked(works, machine.nj)
+    measure_speed(systems, keys, corpus, exp, machine.trust_pickle)
+    return made
+
+
+def missing(
+    out: Path, key: str, corpus: Corpus, tasks: Sequence[str], seeds: Sequence[int]
+) -> list[Missing]:
+    """The results of a system that are not there, or were made from something else.
+
+    Args:
+        out: the system's directory.
+        key: of its model.
+    """
+    todo = []
+    for task in tasks:
+        inputs = {"upstream": key, **corpus.keys(task)}
+        for seed in seeds:
+            settings = {"algorithm": ALGORITHM, "task": task, "seed": seed}
+            made_from = Fingerprint("probes", settings | corpus.settings.of_task(task), inputs)
+            path = out / f"{task}_seed{seed}.json"
+            found = read_json(path)
+            if found is None or found["key"] != made_from.key:
+                todo.append(Missing(task, seed, path, made_from))
+    return todo
+
+
+def probe_system(
+    name: str, source: str, corpus: Corpus, todo: Sequence[Missing], machine: Machine
+) -> None:
+    """Hear the corpus through one system, train the heads, write their results."""
+    import torch
+
+    from espnet_dice.dice import probes, upstreams
+    from espnet_dice.dice.probe_features import Features
+
+    torch.set_num_threads(1)  # sums, and so results, must not depend on the cores of a machine
+    upstream = upstreams.load(source, machine.device, machine.trust_pickle)
+    tasks = {task: corpus.task(task) for task in dict.fromkeys(m.task for m in todo)}
+    reader = AudioReader()
+    features = Features(
+        upstream,
+        read=lambda utt: reader.read(utt)[0],
+        samples=corpus.samples,
+        whole=[u for t in tasks.values() if t.takes == "frames" for u in t.parts.all],
+        pooled=[u for t in tasks.values() if t.takes == "means" for u in t.parts.all],
+        statistics=next(iter(tasks.values())).parts.train,
+        crop_s=corpus.settings.sid_seconds,
+        directory=todo[0].path.parent,
+        limit=machine.max_gb * 1e9,
+    )
+    for one in todo:
+        outcome = probes.probe(tasks[one.task], features, one.seed, corpus.settings.epochs or None)
+        record = {
+            "key": one.made_from.key,
+            "system": name,
+            "source": source,
+            "task": one.task,
+            "seed": one.seed,
+            "parameters": upstream.parameters,
+            **asdict(outcome),
+            "made_from": one.made_from.record,
+        }
+        write_text(one.path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        logging.info("%s %s seed %d: %.2f %%", name, one.task, one.seed, outcome.score)
+
+
+def measure_speed(
+    systems: Mapping[str, str],
+    keys: Mapping[str, str],
+    corpus: Corpus,
+    exp: Path,
+    trust_pickle: bool = False,
+) -> None:
+    """Write each system's CPU-seconds per audio-second: all are measured in one run, or none.
+
+    Args:
+        systems: name → source.
+        keys: name → key of the model.
+        corpus: whose test set is heard.
+        exp: experiments.
+        trust_pickle: see :func:`espnet_dice.dice.teacher.load`.
+    """
+    settings = {"algorithm": ALGORITHM, "seconds": SPEED_S, "systems": dict(keys)}
+    made_from = Fingerprint("speed", settings, {"test": corpus.set(corpus.names["test"]).key})
+    files = {name: exp / OUT / name / SPEED for name in systems}
+    if all((read_json(path) or {}).get("key") == made_from.key for path in files.values()):
+        return
+    from espnet_dice.dice import upstreams
+    from espnet_dice.dice.probe_speed import cpu_seconds, median
+
+    logging.info("CPU-seconds per audio-second: %d systems in turn, one thread", len(systems))
+    loaded = {n: upstreams.load(s, trust_pickle=trust_pickle) for n, s in systems.items()}
+    reader = AudioReader()
+    waves = [reader.read(utt)[0] for utt in corpus.part("test", SPEED_S)]
+    found = cpu_seconds(loaded, waves)
+    for name, path in files.items():
+        record = {
+            "key": made_from.key,
+            "cpu_s_per_audio_s": median(found[name]),
+            "rounds": found[name],
+            "utterances": len(waves),
+            "parameters": loaded[name].parameters,
+        }
+        write_text(path, json.dumps(record, indent=1) + "\n")
+        logging.info("%s: %.4f", name, record["cpu_s_per_audio_s"])
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Probe systems: a command."""
+    parser = options.parser(__doc__)
+    parser.add_argument(
+        "--system",
+        action="append",
+        required=True,
+        metavar="NAME=SOURCE",
+        help="checkpoint or experiment; 'fbank': no model but log-mel energies; repeatable",
+    )
+    parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
+    parser.add_argument("--train", required=True, metavar="SET", help="what heads learn from")
+    parser.add_argument("--dev", required=True, metavar="SET", help="chooses the epoch")
+    parser.add_argument("--test", required=True, metavar="SET", help="is scored")
+    parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="probes")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the heads")
+    parser.add_argument("--nj", type=int, default=options.cores(), help="systems at a time")
+    parser.add_argument("--device", default="cpu", help="of the models; heads take the CPU")
+    parser.add_argument("--max_gb", type=float, default=20.0, help="disk a system, for a while")
+    parser.add_argument(
+        "--trust_pickle",
+        type=options.true_false,
+        default=False,
+        metavar="BOOL",
+        help="read checkpoints that hold more than tensors, which can run any code",
+    )
+    add_settings(parser)
+    args = parser.parse_args(argv)
+    setup_logging()
+    corpus = Corpus(args.dump, args.train, args.dev, args.test, settings_of(args))
+    systems = parse_systems(args.system)
+    machine = Machine(args.nj, args.device, args.max_gb, args.trust_pickle)
+    made = run_probes(systems, corpus, args.exp, args.tasks, args.seeds, machine)
+    total = len(systems) * len(args.tasks) * len(args.seeds)
+    print(f"{args.exp / OUT}: {made} probes made, {total - made} unchanged")
+
+
+if __name__ == "__main__":
+    cli(main)
