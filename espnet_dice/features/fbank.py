@@ -49,12 +49,23 @@ def fbank(
     # the library's own dither cannot be seeded
     options.frame_opts.dither = 0.0
     options.mel_opts.num_bins = num_mel_bins
-    extractor = knf.OnlineFbank(options)
+    return run(knf.OnlineFbank(options), samples, sample_rate, num_mel_bins)
+
+
+def run(extractor, samples: np.ndarray, sample_rate: int, dim: int) -> np.ndarray:
+    """All frames of one of kaldi-native-fbank's extractors, (frames, dim) float32.
+
+    Args:
+        extractor: ``OnlineFbank``, ``OnlineMfcc`` …
+        samples: (samples,) in the int16 scale.
+        sample_rate: in Hz.
+        dim: of a frame.
+    """
     # lists go through the binding faster than arrays, but take 40 bytes a sample
     for start in range(0, len(samples), CHUNK):
         extractor.accept_waveform(sample_rate, samples[start : start + CHUNK].tolist())
     extractor.input_finished()
-    features = np.empty((extractor.num_frames_ready, num_mel_bins), np.float32)
+    features = np.empty((extractor.num_frames_ready, dim), np.float32)
     for t in range(len(features)):
         features[t] = extractor.get_frame(t)
     return features
