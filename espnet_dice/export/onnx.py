@@ -1,0 +1,217 @@
+"""A student as ONNX: float32, and int8 where it pays.
+
+Only matrix products are quantised: int8 convolutions of onnxruntime are many times slower than
+float ones. Needs the extra ``onnx`` (onnx, onnxruntime, onnxscript).
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from espnet_dice.dice.frames import RECEPTIVE, SAMPLE_RATE
+from espnet_dice.dice.teacher import Teacher
+from espnet_dice.export import missing_for_onnx
+from espnet_dice.io.errors import ConfigError
+
+FLOAT, INT8 = "model.onnx", "model.int8.onnx"
+INPUT, OUTPUTS = "speech", ("last_hidden_state", "hidden_states")
+LENGTHS = (RECEPTIVE, 3 * SAMPLE_RATE // 4, 2 * SAMPLE_RATE + 77)
+"""Samples of the utterances on which outputs are compared."""
+TOLERANCE, INT8_TOLERANCE = 1e-4, 0.2
+"""Root-mean-square error over root-mean-square, of float32 and of int8."""
+SECONDS, REPEATS = 5, 5
+"""Length and number of the timed runs."""
+
+
+class Exported(torch.nn.Module):
+    """What the ONNX graph computes: waveform in, hidden states out, normalisation included."""
+
+    def __init__(self, model: Teacher):
+        super().__init__()
+        self.teacher = copy.deepcopy(model).cpu()
+        without_weight_norm(self.teacher)
+
+    def forward(self, speech: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, S) of equal lengths → (B, T, D) for a head, (L + 1, B, T, D) all hidden states."""
+        hidden = self.teacher(speech)
+        return self.teacher.model.final(hidden[-1]), torch.stack(hidden)
+
+
+def write(model: Teacher, directory: Path) -> dict[str, Any]:
+    """Write model.onnx and model.int8.onnx, compare them with ``model``, and time all three.
+
+    Args:
+        model: a loaded student (:func:`teacher.load`) of any kind.
+        directory: where to write; exists.
+
+    Returns:
+        For each file the error relative to the model's own output, the largest difference, its
+        size, and seconds per second of audio on one thread (torch's beside them).
+
+    Raises:
+        ConfigError: a package is missing, the graph cannot be written, or it computes something
+            else.
+    """
+    missing = missing_for_onnx()
+    if missing:
+        raise ConfigError(f"{', '.join(missing)}: not installed; pip install 'espnet-dice[onnx]'")
+    module = Exported(model)
+    to_onnx(module, directory / FLOAT, model.source)
+    quantise(directory / FLOAT, directory / INT8)
+    runs: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {"torch": _torch_run(module)}
+    figures: dict[str, Any] = {"torch": {}}
+    for name, tolerance in ((FLOAT, TOLERANCE), (INT8, INT8_TOLERANCE)):
+        runs[name] = session(directory / name)
+        error, largest = compare(runs["torch"], runs[name])
+        if not error <= tolerance:
+            raise ConfigError(
+                f"{model.source}: {name} computes something else: relative error {error:.3g}, "
+                f"at most {tolerance:g} is allowed"
+            )
+        size = (directory / name).stat().st_size
+        figures[name] = {"relative_error": error, "largest_difference": largest, "bytes": size}
+    for name, seconds in speed(runs).items():
+        figures[name]["seconds_per_audio_second"] = float(np.median(seconds))
+    return figures
+
+
+def without_weight_norm(module: torch.nn.Module) -> None:
+    """Put plain convolutions in the place of those whose weight is computed in every pass.
+
+    ``remove_parametrizations`` would break the module that this one is a copy of: both share the
+    class that it changes.
+    """
+    for name, child in module.named_children():
+        if not torch.nn.utils.parametrize.is_parametrized(child, "weight"):
+            without_weight_norm(child)
+            continue
+        plain = torch.nn.Conv1d(
+            child.in_channels,
+            child.out_channels,
+            child.kernel_size,
+            child.stride,
+            child.padding,
+            child.dilation,
+            child.groups,
+        )
+        plain.load_state_dict({"weight": child.weight, "bias": child.bias})
+        setattr(module, name, plain)
+
+
+def to_onnx(module: Exported, path: Path, source: str) -> None:
+    """Write a float32 graph with dynamic batch and length.
+
+    Raises:
+        ConfigError: an operation has no ONNX form.
+    """
+    speech = 0.1 * torch.randn(2, SAMPLE_RATE)
+    dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=RECEPTIVE)}
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                (speech,),
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=(dims,),
+                dynamo=True,
+                optimize=True,
+            )
+            program.save(path, external_data=False)
+    except Exception as err:  # the exporter has many classes of errors
+        said = " ".join(str(err).split())[:300]
+        raise ConfigError(f"{source}: has no ONNX form ({type(err).__name__}: {said})") from err
+
+
+def quantise(path: Path, out: Path) -> None:
+    """Quantise the weights of matrix products to int8, per channel; activations as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(
+            path,
+            out,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+
+
+def session(path: Path, threads: int = 1) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A function from (B, S) float32 to the outputs, on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    running = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda speech: running.run(None, {INPUT: speech})
+
+
+def _torch_run(module: Exported) -> Callable[[np.ndarray], list[np.ndarray]]:
+    def run(speech: np.ndarray) -> list[np.ndarray]:
+        with torch.no_grad():
+            return [x.numpy() for x in module(torch.from_numpy(speech))]
+
+    return run
+
+
+def compare(wanted: Callable, found: Callable) -> tuple[float, float]:
+    """The larger relative (root-mean-square) error of two outputs, and the largest difference."""
+    rng = np.random.default_rng(0)
+    error = largest = 0.0
+    for samples in LENGTHS:
+        speech = rng.normal(scale=0.1, size=(2, samples)).astype(np.float32)
+        for a, b in zip(wanted(speech), found(speech), strict=True):
+            if a.shape != b.shape or not np.isfinite(b).all():
+                return float("inf"), float("inf")
+            difference = np.abs(a - b)
+            largest = max(largest, float(difference.max()))
+            error = max(error, float(np.sqrt((difference**2).mean() / (a**2).mean())))
+    return error, largest
+
+
+def speed(
+    runs: dict[str, Callable[[np.ndarray], Any]], repeats: int = REPEATS, seconds: float = SECONDS
+) -> dict[str, np.ndarray]:
+    """CPU seconds per second of audio of several models on one thread, which take turns.
+
+    Returns:
+        (repeats,) of each.
+    """
+    speech = np.random.default_rng(0).normal(scale=0.1, size=(1, round(seconds * SAMPLE_RATE)))
+    speech = speech.astype(np.float32)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    took: dict[str, list[float]] = {name: [] for name in runs}
+    try:
+        for turn in range(repeats + 1):
+            for name, run in runs.items():
+                start = time.process_time()
+                run(speech)
+                if turn:  # the first one allocates
+                    took[name].append((time.process_time() - start) / seconds)
+    finally:
+        torch.set_num_threads(threads)
+    return {name: np.array(values) for name, values in took.items()}
+
+
+@contextlib.contextmanager
+def _quiet():
+    """The exporter prints its progress and warns of what is on purpose."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)

@@ -1,0 +1,132 @@
+"""Stage 7 of DiceHuBERT: export students for transformers, s3prl and onnxruntime.
+
+``exp/dice_<tag>/export`` holds ``hf/`` (config.json, model.safetensors, preprocessor_config.json),
+``model.onnx``, ``model.int8.onnx`` and ``export.json`` with the differences and speeds that were
+measured while exporting. No file is a pickle.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from espnet_dice.export import missing_for_onnx
+from espnet_dice.io import options
+from espnet_dice.io.atomic import atomic_dir, write_text
+from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.progress import setup_logging
+from espnet_dice.stages import experiment
+
+VERSION = 1  # raise when the same model gives another export
+REPORT = "export.json"
+
+
+def export(systems: list[Path], onnx: bool | None = None) -> int:
+    """Export the students that are not exported yet.
+
+    Args:
+        systems: experiment directories (``exp/dice_<tag>``).
+        onnx: also as ONNX; None: if the packages that it takes are installed.
+
+    Returns:
+        How many were exported.
+
+    Raises:
+        StaleError: an experiment is not finished.
+        ConfigError: an exported model would not be the trained one.
+    """
+    missing = missing_for_onnx()
+    if onnx and missing:
+        raise ConfigError(
+            f"--onnx true needs {', '.join(missing)}: pip install 'espnet-dice[onnx]'"
+        )
+    if onnx is None and missing:
+        logging.info("no ONNX: %s not installed (pip install 'espnet-dice[onnx]')", missing[0])
+    with_onnx = not missing if onnx is None else onnx
+    pending = []
+    for directory in systems:
+        system = experiment.load(directory, "stage 5")
+        fingerprint = Fingerprint(
+            "export_hubert",
+            {"version": VERSION, "onnx": with_onnx},
+            {"training": system.key, "model": system.sha256},
+        )
+        if fingerprint.is_done(system.directory / "export"):
+            logging.info("%s: unchanged, skipped", system.name)
+        else:
+            pending.append((system, fingerprint))
+    for system, fingerprint in pending:
+        with atomic_dir(system.directory / "export") as tmp:
+            report = write_export(system.directory, tmp, with_onnx)
+            fingerprint.finish(tmp)
+        logging.info("%s: exported; %s", system.name, told(report))
+    return len(pending)
+
+
+def write_export(source: Path, directory: Path, onnx: bool) -> dict[str, Any]:
+    """Write one student's export into an existing directory.
+
+    Args:
+        source: anything that :func:`teacher.load` reads.
+        directory: where to write.
+        onnx: also as ONNX.
+
+    Returns:
+        What ``export.json`` says.
+    """
+    from espnet_dice.dice import teacher
+    from espnet_dice.export import hf
+
+    model = teacher.load(source)
+    report: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "layers": model.layers,
+        "dim": model.dim,
+        "normalize": model.normalize,
+    }
+    if hf.can_export(model):
+        (directory / "hf").mkdir()
+        report["hf"] = {"largest_difference": hf.write(model, directory / "hf")}
+    else:
+        logging.info("%s: no HuBERT, so nothing for transformers; only ONNX", source)
+    if onnx:
+        from espnet_dice.export import onnx as to_onnx
+
+        report["onnx"] = to_onnx.write(model, directory)
+    write_text(directory / REPORT, json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def told(report: dict[str, Any]) -> str:
+    """One line about an export."""
+    parts = []
+    if "hf" in report:
+        parts.append(f"transformers: largest difference {report['hf']['largest_difference']:.1g}")
+    figures = report.get("onnx", {})
+    for name, said in figures.items():
+        speed = f"{said['seconds_per_audio_second']:.4f} s per second of audio"
+        error = f", relative error {said['relative_error']:.1g}" if "relative_error" in said else ""
+        parts.append(f"{name}: {speed}{error}")
+    return "; ".join(parts) or "nothing to export"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Export students: a command."""
+    parser = options.parser(__doc__)
+    parser.add_argument("--systems", required=True, type=Path, nargs="+", help="exp/dice_<tag> …")
+    parser.add_argument(
+        "--onnx",
+        type=options.true_false,
+        default=None,
+        metavar="BOOL",
+        help="also ONNX, float32 and int8; unset: if onnxruntime is installed",
+    )
+    args = parser.parse_args(argv)
+    setup_logging()
+    n = export(args.systems, args.onnx)
+    print(f"{n} exported, {len(args.systems) - n} unchanged")
+
+
+if __name__ == "__main__":
+    cli(main)
