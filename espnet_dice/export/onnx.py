@@ -67,7 +67,7 @@ def write(model: Teacher, directory: Path) -> dict[str, Any]:
     module = Exported(model)
     to_onnx(module, directory / FLOAT, model.source)
     quantise(directory / FLOAT, directory / INT8)
-    runs: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {"torch": _torch_run(module)}
+    runs: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {"torch": torch_run(module)}
     figures: dict[str, Any] = {"torch": {}}
     for name, tolerance in ((FLOAT, TOLERANCE), (INT8, INT8_TOLERANCE)):
         runs[name] = session(directory / name)
@@ -156,7 +156,9 @@ def session(path: Path, threads: int = 1) -> Callable[[np.ndarray], list[np.ndar
     return lambda speech: running.run(None, {INPUT: speech})
 
 
-def _torch_run(module: Exported) -> Callable[[np.ndarray], list[np.ndarray]]:
+def torch_run(module: Exported) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """The same for the model itself."""
+
     def run(speech: np.ndarray) -> list[np.ndarray]:
         with torch.no_grad():
             return [x.numpy() for x in module(torch.from_numpy(speech))]
@@ -180,8 +182,8 @@ def compare(wanted: Callable, found: Callable) -> tuple[float, float]:
 
 
 def speed(
-    runs: dict[str, Callable[[np.ndarray], Any]], repeats: int = REPEATS, seconds: float = SECONDS
-) -> dict[str, np.ndarray]:
+    runs: dict[Any, Callable[[np.ndarray], Any]], repeats: int = REPEATS, seconds: float = SECONDS
+) -> dict[Any, np.ndarray]:
     """CPU seconds per second of audio of several models on one thread, which take turns.
 
     Returns:
@@ -191,7 +193,7 @@ def speed(
     speech = speech.astype(np.float32)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    took: dict[str, list[float]] = {name: [] for name in runs}
+    took: dict[Any, list[float]] = {name: [] for name in runs}
     try:
         for turn in range(repeats + 1):
             for name, run in runs.items():

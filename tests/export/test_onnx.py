@@ -1,0 +1,101 @@
+"""The exported graph run by onnxruntime, beside the model itself."""
+
+import numpy as np
+import pytest
+import torch
+
+from espnet_dice.dice import students, teacher
+from espnet_dice.dice.frames import n_frames
+from espnet_dice.export import missing_for_onnx
+from espnet_dice.io.errors import ConfigError
+from tests.dice.tiny_models import BASE, noise
+
+if missing_for_onnx():
+    pytest.skip("the extra onnx is not installed", allow_module_level=True)
+
+from espnet_dice.export import onnx
+
+CONF = {**BASE, "num_hidden_layers": 1}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A student that wants normalised waveforms, its graphs, and what was measured."""
+    torch.manual_seed(1)
+    model = teacher.Teacher(students.build("hubert", CONF), "key", "exp/dice_a", normalize=True)
+    directory = tmp_path_factory.mktemp("onnx")
+    return model, directory, onnx.write(model, directory)
+
+
+@pytest.mark.parametrize("samples", [400, 719, 720, 7777])
+def test_any_length_and_batch_from_the_raw_waveform(exported, samples):
+    model, directory, _ = exported
+    speech = 0.2 * noise(3, samples).numpy() + 0.05
+    last, hidden = onnx.session(directory / onnx.FLOAT)(speech)
+    assert hidden.shape == (2, 3, n_frames(samples), 48)
+    wanted = model(torch.from_numpy(speech))
+    for a, b in zip(hidden, wanted, strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(last, wanted[-1].numpy(), rtol=0, atol=1e-4)
+
+
+def test_int8_is_the_same_model_but_for_rounding(exported):
+    model, directory, _ = exported
+    speech = 0.2 * noise(1, 7777).numpy()
+    last, _ = onnx.session(directory / onnx.INT8)(speech)
+    wanted = model(torch.from_numpy(speech))[-1].numpy()
+    error = np.sqrt(((last - wanted) ** 2).mean() / (wanted**2).mean())
+    assert 1e-4 < error < 0.05
+
+
+def test_matrix_products_are_quantised_and_convolutions_are_not(exported):
+    import onnx as reader
+
+    kinds = [n.op_type for n in reader.load(exported[1] / onnx.INT8).graph.node]
+    # query, key, value, output and two layers of the feed-forward, and the stem's projection
+    assert kinds.count("MatMulInteger") == 7
+    assert kinds.count("Conv") == 8 and "ConvInteger" not in kinds
+
+
+def test_what_was_measured_is_there(exported):
+    figures = exported[2]
+    assert set(figures) == {"torch", onnx.FLOAT, onnx.INT8}
+    assert all(0 < f["seconds_per_audio_second"] < 10 for f in figures.values())
+    assert figures[onnx.FLOAT]["relative_error"] < 1e-5 < figures[onnx.INT8]["relative_error"]
+    assert figures[onnx.INT8]["bytes"] < figures[onnx.FLOAT]["bytes"]
+
+
+def test_a_difference_is_found(exported):
+    run = onnx.session(exported[1] / onnx.FLOAT)
+    error, largest = onnx.compare(run, lambda x: [y + 0.01 * y.std() for y in run(x)])
+    assert 0.005 < error < 0.02 and largest > 0.005
+    assert onnx.compare(run, lambda x: [np.full_like(y, np.nan) for y in run(x)])[0] == np.inf
+    assert onnx.compare(run, lambda x: [y[..., 1:] for y in run(x)])[0] == np.inf
+
+
+def test_an_export_that_computes_something_else_is_refused(exported, tmp_path, monkeypatch):
+    directory = exported[1]
+
+    def copied(_, path, __):
+        path.write_bytes((directory / onnx.FLOAT).read_bytes())
+
+    monkeypatch.setattr(onnx, "to_onnx", copied)
+    monkeypatch.setattr(onnx, "quantise", lambda path, out: copied(None, out, None))
+    torch.manual_seed(2)
+    other = teacher.Teacher(students.build("hubert", CONF), "key", "exp/dice_b", normalize=True)
+    with pytest.raises(ConfigError, match=r"exp/dice_b: model\.onnx computes something else"):
+        onnx.write(other, tmp_path)
+
+
+def test_a_model_without_an_onnx_form_is_named(tmp_path):
+    class Strange(torch.nn.Module):
+        dims = (1,)
+
+        def forward(self, speech, *_):
+            return [speech.unsqueeze(-1) if speech.sum() > 0 else -speech.unsqueeze(-1)]
+
+    strange = Strange()
+    strange.weight = torch.nn.Parameter(torch.zeros(1))
+    module = onnx.Exported(teacher.Teacher(strange, "key", "exp/dice_s"))
+    with pytest.raises(ConfigError, match="exp/dice_s: has no ONNX form"):
+        onnx.to_onnx(module, tmp_path / "m.onnx", "exp/dice_s")
