@@ -15,7 +15,7 @@ not be said again, and the nearest distance, to which a small τ is most sensiti
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -98,7 +98,7 @@ def fit(
         centroids: (K, D).
         sample: (frames, D) features in random order; the first 12288 are used.
         tau: the smallest temperature that training will use: a smaller one needs more bytes.
-        max_kl: mean KL in nats from exact to decoded soft labels, at ``tau``.
+        max_kl: mean KL in nats from exact to decoded soft labels, at ``tau`` and above.
         max_bytes: of a frame's record, the two of the hard label included.
 
     Returns:
@@ -125,42 +125,55 @@ def fit(
         exact = targets.distances(tested, centroids)
     except ValueError as err:
         raise DataError(f"sample of features: {err}") from err
+    taus = sorted({*TAUS, float(tau)})
+
+    def measured(n_bytes: int) -> Codebook:
+        code = plan.codebook(n_bytes)
+        return replace(code, kl=_kl(code, tested, exact, taus))
+
+    def worst(code: Codebook) -> float:
+        # a label that is nearly one-hot at τ may be harder to tell at a larger one
+        return max(kl for t, kl in code.kl.items() if t >= tau)
+
     low, high = 4, max_bytes - max_bytes % 2
-    code = plan.codebook(high)
-    if _kl(code, tested, exact, tau) <= max_kl:
-        while low < high:
-            middle = (low + high) // 4 * 2
-            tried = plan.codebook(middle)
-            if _kl(tried, tested, exact, tau) <= max_kl:
-                code, high = tried, middle
-            else:
-                low = middle + 2
-    code = replace(code, kl={t: _kl(code, tested, exact, t) for t in sorted({*TAUS, float(tau)})})
-    if code.kl[float(tau)] > max_kl:
+    code = measured(high)
+    if worst(code) > max_kl:
         logging.warning(
-            "soft labels at τ = %g: a mean KL of %.1e nats with %d bytes a frame, where %.1e was "
+            "soft labels at τ ≥ %g: a mean KL of %.1e nats with %d bytes a frame, where %.1e was "
             "asked for: give more bytes (--max_bytes), or train with a larger τ",
             tau,
-            code.kl[float(tau)],
+            worst(code),
             code.bytes_per_frame,
             max_kl,
         )
+        return code
+    while low < high:
+        middle = (low + high) // 4 * 2
+        tried = measured(middle)
+        if worst(tried) <= max_kl:
+            code, high = tried, middle
+        else:
+            low = middle + 2
     return code
 
 
 def mean_kl(codebook: Codebook, features: np.ndarray, tau: float) -> float:
     """Mean KL(exact ‖ decoded) of soft labels in nats; the exact ones in float64."""
     exact = targets.distances(np.asarray(features, np.float64), codebook.centroids)
-    return _kl(codebook, features, exact, tau)
+    return _kl(codebook, features, exact, [tau])[tau]
 
 
-def _kl(codebook: Codebook, features: np.ndarray, exact: np.ndarray, tau: float) -> float:
+def _kl(
+    codebook: Codebook, features: np.ndarray, exact: np.ndarray, taus: Sequence[float]
+) -> dict[float, float]:
     records = torch.from_numpy(codebook.encode(features).astype(np.int64))
     decoded = distances(records, codebook).double().numpy()
-    p, q = (targets.from_distances(d, tau) for d in (exact, decoded))
     tiny = np.finfo(np.float64).tiny
-    logs = np.log(np.maximum(p, tiny)) - np.log(np.maximum(q, tiny))
-    return float((p * logs).sum(1).mean())
+    found = {}
+    for tau in taus:
+        p, q = (np.maximum(targets.from_distances(d, tau), tiny) for d in (exact, decoded))
+        found[tau] = float((p * (np.log(p) - np.log(q))).sum(1).mean())
+    return found
 
 
 class _Plan:
