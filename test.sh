@@ -19,4 +19,6 @@ shell_files() {
 
 python -m ruff check .
 shell_files | xargs shellcheck --external-sources
+# Threads that wait give the core away: spinning ones cost minutes where others use the cores too.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 exec python -m pytest "$@"

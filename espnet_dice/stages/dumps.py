@@ -1,8 +1,13 @@
 """A feature directory ``dump/<feats_type>/<set>`` as training and decoding read it."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from espnet_dice.io.audio import AudioReader
+from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import key_of
 
@@ -80,3 +85,30 @@ def load(path: str | Path) -> Dump:
         )
     speech = f"{path / 'feats.scp'},speech,kaldi_ark" if dim else f"{path / 'wav.scp'},speech,sound"
     return Dump(path, key, dim, speech, lengths)
+
+
+class Waves(Mapping):
+    """The waveforms of a raw dump, (samples,) float32 in [-1, 1), read when asked for.
+
+    Args:
+        dump: made with ``feats_type`` raw.
+
+    Raises:
+        DataError: the dump holds features; on access, audio that cannot be read.
+    """
+
+    def __init__(self, dump: Dump):
+        if dump.dim:
+            raise DataError(f"{dump.path} holds features, not waveforms: use --feats_type raw")
+        self.path = dump.path
+        self._utterances = {utt.id: utt for utt in read_data_dir(dump.path)}
+        self._reader = AudioReader()
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._utterances)
+
+    def __getitem__(self, utt: str) -> np.ndarray:
+        return self._reader.read(self._utterances[utt])[0]

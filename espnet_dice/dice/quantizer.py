@@ -1,0 +1,108 @@
+"""Centroids in a directory, with what they were made from; and those that somebody else made."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from espnet_dice.io import fingerprint
+from espnet_dice.io.errors import ConfigError, DataError, StaleError
+
+CENTROIDS = "centroids.npy"
+STAGE = "stage 3 (k-means)"
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """Centroids of a layer.
+
+    Attributes:
+        centroids: (K, D) float32.
+        key: fingerprint of the directory.
+        source_key: of the features that were clustered (:mod:`sources`).
+        made_from: the whole fingerprint record.
+    """
+
+    centroids: np.ndarray
+    key: str
+    source_key: str
+    made_from: dict[str, Any]
+
+
+def save(directory: Path, centroids: np.ndarray) -> None:
+    """Write the centroids; the caller finishes the directory's fingerprint."""
+    with open(directory / CENTROIDS, "wb") as f:
+        np.save(f, np.ascontiguousarray(centroids, np.float32), allow_pickle=False)
+
+
+def load(directory: str | Path) -> Quantizer:
+    """Read a quantizer that the k-means stage made.
+
+    Raises:
+        StaleError: missing or unfinished.
+        DataError: the file is damaged.
+    """
+    directory = Path(directory)
+    key = fingerprint.key_of(directory, STAGE)
+    record = fingerprint.read(directory)
+    if "source" not in record["inputs"]:
+        raise StaleError(f"{directory} is no quantizer: run {STAGE} first")
+    return Quantizer(read(directory / CENTROIDS), key, record["inputs"]["source"], record)
+
+
+def read(path: str | Path, trust_pickle: bool = False) -> np.ndarray:
+    """Centroids from a file of somebody's own.
+
+    Args:
+        path: ``.npy`` with (K, D) numbers, or the pickle of a scikit-learn KMeans, such as the
+            public ``hubert_base_ls960_L9_km500.bin``.
+        trust_pickle: unpickle such a file, which can run any code that its maker put into it.
+
+    Returns:
+        (K, D) float32.
+
+    Raises:
+        ConfigError: it is a pickle and ``trust_pickle`` is false, or it is missing.
+        DataError: it holds no centroids.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as f:
+            is_npy = f.read(6) == b"\x93NUMPY"
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"{path}: no such file of centroids") from None
+    if is_npy:
+        try:
+            found = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as err:
+            raise DataError(f"{path}: damaged, or holds Python objects: {err}") from None
+    elif trust_pickle:
+        found = _unpickle(path)
+    else:
+        raise ConfigError(
+            f"{path} is no .npy file; a pickled quantizer can run any code when it is read. If you "
+            "trust its maker, give --trust_pickle true; else ask for the centroids as .npy"
+        )
+    if found.ndim != 2 or 0 in found.shape or found.dtype.kind not in "fiu":
+        raise DataError(f"{path}: expected centroids (K, D), found {found.dtype} {found.shape}")
+    if not np.isfinite(found).all():
+        raise DataError(f"{path}: centroids are NaN or infinite")
+    return np.ascontiguousarray(found, np.float32)
+
+
+def _unpickle(path: Path) -> np.ndarray:
+    try:
+        import joblib
+
+        model = joblib.load(path)
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, ValueError) as err:
+        raise DataError(
+            f"{path}: cannot be unpickled here ({err}): it may need the scikit-learn that it was "
+            "written with; write its cluster_centers_ to a .npy file there"
+        ) from None
+    found = getattr(model, "cluster_centers_", model)
+    if not isinstance(found, np.ndarray):
+        raise DataError(f"{path}: a pickled {type(model).__name__} has no cluster_centers_")
+    return found

@@ -1,0 +1,211 @@
+"""Stage 3 of DiceHuBERT: k-means on a layer of a teacher, from a bounded random sample of frames.
+
+    python -m espnet_dice.stages.kmeans --source exp/dice_teacher --layer 9 --clusters 500 \\
+        --dump dump/raw --sets train --out exp/quantizer/teacher_l9_k500
+
+The teacher streams: nothing but the sample is kept, in memory. ``--source mfcc`` clusters MFCC.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from espnet_dice.dice import kmeans, quantizer, sample, sources
+from espnet_dice.dice.frames import SAMPLE_RATE
+from espnet_dice.io import options
+from espnet_dice.io.atomic import atomic_dir
+from espnet_dice.io.errors import ConfigError, DataError, DiceError, cli
+from espnet_dice.io.fingerprint import Fingerprint, digest_files
+from espnet_dice.io.progress import setup_logging, track
+from espnet_dice.stages import dumps
+
+SAMPLE_FRAMES = 200_000
+
+
+def make_quantizer(
+    source: str,
+    layer: int,
+    n_clusters: int,
+    sets: list[dumps.Dump],
+    out: Path,
+    seed: int = 0,
+    sample_frames: int = SAMPLE_FRAMES,
+    backend: str = "torch",
+    trust_pickle: bool = False,
+    device: str = "cpu",
+) -> bool:
+    """Cluster a layer, unless that was done from exactly this.
+
+    Args:
+        source: ``mfcc`` or a teacher, see :mod:`espnet_dice.dice.sources`.
+        layer: of the teacher, 1-based.
+        n_clusters: K.
+        sets: speech (dump/raw), never the validation set.
+        out: the quantizer's directory.
+        seed: of the sample and of k-means.
+        sample_frames: frames to cluster at most; fewer where they would need more than 2 GB.
+        backend: see :func:`kmeans.fit`.
+        trust_pickle: see :func:`teacher.load`.
+        device: where the teacher and k-means compute.
+
+    Returns:
+        False if nothing was to be done.
+
+    Raises:
+        DiceError: the teacher, the layer or the speech is not usable.
+    """
+    made_from = Fingerprint(
+        "kmeans",
+        {
+            "layer": layer,
+            "clusters": n_clusters,
+            "seed": seed,
+            "sample_frames": sample_frames,
+            "backend": backend,
+        },
+        {
+            "source": sources.key_of(source, layer),
+            **{f"data_{i}": d.key for i, d in enumerate(sets)},
+        },
+    )
+    if made_from.is_done(out):
+        return False
+    logging.info("%s: %s", out, made_from.why(out))
+    found = sources.load(source, layer, trust_pickle, device)
+    frames = collect(found, sets, min(sample_frames, sample.most_frames(found.dim)), seed)
+    if not np.ptp(frames, axis=0).any():
+        raise DataError(f"{sets[0].path}: all frames are the same: is the speech silent?")
+    logging.info("k-means: %d frames of %d values, K = %d", *frames.shape, n_clusters)
+    centroids = kmeans.fit(_on(frames, device), n_clusters, seed, backend)
+    logging.info(
+        "k-means: mean squared distance to the nearest centroid %.4g, variance of the frames %.4g",
+        kmeans.inertia(frames, centroids),
+        float(frames.var(axis=0).sum()),
+    )
+    with atomic_dir(out) as tmp:
+        quantizer.save(tmp, centroids)
+        made_from.finish(tmp)
+    return True
+
+
+def use_given(path: Path, source: str, layer: int, out: Path, trust_pickle: bool = False) -> bool:
+    """Make a quantizer's directory from centroids that somebody else made.
+
+    Raises:
+        DiceError: the file is not usable, or its dimension is not the layer's.
+    """
+    inputs = {"source": sources.key_of(source, layer), "given": ""}
+    try:
+        inputs["given"] = digest_files([path])
+    except OSError as err:
+        raise ConfigError(f"{path}: {err.strerror}") from err
+    made_from = Fingerprint("kmeans_given", {"layer": layer}, inputs)
+    if made_from.is_done(out):
+        return False
+    centroids = quantizer.read(path, trust_pickle)
+    dim = sources.load(source, layer).dim
+    if centroids.shape[1] != dim:
+        raise ConfigError(
+            f"{path} has {centroids.shape[1]}-d centroids, layer {layer} of {source} has {dim} "
+            "dimensions: they belong to another model"
+        )
+    with atomic_dir(out) as tmp:
+        quantizer.save(tmp, centroids)
+        made_from.finish(tmp)
+    return True
+
+
+def collect(
+    source: sources.Source, sets: list[dumps.Dump], max_frames: int, seed: int
+) -> np.ndarray:
+    """The sampled frames of some sets, (frames, dim) float32.
+
+    Raises:
+        DataError: an utterance is in two sets, or no speech is long enough for a frame.
+    """
+    lengths: dict[str, int] = {}
+    reader: dict[str, dumps.Waves] = {}
+    for dump in sets:
+        waves = dumps.Waves(dump)
+        for utt, n in dump.lengths.items():
+            if utt in lengths:
+                raise DataError(f"{dump.path}: utterance {utt} is in another set too")
+            lengths[utt], reader[utt] = n, waves
+    chosen = sample.choose(lengths, max_frames, seed)
+    if not chosen:
+        raise DataError(f"{sets[0].path}: no utterance is as long as one frame (25 ms)")
+    frames = np.empty((sum(map(len, chosen.values())), source.dim), np.float32)
+    n = 0
+    hours = sum(lengths[utt] for utt in chosen) / SAMPLE_RATE / 3600
+    logging.info("k-means hears %d of %d utterances, %.2f h", len(chosen), len(lengths), hours)
+    for utt in track(chosen, len(chosen), "features for k-means"):
+        try:
+            found = source.features(reader[utt][utt])
+        except (DiceError, ValueError) as err:
+            raise DataError(f"{reader[utt].path}: {utt}: {err}") from err
+        kept = found[chosen[utt]].cpu().numpy()
+        if not np.isfinite(kept).all():
+            raise DataError(f"{reader[utt].path}: {utt}: its features are NaN or infinite")
+        frames[n : n + len(kept)] = kept
+        n += len(kept)
+    return frames
+
+
+def _on(frames: np.ndarray, device: str):
+    if device == "cpu":
+        return frames
+    import torch
+
+    return torch.from_numpy(frames).to(device)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Cluster: a command."""
+    parser = options.parser(__doc__)
+    parser.add_argument("--source", required=True, help="'mfcc', a checkpoint or an experiment")
+    parser.add_argument("--layer", type=int, default=9, help="from 1, after the whole block")
+    parser.add_argument("--clusters", type=int, default=500, help="K")
+    parser.add_argument("--given", type=Path, help="centroids to use instead: .npy or a pickle")
+    parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
+    parser.add_argument("--sets", nargs="+", required=True, help="training sets below --dump")
+    parser.add_argument("--out", required=True, type=Path, help="the quantizer's directory")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample and of k-means")
+    parser.add_argument(
+        "--sample_frames", type=int, default=SAMPLE_FRAMES, help="frames at most (2 GB at most)"
+    )
+    parser.add_argument("--backend", choices=kmeans.BACKENDS, default="torch")
+    parser.add_argument(
+        "--trust_pickle",
+        type=options.true_false,
+        default=False,
+        metavar="BOOL",
+        help="unpickle --given and old checkpoints, which can run any code in them",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--nj", type=int, default=None, help="threads (cores)")
+    args = parser.parse_args(argv)
+    setup_logging()
+    if args.given:
+        made = use_given(args.given, args.source, args.layer, args.out, args.trust_pickle)
+    else:
+        import torch
+
+        torch.set_num_threads(args.nj or options.cores())
+        made = make_quantizer(
+            args.source,
+            args.layer,
+            args.clusters,
+            [dumps.load(args.dump / name) for name in args.sets],
+            args.out,
+            args.seed,
+            args.sample_frames,
+            args.backend,
+            args.trust_pickle,
+            args.device,
+        )
+    print(f"{args.out}: {'made' if made else 'unchanged, skipped'}")
+
+
+if __name__ == "__main__":
+    cli(main)

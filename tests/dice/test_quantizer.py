@@ -1,0 +1,82 @@
+"""Centroids on disk, those of others, and pickles that are not opened unasked."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from espnet_dice.dice import quantizer
+from espnet_dice.io.errors import ConfigError, DataError, StaleError
+from espnet_dice.io.fingerprint import Fingerprint
+
+CENTROIDS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+
+
+class Leaves:
+    """Unpickling it leaves a trace."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_round_trip(tmp_path):
+    made = Fingerprint("kmeans", {"clusters": 5}, {"source": "abc"})
+    quantizer.save(tmp_path, CENTROIDS)
+    with pytest.raises(StaleError, match=r"run stage 3"):
+        quantizer.load(tmp_path)
+    made.finish(tmp_path)
+    found = quantizer.load(tmp_path)
+    np.testing.assert_array_equal(found.centroids, CENTROIDS)
+    assert (found.key, found.source_key) == (made.key, "abc")
+
+
+def test_a_scikit_learn_pickle_is_read_only_when_trusted(tmp_path):
+    import joblib
+    from sklearn.cluster import MiniBatchKMeans
+
+    x = np.random.default_rng(1).normal(size=(100, 3))
+    model = MiniBatchKMeans(4, random_state=0).fit(x)
+    joblib.dump(model, tmp_path / "km.bin")
+    with pytest.raises(ConfigError, match=r"km\.bin is no \.npy file.*--trust_pickle"):
+        quantizer.read(tmp_path / "km.bin")
+    found = quantizer.read(tmp_path / "km.bin", trust_pickle=True)
+    np.testing.assert_allclose(found, model.cluster_centers_, rtol=1e-6)
+
+
+def test_an_attacking_pickle_leaves_no_trace(tmp_path):
+    trace = tmp_path / "trace"
+    (tmp_path / "bad.bin").write_bytes(pickle.dumps(Leaves(trace)))
+    objects = np.array([Leaves(trace)], dtype=object)
+    np.save(tmp_path / "bad.npy", objects, allow_pickle=True)
+    with pytest.raises(ConfigError):
+        quantizer.read(tmp_path / "bad.bin")
+    with pytest.raises(DataError, match="Python objects"):
+        quantizer.read(tmp_path / "bad.npy")
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros(3), r"expected centroids \(K, D\), found float64 \(3,\)"),
+        (np.full((2, 2), np.inf), "NaN or infinite"),
+        (np.array([["a"]]), "expected centroids"),
+    ],
+)
+def test_no_centroids(tmp_path, value, message):
+    np.save(tmp_path / "c.npy", value)
+    with pytest.raises(DataError, match=message):
+        quantizer.read(tmp_path / "c.npy")
+
+
+def test_missing_and_cut_short(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        quantizer.read(tmp_path / "none.npy")
+    np.save(tmp_path / "c.npy", CENTROIDS)
+    whole = (tmp_path / "c.npy").read_bytes()
+    (tmp_path / "c.npy").write_bytes(whole[:-5])
+    with pytest.raises(DataError, match="damaged"):
+        quantizer.read(tmp_path / "c.npy")
