@@ -2,10 +2,10 @@
 
     python benchmarks/inference.py [--students narrow_d2/full narrow_d2/slim …] [--repeats 9]
 
-Random weights (speed does not depend on them), HuBERT-base as the teacher, one thread, one utterance
-at a time, CPU time of the process. The models take turns, so that a noisy machine slows all alike; a
-ratio is that of one turn, its spread the quartiles over the turns. The teacher runs in torch; each
-student in torch, and with onnxruntime in float32 and int8 (matrix products only).
+Random weights (speed does not depend on them), HuBERT-base as the teacher, one thread, one
+utterance at a time, CPU time of the process. The models take turns, so that a noisy machine slows
+all alike; a ratio is that of one turn, its spread the quartiles over the turns. The teacher runs in
+torch; each student in torch, and with onnxruntime in float32 and int8 (matrix products only).
 """
 
 import argparse
@@ -56,8 +56,8 @@ def main() -> None:
             runs[name, "ONNX int8"] = onnx.session(ints)
         took = onnx.speed(runs, args.repeats, args.seconds)
     print(
-        f"{platform.machine()}, torch {torch.__version__}, one thread, {args.seconds:g} s of audio, "
-        f"{args.repeats} turns; medians (quartiles of the ratio)\n"
+        f"{platform.machine()}, torch {torch.__version__}, one thread, {args.seconds:g} s of "
+        f"audio, {args.repeats} turns; medians (quartiles of the ratio)\n"
     )
     print("| model | M param | run by | CPU-s per audio-s | times faster than the teacher |")
     print("|---|--:|---|--:|--:|")
