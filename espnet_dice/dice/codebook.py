@@ -76,11 +76,11 @@ class Codebook:
         """Of a record."""
         return 2 * self.width
 
-    def encode(self, features: np.ndarray) -> np.ndarray:
+    def encode(self, features: np.ndarray | torch.Tensor) -> np.ndarray:
         """Features → records.
 
         Args:
-            features: (frames, D).
+            features: (frames, D), NumPy or torch; on a GPU all but the packing is done there.
 
         Returns:
             (frames, width) uint16: hard label, distance to its centroid, packed code.
@@ -88,16 +88,18 @@ class Codebook:
         Raises:
             ValueError: another dimension, or NaN or infinite features.
         """
-        features = np.asarray(features, np.float64)
-        ids = targets.hard_labels(features, self.centroids)
+        if getattr(features, "is_cuda", False):
+            ids, own, y = self._on_gpu(features)
+        else:
+            x = np.asarray(features, np.float64)
+            ids = targets.hard_labels(x, self.centroids)
+            residual = x - self.centroids[ids] if self.soft else x[:, :0]
+            own, y = np.sqrt((residual**2).sum(1)), residual @ self.basis[: residual.shape[1]]
         records = np.zeros((len(ids), self.width), "<u2")
         records[:, 0] = ids
-        if not self.soft:
-            return records
-        residual = features - self.centroids[ids]
-        own = np.sqrt((residual**2).sum(1))
-        records[:, 1] = np.minimum(np.round(own / self.own_step), (1 << WORD) - 1)
-        records[:, 2:] = self._pack(self._quantise(residual @ self.basis))
+        if self.soft:
+            records[:, 1] = np.minimum(np.round(own / self.own_step), (1 << WORD) - 1)
+            records[:, 2:] = self._pack(self._quantise(y))
         return records
 
     def as_dict(self) -> dict[str, torch.Tensor]:
@@ -161,6 +163,17 @@ class Codebook:
             "bit_scores": torch.from_numpy(bit_scores.astype(np.float32)),
             "own_step": torch.tensor(self.own_step, dtype=torch.float32),
         }
+
+    def _on_gpu(self, features: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Hard labels, distances to their centroids, and coordinates of the residuals."""
+        import torch
+
+        x = features.detach().double()
+        centroids, basis = (torch.from_numpy(a).to(x) for a in (self.centroids, self.basis))
+        ids = targets.hard_labels(x, centroids)
+        residual = x - centroids[ids]
+        own, y = residual.square().sum(1).sqrt(), residual @ basis
+        return tuple(a.cpu().numpy() for a in (ids, own, y))
 
     def _quantise(self, y: np.ndarray) -> np.ndarray:
         """Coordinates (frames, R) → levels 0 … 2^bits - 1, symmetric about 0."""

@@ -256,7 +256,8 @@ def check(directory: str | Path, **expected: str) -> str:
 
     Args:
         directory: the store.
-        expected: keys of what it must have been made from: ``teacher``, ``quantizer``, ``data``.
+        expected: keys of what it must have been made from: ``source`` (teacher and
+            layer), ``quantizer``, ``codebook``, ``data``.
 
     Returns:
         The store's key, an input of what is trained on it.
