@@ -39,7 +39,7 @@ class CharHead(torch.nn.Module):
         units: of the LSTM, each direction.
     """
 
-    def __init__(self, layers: int, dim: int, tokens: int, kind: str = "linear", units: int = 256):
+    def __init__(self, layers: int, dim: int, tokens: int, kind: str = "linear", units: int = 128):
         super().__init__()
         self.sum = LayerSum(layers)
         self.lstm = None

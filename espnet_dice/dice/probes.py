@@ -27,8 +27,9 @@ from espnet_dice.dice.probe_features import Features
 from espnet_dice.io.datadir import Utterance
 from espnet_dice.io.errors import ConfigError, DataError
 
-LR, LAYER_LR = 2e-3, 2e-2
-"""Adam's learning rates of the head, and of the layer weights, which have little time to move."""
+LR, LAYER_LR = 0.05, 0.02
+"""Adam's learning rates: of the head, over the square root of the features' width; of the layer
+weights."""
 EPOCHS = {"char": 40, "sid": 60, "kws": 30}
 BATCH = {"char": 8, "sid": 16, "kws": 16}
 
@@ -57,16 +58,15 @@ class Task(Protocol):
         name: ``char``, ``sid`` or ``kws``.
         takes: ``frames`` or ``means`` of :class:`Features`.
         parts: utterances.
+        about: what it asks, for people.
         floor: the measure without any features, in %.
     """
 
     name: str
     takes: str
     parts: Parts
+    about: str
     floor: float
-
-    def __str__(self) -> str:
-        """What it is about, for people."""
 
     def head(self, layers: int, dim: int) -> torch.nn.Module:
         """A head with fresh parameters."""
@@ -111,10 +111,9 @@ class Char:
             raise DataError(f"{empty[0]}: has no phones: add its line")
         known = sorted({t for utt in parts.train for t in self.tokens[utt.id]})
         self.inventory = ["", *known]  # "" is CTC's blank
+        units_name = "characters" if units is None else "phones"
+        self.about = f"{len(known)} {units_name}, {kind} head, greedy CTC"
         self._ids = {token: i for i, token in enumerate(self.inventory)}
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.parts}, {len(self.inventory) - 1} tokens, {self.kind}"
 
     def head(self, layers: int, dim: int) -> heads.CharHead:
         return heads.CharHead(layers, dim, len(self.inventory), self.kind)
@@ -158,11 +157,9 @@ class Speaker:
     def __init__(self, split: SpeakerSplit):
         self.parts = Parts(split.train, split.dev, split.test)
         self._class = {speaker: i for i, speaker in enumerate(split.speakers)}
+        self.about = f"{len(self._class)} speakers, linear on the mean over frames"
         of = [utt.speaker for utt in split.test]
         self.floor = 100.0 * max(map(of.count, split.speakers)) / len(of)
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.parts}, {len(self._class)} speakers"
 
     def head(self, layers: int, dim: int) -> heads.SpeakerHead:
         return heads.SpeakerHead(layers, dim, len(self._class))
@@ -195,11 +192,9 @@ class Keyword:
 
     def __init__(self, parts: Parts, words: Sequence[str], lengths: Mapping[str, int]):
         self.parts, self.words = parts, list(words)
+        self.about = f"presence of {', '.join(self.words)}; mean over words"
         seconds = np.array([[lengths[utt.id]] * len(self.words) for utt in parts.test])
         self.floor = self._mean_eer(seconds, self._spoken(parts.test).numpy() > 0)
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.parts}; {', '.join(self.words)}"
 
     def head(self, layers: int, dim: int) -> heads.KeywordHead:
         return heads.KeywordHead(layers, dim, len(self.words))
@@ -273,13 +268,17 @@ def probe(
         The same, bit by bit, for the same arguments and one thread.
     """
     epochs = EPOCHS[task.name] if epochs is None else epochs
+    layers, dim = features.frames.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = task.head(*features.frames.shape)
+        head = task.head(layers, dim)
     order = np.random.default_rng(seed)
     own = [p for name, p in head.named_parameters() if name != "sum.weights"]
     optimizer = torch.optim.Adam(
-        [{"params": own, "lr": LR}, {"params": [head.sum.weights], "lr": LAYER_LR}]
+        [
+            {"params": own, "lr": LR / math.sqrt(dim)},
+            {"params": [head.sum.weights], "lr": LAYER_LR},
+        ]
     )
     decay = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda epoch: 0.5 + 0.5 * math.cos(math.pi * epoch / epochs)

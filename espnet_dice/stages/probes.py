@@ -27,7 +27,8 @@ from espnet_dice.stages.workers import Work, run_forked
 
 ALGORITHM = 1
 """Raise it when the same model and data give another figure, so that old ones are made again."""
-OUT, SPEED = "probes", "speed.json"
+OUT, RUN, SPEED = "probes", "run.json", "speed.json"
+"""``run.json`` says what the last run was asked for: the rows of the table."""
 SPEED_S = 30.0
 """Seconds of test speech on which the cost of a model is measured."""
 
@@ -50,13 +51,17 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Missing:
-    """A result that is to be made: one task, one seed, one file."""
+class Result:
+    """One task and one seed of one system: one file."""
 
     task: str
     seed: int
     path: Path
     made_from: Fingerprint
+
+    def is_made(self) -> bool:
+        """True if the file is there and was made from what is there now."""
+        return (read_json(self.path) or {}).get("key") == self.made_from.key
 
 
 def parse_systems(entries: Sequence[str]) -> dict[str, str]:
@@ -104,10 +109,10 @@ def run_probes(
 
     machine = machine or Machine(nj=options.cores())
     keys = {name: upstreams.key_of(source) for name, source in systems.items()}
+    wanted = {name: results_of(exp / OUT / name, keys[name], corpus, tasks, seeds) for name in keys}
     works, made = [], 0
     for name, source in systems.items():
-        out = exp / OUT / name
-        todo = missing(out, keys[name], corpus, tasks, seeds)
+        todo = [one for one in wanted[name] if not one.is_made()]
         if not todo:
             logging.info("probes of %s: unchanged, skipped", name)
             continue
@@ -116,39 +121,40 @@ def run_probes(
         def run(name=name, source=source, todo=todo):
             probe_system(name, source, corpus, todo, machine)
 
-        works.append(Work(name, run, out / "probes.log"))
+        works.append(Work(name, run, exp / OUT / name / "probes.log"))
     if works:
         for name in tasks:  # what is wrong with the data is told before a model is heard
-            logging.info("probe %s", corpus.task(name))
+            task = corpus.task(name)
+            logging.info("probe %s: %s; %s", name, task.about, task.parts)
         run_forked(works, machine.nj)
     measure_speed(systems, keys, corpus, exp, machine.trust_pickle)
+    files = {name: {r.path.name: r.made_from.key for r in wanted[name]} for name in systems}
+    run_record = {"systems": dict(systems), "results": files}
+    write_text(exp / OUT / RUN, json.dumps(run_record, indent=1) + "\n")
     return made
 
 
-def missing(
+def results_of(
     out: Path, key: str, corpus: Corpus, tasks: Sequence[str], seeds: Sequence[int]
-) -> list[Missing]:
-    """The results of a system that are not there, or were made from something else.
+) -> list[Result]:
+    """The results that are wanted of a system.
 
     Args:
         out: the system's directory.
         key: of its model.
     """
-    todo = []
+    results = []
     for task in tasks:
         inputs = {"upstream": key, **corpus.keys(task)}
         for seed in seeds:
             settings = {"algorithm": ALGORITHM, "task": task, "seed": seed}
             made_from = Fingerprint("probes", settings | corpus.settings.of_task(task), inputs)
-            path = out / f"{task}_seed{seed}.json"
-            found = read_json(path)
-            if found is None or found["key"] != made_from.key:
-                todo.append(Missing(task, seed, path, made_from))
-    return todo
+            results.append(Result(task, seed, out / f"{task}_seed{seed}.json", made_from))
+    return results
 
 
 def probe_system(
-    name: str, source: str, corpus: Corpus, todo: Sequence[Missing], machine: Machine
+    name: str, source: str, corpus: Corpus, todo: Sequence[Result], machine: Machine
 ) -> None:
     """Hear the corpus through one system, train the heads, write their results."""
     import torch
@@ -180,6 +186,7 @@ def probe_system(
             "task": one.task,
             "seed": one.seed,
             "parameters": upstream.parameters,
+            "about": tasks[one.task].about,
             **asdict(outcome),
             "made_from": one.made_from.record,
         }

@@ -74,7 +74,7 @@ def table(rows: list[Row]) -> str:
         if sclite:
             cells.append("–" if r.sclite_wer is None else f"{r.sclite_wer:.1f}")
         lines.append(cells)
-    return _layout(lines, left=3)
+    return layout(lines, left=3)
 
 
 def spread_table(rows: list[Row]) -> str:
@@ -90,10 +90,10 @@ def spread_table(rows: list[Row]) -> str:
             cer = statistics.mean(r.cer for r in members)
             figures = (statistics.mean(wers), statistics.stdev(wers), min(wers), max(wers), cer)
             lines.append([*key, str(len(members)), *(f"{x:.1f}" for x in figures)])
-    return _layout(lines, left=3) if len(lines) > 1 else ""
+    return layout(lines, left=3) if len(lines) > 1 else ""
 
 
-def _layout(lines: list[list[str]], left: int) -> str:
+def layout(lines: list[list[str]], left: int) -> str:
     """Markdown of a table whose first ``left`` columns are text, the others numbers."""
     widths = [max(3, *(len(line[k]) for line in lines)) for k in range(len(lines[0]))]
 
