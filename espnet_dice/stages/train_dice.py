@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_dice.dice.frames import n_frames
-from espnet_dice.io import options
+from espnet_dice.io import fingerprint, options
 from espnet_dice.io.errors import ConfigError, ProblemList, cli
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import dumps, experiment
@@ -119,11 +119,17 @@ def label_options(
             the two by different quantizers.
         ProblemList: utterances whose labels and frames differ in number.
     """
+    from espnet_dice.dice import store
+
     chosen, inputs = ["--labels", str(labels / train.name)], {}
     problems: list[str] = []
+    made_from: dict[str, str] = {}
     for part, dump in (("train", train), ("valid", valid)):
         directory = labels / dump.name
-        inputs[f"labels_{part}"] = dumps.key_of(directory, "the labelling stage")
+        # both sets by one teacher and one quantizer, each from the speech that is there now
+        inputs[f"labels_{part}"] = store.check(directory, data=dump.key, **made_from)
+        found = fingerprint.read(directory)["inputs"]
+        made_from = {k: found[k] for k in ("teacher", "quantizer") if k in found}
         problems += check_frames(directory, dump)
         chosen += [f"--{part}_data_path_and_name_and_type", f"{directory},labels,{kind}"]
     if problems:

@@ -64,10 +64,10 @@ def feature(utt: str, frames: int) -> np.ndarray:
     return np.random.default_rng(list(utt.encode())).normal(size=(frames, DIM))
 
 
-def write_store(directory, codebook, features) -> None:
-    """A label store of some features, utterance → (T, DIM)."""
+def write_store(directory, codebook, features, **inputs: str) -> None:
+    """A label store of some features, utterance → (T, DIM), made from ``inputs``."""
     from espnet_dice.dice import store
     from espnet_dice.io.fingerprint import Fingerprint
 
     store.write(directory, codebook, {u: codebook.encode(f) for u, f in features.items()})
-    Fingerprint("labels", {"n": len(features)}, {}).finish(directory)
+    Fingerprint("labels", {"n": len(features)}, inputs).finish(directory)

@@ -1,0 +1,285 @@
+"""Teachers and students trained through the stage, by ESPnet's own trainer, on tones."""
+
+import logging
+import os
+import re
+import socket
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from espnet_dice.dice import teacher
+from espnet_dice.dice.frames import n_frames
+from espnet_dice.io.errors import ConfigError, DiceError, ProblemList, StaleError
+from espnet_dice.io.fingerprint import Fingerprint, key_of
+from espnet_dice.stages import dumps, experiment, train_dice, trainer
+from espnet_dice.stages.jobs import Plan, run_jobs
+from tests.dice import tiny
+from tests.stages.tiny import inside, write_config
+
+SIZES = {"train": 24, "dev": 6}
+
+
+def write_dump(directory, utterances, seed):
+    """Tones of K pitches, 0.1 s each: what label a frame has can be heard."""
+    rng = np.random.default_rng(seed)
+    directory.mkdir(parents=True)
+    lengths, tones = {}, {}
+    for i in range(utterances):
+        utt = f"{directory.name}{i:02d}"
+        tones[utt] = rng.integers(tiny.K, size=int(rng.integers(4, 9)))
+        time = np.arange(1600) / 16000
+        wave = np.concatenate([np.sin(2 * np.pi * (200 + 150 * k) * time) for k in tones[utt]])
+        wave = (0.3 * wave + 0.01 * rng.normal(size=len(wave))).astype(np.float32)
+        soundfile.write(directory / f"{utt}.flac", wave, 16000)
+        lengths[utt] = len(wave)
+    scp = "".join(f"{u} {directory / u}.flac\n" for u in lengths)
+    (directory / "wav.scp").write_text(scp)
+    (directory / "feats_shape").write_text("".join(f"{u} {n}\n" for u, n in lengths.items()))
+    Fingerprint("features", {"seed": seed}, {}).finish(directory)
+    return lengths, tones
+
+
+def write_store(directory, codebook, lengths, tones):
+    features = {}
+    rng = np.random.default_rng(0)
+    for utt, samples in lengths.items():
+        middle = np.minimum(np.arange(n_frames(samples)) * 320 + 200, samples - 1) // 1600
+        near = codebook.centroids[tones[utt][middle]]
+        features[utt] = near + 0.05 * rng.normal(size=near.shape)
+    data = key_of(f"dump/raw/{directory.name}", "stage 2")
+    tiny.write_store(directory, codebook, features, data=data, quantizer="q")
+
+
+def config(loss="dice_hard", epochs=2, **more):
+    return {
+        "student": "hubert",
+        "student_conf": dict(tiny.STUDENT),
+        "loss": [{"name": loss}] if isinstance(loss, str) else loss,
+        "model_conf": {"final_dim": 8},
+        "batch_type": "numel",
+        "batch_bins": 60000,
+        "max_epoch": epochs,
+        "keep_nbest_models": 2,
+        "optim": "adamw",
+        "optim_conf": {"lr": 0.005},
+        **more,
+    }
+
+
+def job(tag, conf, labels="labels", exp="exp", seed=0, source=None, extra=""):
+    path = write_config(f"conf/train_dice_{tag}.yaml", conf)
+    sets = [dumps.load(f"dump/raw/{name}") for name in SIZES]
+    labels = trainer.Path(labels) if labels else None
+    return train_dice.make_job(tag, path, *sets, labels, trainer.Path(exp), seed, extra, source)
+
+
+@pytest.fixture(scope="session")
+def trained_dice(tmp_path_factory):
+    """exp/dice_teacher, then exp/dice_soft and exp/dice_feature taught by it."""
+    root = tmp_path_factory.mktemp("dice")
+    with inside(root):
+        codebook = tiny.codebook()
+        for seed, (name, n) in enumerate(SIZES.items()):
+            made = write_dump(root / "dump/raw" / name, n, seed)
+            write_store(root / "labels" / name, codebook, *made)
+        assert run_jobs([job("teacher", config(epochs=3))]) == 1
+        soft = job("soft", config([{"name": "dice_soft", "conf": {"tau": 1.0}}]))
+        both = [{"name": "dice_hard"}, {"name": "dice_feature", "weight": 0.1}]
+        feature = job("feature", config(both), source="exp/dice_teacher")
+        assert run_jobs([soft, feature], nj=2) == 2
+    return root
+
+
+@pytest.fixture
+def recipe(trained_dice, monkeypatch):
+    monkeypatch.chdir(trained_dice)
+    return trained_dice
+
+
+@pytest.fixture
+def fresh(trained_dice, tmp_path, monkeypatch):
+    for name in ("dump", "labels"):
+        (tmp_path / name).symlink_to(trained_dice / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def test_what_was_trained_is_an_experiment_and_a_teacher(recipe):
+    e = experiment.load("exp/dice_teacher")
+    assert e.task == "dice" and e.model == "valid.acc_m.ave_2best.pth"
+    assert (e.train_set, e.valid_set, e.max_epoch) == ("train", "dev", 3)
+    student = {k: v for k, v in load(e.model_file).items() if k.startswith("student.")}
+    assert e.parameters == sum(v.numel() for v in student.values())
+    loaded = teacher.load("exp/dice_teacher")
+    assert (loaded.layers, loaded.dim) == (2, 16)
+    from espnet_dice.dice.task import DiceHubertTask
+
+    model, _ = DiceHubertTask.build_model_from_file(e.config, e.model_file)
+    wave = torch.from_numpy(tiny.speech(9000))[None]
+    ours, theirs = model.eval().student(wave), loaded(wave)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_training_learns(recipe):
+    log = trainer.Path("exp/dice_teacher/train.log").read_text()
+    losses = [float(x) for x in re.findall(r"\[valid\].*?loss=([\d.]+)", log)]
+    assert len(losses) == 3 and losses[-1] < losses[0]
+    assert "acc_m=" in log and "acc_u=" in log and "masked=" in log
+
+
+def test_students_hear_of_their_teacher_by_labels_or_beside_them(recipe):
+    for tag in ("soft", "feature"):
+        e = experiment.load(f"exp/dice_{tag}")
+        keys = {key.partition(".")[0] for key in load(e.model_file)}
+        assert keys == {"student", "head"} | ({"terms"} if tag == "feature" else set())
+    conf = trainer.yaml.safe_load(trainer.Path("exp/dice_feature/config.yaml").read_text())
+    assert conf["num_classes"] == tiny.K
+    resolved = {"layers": [[1, 1], [2, 2]], "alphas": [0.5, 0.5], "teacher_dim": 16}
+    assert conf["loss"][1] == {"name": "dice_feature", "weight": 0.1, "conf": resolved}
+
+
+def test_what_is_whole_is_skipped_and_what_changed_is_not(recipe):
+    plain = job("teacher", config(epochs=3))
+    assert run_jobs([plain]) == 0
+    assert not Plan(job("teacher", config(epochs=3), seed=1)).done
+    assert not Plan(job("teacher", config("dice_soft", epochs=3))).done
+    both = [{"name": "dice_hard"}, {"name": "dice_feature", "weight": 0.1}]
+    inputs = job("feature", config(both), source="exp/dice_teacher").inputs
+    assert set(inputs) == {"train", "valid", "labels_train", "labels_valid", "teacher"}
+    assert inputs["teacher"] == teacher.key_of("exp/dice_teacher")
+    job("teacher", config(epochs=3))  # put the config file back
+    job("feature", config(both), source="exp/dice_teacher")
+
+
+def test_feature_distillation_needs_no_labels(recipe):
+    conf = config("dice_feature", model_conf={"mask_prob": 0.0})
+    made = job("f", conf, labels=None, source="exp/dice_teacher")
+    assert set(made.inputs) == {"train", "valid", "teacher"}
+    assert made.criterion == ("valid", "loss", "min")
+    assert not any("dice_ids" in o or "dice_labels" in o for o in made.data)
+
+
+def test_hard_labels_are_read_without_their_codes(recipe):
+    def types(name):
+        return {o.rpartition(",")[2] for o in job("x", config(name)).data if ",labels," in o}
+
+    assert types("dice_hard") == {"dice_ids"} and types("dice_soft") == {"dice_labels"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"student": "hubrt"}, r"train_dice_bad\.yaml: student must be one of hubert"),
+        ({"student_conf": {"hiden_size": 8}}, r"train_dice_bad\.yaml: .*no such key: hiden_size"),
+        ({"model_conf": {"mask_prb": 0.8}}, r"model_conf: .*no key 'mask_prb'; did you mean"),
+        ({"model_conf": {"n_clusters": 8}}, r"model_conf: n_clusters is an option of its own"),
+        ({"collate_fn_conf": {"max_frame": 8}}, r"collate_fn_conf: no key 'max_frame'"),
+        ({"loss": [{"name": "dice_sft"}]}, r"no such loss 'dice_sft'; one of dice_hard"),
+        ({"loss": "dice_hard"}, r"loss: must be a list"),
+        ({"stduent": "hubert"}, r"unknown key 'stduent'; did you mean 'student'"),
+    ],
+)
+def test_a_bad_config_is_named_before_anything_starts(fresh, change, message):
+    with pytest.raises(ConfigError, match=message):
+        run_jobs([job("bad", {**config(), **change})])
+    assert not (fresh / "exp").exists()
+
+
+def test_labels_must_be_there_and_fit(recipe, tmp_path):
+    with pytest.raises(ConfigError, match="dice_hard need labels"):
+        job("x", config(), labels=None)
+    with pytest.raises(ConfigError, match="dice_feature needs --teacher"):
+        job("x", config("dice_feature"))
+    with pytest.raises(StaleError, match="missing: run the labelling stage"):
+        job("x", config(), labels=tmp_path / "none")
+    codebook = tiny.codebook()
+
+    def write(**inputs):
+        for name in SIZES:
+            dump = dumps.load(f"dump/raw/{name}")
+            frames = {u: n_frames(n) for u, n in dump.lengths.items()}
+            frames["train03"] = frames.get("train03", 0) + 1
+            frames.pop("dev01", None)
+            features = {u: tiny.feature(u, n) for u, n in frames.items()}
+            made_from = {"data": dump.key, "quantizer": "q", "teacher": name, **inputs}
+            tiny.write_store(tmp_path / "other" / name, codebook, features, **made_from)
+
+    write(data="old speech")
+    with pytest.raises(StaleError, match="train: these labels were made from another data"):
+        job("x", config(), labels=tmp_path / "other")
+    write()
+    with pytest.raises(StaleError, match="dev: these labels were made from another teacher"):
+        job("x", config(), labels=tmp_path / "other")
+    write(teacher="t")
+    with pytest.raises(ProblemList, match=r"(?s)train03: \d+ frames, \d+ labels.*dev01: has no la"):
+        job("x", config(), labels=tmp_path / "other")
+
+
+def test_a_training_that_diverges_ends_with_its_reason(fresh):
+    conf = config(optim_conf={"lr": 1e30}, grad_clip=-1)
+    with pytest.raises(DiceError, match=r"dice_bad: the loss is not finite.*utterances: train"):
+        run_jobs([job("bad", conf)])
+    with pytest.raises(StaleError, match="never finished"):
+        experiment.load("exp/dice_bad")
+
+
+def test_two_processes_train_what_one_does(fresh, monkeypatch):
+    """ESPnet's distributed trainer, on CPU: the mean is over the masked frames of both."""
+    # plain gradient descent: Adam would divide rounding errors by themselves
+    conf = config(epochs=1, batch_bins=120000, optim="sgd", optim_conf={"lr": 0.1})
+    conf["min_batch_size"] = 2
+    conf["student_conf"] |= {"feat_extract_norm": "layer", "conv_bias": True}
+    # whole utterances, so that batch and half a batch see the same frames; every mask drawn alike
+    conf["collate_fn_conf"] = {"pad": True}
+    conf["model_conf"] |= {"mask_length": 1, "mask_prob": 1.0}
+    from espnet_dice.dice import mask
+
+    monkeypatch.setattr(mask, "spans", lambda n, *_: np.arange(n) % 3 < 1 + (n % 2))
+    alone = job("alone", conf)
+    run_jobs([alone])
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    shared = job("shared", conf)
+    shared.prepare()
+    command = Plan(shared).command(shared.out)
+    more = ["--ngpu", "0", "--dist_backend", "gloo", "--dist_world_size", "2"]
+    more += ["--dist_master_addr", "127.0.0.1", "--dist_master_port", str(port)]
+    children = []
+    for rank in range(2):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.dup2(os.open(shared.out / f"rank{rank}.log", os.O_CREAT | os.O_WRONLY), 2)
+                monkeypatch.setattr(logging.root, "handlers", [])
+                torch.set_num_threads(1)
+                task = trainer.task_class("dice")
+                task.main(cmd=[*command, *more, "--dist_rank", str(rank)])
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(pid)
+    codes = [os.waitpid(pid, 0)[1] for pid in children]
+    assert codes == [0, 0], (shared.out / "rank0.log").read_text()[-3000:]
+    a, b = load(alone.out / "1epoch.pth"), load(shared.out / "1epoch.pth")
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], atol=1e-5, rtol=1e-4, msg=key)
+
+
+def test_command_trains_and_tells(fresh, capsys):
+    write_config("conf/train_dice_one.yaml", config(epochs=1))
+    arguments = ["--dump", "dump/raw", "--train", "train", "--valid", "dev"]
+    arguments += ["--job", "one", "conf/train_dice_one.yaml", "labels", "--seed", "3"]
+    train_dice.main(arguments)
+    assert re.search(
+        r"dice_one: 0\.0\d M parameters; averaged epochs: 1 \(", capsys.readouterr().out
+    )
+    assert experiment.load("exp/dice_one").seed == 3
