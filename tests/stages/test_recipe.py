@@ -11,8 +11,14 @@ from tests.stages import tiny
 
 ROOT = Path(__file__).parents[2]
 KD = ROOT / "egs2/TEMPLATE/kd1/kd.sh"
-RECIPES = sorted((ROOT / "egs2").glob("*/kd1/run.sh"))
+DICE = ROOT / "egs2/TEMPLATE/dice1/dice.sh"
+RECIPES = sorted((ROOT / "egs2").glob("*/*1/run.sh"))
+STAGES = {
+    "kd1": ("11", ((1, "data"), (7, "students"), (11, "export"))),
+    "dice1": ("8", ((1, "data"), (3, "k-means"), (8, "results"))),
+}
 SETS = ["--student_train", "train", "--student_dev", "dev", "--student_tests", "test"]
+DICE_SETS = ["--train_set", "train", "--dev_set", "dev", "--probe_test", "test"]
 
 
 def run(script, *args, cwd, path=(), **env):
@@ -26,15 +32,16 @@ def run(script, *args, cwd, path=(), **env):
     )
 
 
-@pytest.mark.parametrize("script", RECIPES, ids=lambda p: p.parts[-3])
+@pytest.mark.parametrize("script", RECIPES, ids=lambda p: "-".join(p.parts[-3:-1]))
 def test_help_shows_the_corpus_and_its_defaults(script, tmp_path):
     done = run(script, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert '--stop_stage       Last stage (default="11")' in done.stdout
-    for number, name in ((1, "data"), (7, "students"), (11, "export")):
+    last, stages = STAGES[script.parts[-2]]
+    assert f'--stop_stage       Last stage (default="{last}")' in done.stdout
+    for number, name in stages:
         assert f"{number} {name}" in " ".join(done.stdout.split())
-    changed = run(script, "--nj", "7", "--teacher-mode=online", "--help", cwd=tmp_path)
-    assert '(default="7")' in changed.stdout and '(default="online")' in changed.stdout
+    changed = run(script, "--nj", "7", "--allow-pipes=true", "--help", cwd=tmp_path)
+    assert '(default="7")' in changed.stdout and 'commands (default="true")' in changed.stdout
 
 
 @pytest.mark.parametrize(
@@ -53,6 +60,22 @@ def test_help_shows_the_corpus_and_its_defaults(script, tmp_path):
 )
 def test_bad_options_are_named(tmp_path, args, message):
     done = run(KD, *SETS, "--python", sys.executable, *args, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0].startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--clusters", "many"], "--clusters must be a whole number, not 'many'"),
+        (["--iterations", "3"], "--iterations must be 1 or 2, not '3'"),
+        (["--trust-pickle", "yes"], "--trust_pickle must be true or false"),
+        (["--probe_test", ""], "--probe_test is empty"),
+        (["--tau", "5"], "unknown option --tau"),
+    ],
+)
+def test_bad_options_of_dice_are_named(tmp_path, args, message):
+    done = run(DICE, *DICE_SETS, "--python", sys.executable, *args, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[0].startswith(f"error: {message}")
 
@@ -134,6 +157,6 @@ def test_an_error_of_a_stage_stops_the_run(tmp_path):
 )
 def test_scripts_are_shellcheck_clean():
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    command = [shutil.which("shellcheck", path=path), "-x", KD, *RECIPES]
+    command = [shutil.which("shellcheck", path=path), "-x", KD, DICE, *RECIPES]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -1,0 +1,263 @@
+#!/usr/bin/env bash
+# The stages of DiceHuBERT, from data to a table of what small students are worth. A corpus's run.sh
+# gives the names; --help lists every option with its value. A stage that was done is skipped when
+# nothing it depends on changed, and goes on where it was interrupted.
+set -euo pipefail
+
+{ # bash reads to the closing brace before it starts: the file may be edited while it runs
+
+# shellcheck source=egs2/TEMPLATE/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+
+# General
+stage=1
+stop_stage=8
+nj=$(nproc 2>/dev/null || echo 2)
+ngpu=0
+python=python3
+seed=0
+datadir=data
+dumpdir=dump
+expdir=exp
+
+# Data
+local_data=
+train_set=
+dev_set=
+probe_train=
+probe_dev=
+probe_test=
+fs=16000
+resample=false
+allow_pipes=false
+
+# Teacher
+teacher=
+teacher_config=conf/train_dice_teacher.yaml
+teacher_args=
+iterations=1
+mfcc_clusters=100
+it1_layer=6
+it1_clusters=500
+
+# Labels
+layer=9
+clusters=500
+quantizer=
+trust_pickle=false
+sample_frames=200000
+
+# Students
+student_config=conf/train_dice_narrow_hard.yaml
+scratch_config=
+student_args=
+seeds=
+
+# Probes
+probe_tasks="char sid kws"
+probe_args=
+probe_seeds=
+
+# Export
+onnx=true
+
+help_message() {
+    cat <<END
+Usage: $(basename "$0") [--option value] …
+
+  General
+    --stage            First stage, see below (default="${stage}")
+    --stop_stage       Last stage (default="${stop_stage}")
+    --nj               Processes: models trained at a time, labelling (default="${nj}")
+    --ngpu             GPUs a training; 0: CPU (default="${ngpu}")
+    --python           Python interpreter (default="${python}")
+    --seed             Seed of k-means and of the teacher (default="${seed}")
+    --datadir          Data directories (default="${datadir}")
+    --dumpdir          Checked audio (default="${dumpdir}")
+    --expdir           Quantizers, labels, models, results (default="${expdir}")
+  Data
+    --local_data       Shell command that makes the data directories; it may use \$PYTHON and
+                       \$NJ (default='${local_data}')
+    --train_set        Speech to learn from; needs no right transcripts (default="${train_set}")
+    --dev_set          Validation set; k-means never sees it (default="${dev_set}")
+    --probe_train      Transcribed set of the probes; empty: --train_set (default="${probe_train}")
+    --probe_dev        Its validation set; empty: --dev_set (default="${probe_dev}")
+    --probe_test       Set on which the probes are scored (default="${probe_test}")
+    --fs               Sampling rate in Hz; HuBERT's is 16000 (default="${fs}")
+    --resample         Convert other sampling rates (default="${resample}")
+    --allow_pipes      Run wav.scp entries that are shell commands (default="${allow_pipes}")
+  Teacher
+    --teacher          Checkpoint: Hugging Face directory or name, ESPnet experiment; empty: HuBERT is
+                       trained from MFCC labels (default="${teacher}")
+    --teacher_config   Config of that training (default="${teacher_config}")
+    --teacher_args     Options that win over it (default="${teacher_args}")
+    --iterations       1, or 2: trained once more, on its own labels (default="${iterations}")
+    --mfcc_clusters    Clusters of MFCC frames (default="${mfcc_clusters}")
+    --it1_layer        Layer whose labels iteration 2 learns (default="${it1_layer}")
+    --it1_clusters     Clusters of that layer (default="${it1_clusters}")
+  Labels
+    --layer            Layer of the teacher, from 1, after the whole block (default="${layer}")
+    --clusters         Clusters K of that layer (default="${clusters}")
+    --quantizer        Centroids to use instead of k-means: .npy, or with --trust_pickle true the
+                       pickle of a scikit-learn KMeans (default="${quantizer}")
+    --trust_pickle     Unpickle --quantizer, which can run any code in it (default="${trust_pickle}")
+    --sample_frames    Frames that k-means sees at most (default="${sample_frames}")
+  Students
+    --student_config   Configs of the students, quoted (default="${student_config}")
+    --scratch_config   Configs of students that learn MFCC labels, without a teacher, for comparison,
+                       quoted (default="${scratch_config}")
+    --student_args     Options that win over them (default="${student_args}")
+    --seeds            Each student is trained once a seed, quoted; empty: --seed
+                       (default="${seeds}")
+  Probes and export
+    --probe_tasks      char, sid, kws, quoted (default="${probe_tasks}")
+    --probe_args       More options for espnet_dice.stages.probes (default="${probe_args}")
+    --probe_seeds      Seeds of the probes' heads, quoted; empty: --seed (default="${probe_seeds}")
+    --onnx             Export to ONNX too (default="${onnx}")
+
+  Stages: 1 data, 2 teacher, 3 k-means, 4 labels, 5 students, 6 probes, 7 export, 8 results
+END
+}
+
+parse_options "$@"
+check_numbers stage stop_stage nj ngpu seed fs iterations mfcc_clusters it1_layer it1_clusters \
+    layer clusters sample_frames
+check_bools resample allow_pipes trust_pickle onnx
+for name in train_set dev_set probe_test; do
+    [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
+done
+[ "${iterations}" = 1 ] || [ "${iterations}" = 2 ] ||
+    die "--iterations must be 1 or 2, not '${iterations}'"
+
+start_recipe
+read -ra student_configs <<< "${student_config}"
+read -ra scratch_configs <<< "${scratch_config}"
+read -ra seed_list <<< "${seeds:-${seed}}"
+read -ra probe_seed_list <<< "${probe_seeds:-${seed}}"
+read -ra tasks <<< "${probe_tasks}"
+read -ra probe_options <<< "${probe_args}"
+probe_train=${probe_train:-${train_set}}
+probe_dev=${probe_dev:-${dev_set}}
+dump=${dumpdir}/raw
+sets=()
+add_sets "${train_set}" "${dev_set}" "${probe_train}" "${probe_dev}" "${probe_test}"
+audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
+
+# A teacher that is given, or the last of those that are trained here.
+teacher_tag=$(stem_of "${teacher_config}" train_dice_)$(args_tag "${teacher_args}")
+mfcc=mfcc_k${mfcc_clusters}_seed${seed}
+it1=${teacher_tag}_it1_seed${seed}
+it1_labels=${it1}_l${it1_layer}_k${it1_clusters}
+if [ -n "${teacher}" ]; then
+    source=${teacher}
+    teacher_name=$(basename "${teacher}")
+elif [ "${iterations}" = 1 ]; then
+    teacher_name=${it1}
+    source=${expdir}/dice_${it1}
+else
+    teacher_name=${teacher_tag}_it2_seed${seed}
+    source=${expdir}/dice_${teacher_name}
+fi
+if [ -n "${quantizer}" ]; then
+    labels=${teacher_name}_l${layer}_$(basename "${quantizer%.*}")
+else
+    labels=${teacher_name}_l${layer}_k${clusters}_seed${seed}
+fi
+
+students=()
+jobs=()
+job_seeds=()
+add_students() { # labels, configs …: one job a config and seed
+    local config one tag
+    for config in "${@:2}"; do
+        for one in "${seed_list[@]}"; do
+            tag=$(stem_of "${config}" train_dice_)$(args_tag "${student_args}")_seed${one}
+            jobs+=(--job "${tag}" "${config}" "${expdir}/labels/$1")
+            job_seeds+=("${one}")
+            students+=("${expdir}/dice_${tag}")
+        done
+    done
+}
+add_students "${labels}" "${student_configs[@]}"
+add_students "${mfcc}" ${scratch_configs[@]+"${scratch_configs[@]}"}
+
+quantize() { # tag, source, layer, clusters
+    run kmeans --source "$2" --layer "$3" --clusters "$4" --dump "${dump}" --sets "${train_set}" \
+        --out "${expdir}/quantizer/$1" --seed "${seed}" --sample_frames "${sample_frames}"
+}
+label() { # tag, source, layer
+    run labels --source "$2" --layer "$3" --quantizer "${expdir}/quantizer/$1" --dump "${dump}" \
+        --sets "${train_set}" "${dev_set}" --out "${expdir}/labels/$1" --nj "${nj}"
+}
+training=(--dump "${dump}" --train "${train_set}" --valid "${dev_set}" --exp "${expdir}"
+    --nj "${nj}" --ngpu "${ngpu}")
+
+if begin 1 "data: ${sets[*]}"; then
+    if [ -n "${local_data}" ]; then
+        PYTHON=${python} NJ=${nj} bash -c "${local_data}"
+    fi
+    run data --data_dir "${sets[@]/#/${datadir}/}" "${audio[@]}"
+    run features --data "${datadir}" --dump "${dumpdir}" --feats_type raw --sets "${sets[@]}" \
+        --nj "${nj}" "${audio[@]}"
+fi
+
+if begin 2 "teacher: ${teacher_name}"; then
+    if [ -z "${teacher}" ] || [ ${#scratch_configs[@]} -gt 0 ]; then
+        quantize "${mfcc}" mfcc 0 "${mfcc_clusters}"
+        label "${mfcc}" mfcc 0
+    fi
+    if [ -z "${teacher}" ]; then
+        run train_dice "${training[@]}" --job "${it1}" "${teacher_config}" \
+            "${expdir}/labels/${mfcc}" --seed "${seed}" --args "${teacher_args}"
+        if [ "${iterations}" = 2 ]; then
+            quantize "${it1_labels}" "${expdir}/dice_${it1}" "${it1_layer}" "${it1_clusters}"
+            label "${it1_labels}" "${expdir}/dice_${it1}" "${it1_layer}"
+            run train_dice "${training[@]}" --job "${teacher_name}" "${teacher_config}" \
+                "${expdir}/labels/${it1_labels}" --seed "${seed}" --args "${teacher_args}"
+        fi
+    fi
+fi
+
+if begin 3 "k-means: layer ${layer}"; then
+    if [ -n "${quantizer}" ]; then
+        run kmeans --source "${source}" --layer "${layer}" --given "${quantizer}" \
+            --trust_pickle "${trust_pickle}" --out "${expdir}/quantizer/${labels}" \
+            --dump "${dump}" --sets "${train_set}"
+    else
+        quantize "${labels}" "${source}" "${layer}" "${clusters}"
+    fi
+fi
+
+if begin 4 "labels: ${labels}"; then
+    label "${labels}" "${source}" "${layer}"
+fi
+
+if begin 5 "${#students[@]} students"; then
+    run train_dice "${training[@]}" "${jobs[@]}" --seed "${job_seeds[@]}" \
+        --args "${student_args}" --teacher "${source}"
+fi
+
+if begin 6 "probes: ${tasks[*]}"; then
+    systems=(--system "${teacher_name}=${source}")
+    for student in "${students[@]}"; do
+        systems+=(--system "$(stem_of "${student}" dice_)=${student}")
+    done
+    run probes "${systems[@]}" --dump "${dump}" --train "${probe_train}" --dev "${probe_dev}" \
+        --test "${probe_test}" --tasks "${tasks[@]}" --seeds "${probe_seed_list[@]}" \
+        --exp "${expdir}" --nj "${nj}" ${probe_options[@]+"${probe_options[@]}"}
+fi
+
+if begin 7 "export: Hugging Face$("${onnx}" && echo ", ONNX")"; then
+    run export_hubert --systems "${students[@]}" --onnx "${onnx}"
+fi
+
+if begin 8 "results"; then
+    run dice_results --exp "${expdir}" >/dev/null
+fi
+
+table=
+[ "${stop_stage}" -lt 8 ] || table=${expdir}/RESULTS.md
+end_recipe "${table}"
+
+exit 0
+}

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The embedded corpus, for DiceHuBERT: a small HuBERT is trained on the speech of both teacher domains,
+# from MFCC labels; students of half its width learn its labels, hard and soft, and, for comparison,
+# its features, or nothing of it. The probes are scored on unseen voices of the third domain.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+students=(
+    conf/train_dice_mini_narrow_hard.yaml
+    conf/train_dice_mini_narrow_soft.yaml
+    conf/train_dice_mini_narrow_feature.yaml
+)
+
+# shellcheck disable=SC2016  # $PYTHON and $NJ are for stage 1
+make='$PYTHON local/mini_synth/make.py --out data --overwrite --jobs $NJ'
+# shellcheck disable=SC2016
+join='$PYTHON local/combine_data.py data/train data/a_train data/b_train'
+../../TEMPLATE/dice1/dice.sh \
+    --local_data "${make} && ${join}" \
+    --train_set train \
+    --dev_set a_dev \
+    --probe_train a_train \
+    --probe_test s_test \
+    --teacher_config conf/train_dice_mini_teacher.yaml \
+    --layer 3 \
+    --clusters 100 \
+    --mfcc_clusters 50 \
+    --student_config "${students[*]}" \
+    --scratch_config conf/train_dice_mini_narrow_scratch.yaml \
+    "$@"
