@@ -149,7 +149,8 @@ class Features:
         samples: utterance → how many, for ``whole``.
         whole: utterances whose frames are kept.
         pooled: utterances of which a mean is kept.
-        statistics: training utterances for :class:`Scale`.
+        statistics: training utterances, of which the first 32 are for :class:`Scale`: the same
+            whichever tasks are wanted.
         crop_s: longest part of a pooled utterance that is heard, from its middle; 0: all.
         directory: for the frames.
         limit: of the frames, in bytes.

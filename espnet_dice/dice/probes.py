@@ -31,7 +31,7 @@ LR, LAYER_LR = 0.05, 0.02
 """Adam's learning rates: of the head, over the square root of the features' width; of the layer
 weights."""
 EPOCHS = {"char": 40, "sid": 60, "kws": 30}
-BATCH = {"char": 8, "sid": 16, "kws": 16}
+BATCH = {"char": 8, "sid": 16, "kws": 8}
 
 
 @dataclass(frozen=True)

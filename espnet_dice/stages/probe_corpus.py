@@ -84,7 +84,8 @@ class Corpus:
     def keys(self, task: str) -> dict[str, str]:
         """Role → key of every set (and phone transcript) that a task reads."""
         if task == "sid":
-            return {f"sid {name}": self.set(name).key for name in self.sid_names}
+            spoken = {f"sid {name}": self.set(name).key for name in self.sid_names}
+            return spoken | {"train": self.set(self.names["train"]).key}  # scales the features
         keys = {role: self.set(name).key for role, name in self.names.items()}
         if task == "char" and self.settings.phones:
             keys["phones"] = digest(sorted(self.phones().items()))

@@ -159,7 +159,7 @@ def probe_system(
     """Hear the corpus through one system, train the heads, write their results."""
     import torch
 
-    from espnet_dice.dice import probes, upstreams
+    from espnet_dice.dice import probe_data, probes, upstreams
     from espnet_dice.dice.probe_features import Features
 
     torch.set_num_threads(1)  # sums, and so results, must not depend on the cores of a machine
@@ -172,7 +172,7 @@ def probe_system(
         samples=corpus.samples,
         whole=[u for t in tasks.values() if t.takes == "frames" for u in t.parts.all],
         pooled=[u for t in tasks.values() if t.takes == "means" for u in t.parts.all],
-        statistics=next(iter(tasks.values())).parts.train,
+        statistics=probe_data.in_hash_order(corpus.utterances(corpus.names["train"])),
         crop_s=corpus.settings.sid_seconds,
         directory=todo[0].path.parent,
         limit=machine.max_gb * 1e9,

@@ -44,10 +44,10 @@ def tasks():
 
 @pytest.mark.parametrize("name", ["char", "sid", "kws"])
 def test_what_is_told_is_found(features, name):
-    found = probe(tasks()[name], features, seed=0, epochs=15)
+    found = probe(tasks()[name], features, seed=0, epochs=25)
     assert (found.train, found.dev, found.test) == (60, 12, 40)
     assert sum(found.layer_weights) == pytest.approx(1)
-    good = {"char": found.score < 5, "sid": found.score > 99, "kws": found.score < 2}[name]
+    good = {"char": found.score < 5, "sid": found.score > 99, "kws": found.score < 15}[name]
     poor = {"char": found.score > 60, "sid": found.score < 60, "kws": found.score > 30}[name]
     assert good if features.tells else poor
     if features.tells:
@@ -73,7 +73,7 @@ def test_the_epoch_is_chosen_on_the_dev_part(features):
 def test_an_lstm_hears_its_neighbours(features):
     if not features.tells:
         pytest.skip("once is enough")
-    assert probe(Char(PARTS, kind="blstm"), features, 0, epochs=6).score < 20
+    assert probe(Char(PARTS, kind="blstm"), features, 0, epochs=8).score < 10
     with pytest.raises(ConfigError, match="head 'rnn': choose one of linear, blstm"):
         Char(PARTS, kind="rnn")
 
