@@ -46,6 +46,7 @@ clusters=500
 quantizer=
 trust_pickle=false
 sample_frames=200000
+tau=1
 
 # Students
 student_config=conf/train_dice_narrow_hard.yaml
@@ -69,7 +70,8 @@ Usage: $(basename "$0") [--option value] …
     --stage            First stage, see below (default="${stage}")
     --stop_stage       Last stage (default="${stop_stage}")
     --nj               Processes: models trained at a time, labelling (default="${nj}")
-    --ngpu             GPUs a training; 0: CPU (default="${ngpu}")
+    --ngpu             GPUs a training; if any, teachers and k-means use one too; 0: CPU
+                       (default="${ngpu}")
     --python           Python interpreter (default="${python}")
     --seed             Seed of k-means and of the teacher (default="${seed}")
     --datadir          Data directories (default="${datadir}")
@@ -102,6 +104,8 @@ Usage: $(basename "$0") [--option value] …
                        pickle of a scikit-learn KMeans (default="${quantizer}")
     --trust_pickle     Unpickle --quantizer, which can run any code in it (default="${trust_pickle}")
     --sample_frames    Frames that k-means sees at most (default="${sample_frames}")
+    --tau              Smallest temperature that soft labels must be good at; a student's own τ, which
+                       may not be below it, is in its config (default="${tau}")
   Students
     --student_config   Configs of the students, quoted (default="${student_config}")
     --scratch_config   Configs of students that learn MFCC labels, without a teacher, for comparison,
@@ -141,6 +145,8 @@ probe_dev=${probe_dev:-${dev_set}}
 dump=${dumpdir}/raw
 sets=()
 add_sets "${train_set}" "${dev_set}" "${probe_train}" "${probe_dev}" "${probe_test}"
+device=cpu
+[ "${ngpu}" -eq 0 ] || device=cuda
 audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
 
 # A teacher that is given, or the last of those that are trained here.
@@ -183,11 +189,13 @@ add_students "${mfcc}" ${scratch_configs[@]+"${scratch_configs[@]}"}
 
 quantize() { # tag, source, layer, clusters
     run kmeans --source "$2" --layer "$3" --clusters "$4" --dump "${dump}" --sets "${train_set}" \
-        --out "${expdir}/quantizer/$1" --seed "${seed}" --sample_frames "${sample_frames}"
+        --out "${expdir}/quantizer/$1" --seed "${seed}" --sample_frames "${sample_frames}" \
+        --device "${device}"
 }
 label() { # tag, source, layer
     run labels --source "$2" --layer "$3" --quantizer "${expdir}/quantizer/$1" --dump "${dump}" \
-        --sets "${train_set}" "${dev_set}" --out "${expdir}/labels/$1" --nj "${nj}"
+        --sets "${train_set}" "${dev_set}" --out "${expdir}/labels/$1" --nj "${nj}" \
+        --tau "${tau}" --device "${device}"
 }
 training=(--dump "${dump}" --train "${train_set}" --valid "${dev_set}" --exp "${expdir}"
     --nj "${nj}" --ngpu "${ngpu}")
@@ -244,7 +252,8 @@ if begin 6 "probes: ${tasks[*]}"; then
     done
     run probes "${systems[@]}" --dump "${dump}" --train "${probe_train}" --dev "${probe_dev}" \
         --test "${probe_test}" --tasks "${tasks[@]}" --seeds "${probe_seed_list[@]}" \
-        --exp "${expdir}" --nj "${nj}" ${probe_options[@]+"${probe_options[@]}"}
+        --exp "${expdir}" --nj "${nj}" --device "${device}" \
+        ${probe_options[@]+"${probe_options[@]}"}
 fi
 
 if begin 7 "export: Hugging Face$("${onnx}" && echo ", ONNX")"; then
