@@ -50,6 +50,7 @@ class DiceCollate:
         self.random_crop = random_crop
         self.normalize = normalize
         self.n_clusters = n_clusters
+        self._warned = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(train={self.train}, pad={self.pad})"
@@ -114,7 +115,9 @@ class DiceCollate:
     def _cut(self, utts, pairs):
         frames = [n_frames(len(speech)) for speech, _ in pairs]
         wanted = min(*frames, self.max_frames)
-        if wanted * len(frames) < 0.5 * sum(min(n, self.max_frames) for n in frames):
+        kept = wanted * len(frames) / sum(min(n, self.max_frames) for n in frames)
+        if kept < 0.5 and not self._warned:
+            self._warned = True
             logging.warning(
                 "a batch from %s (%d frames) to %s (%d) loses more than half of its speech: use "
                 "batch_type numel, length or sorted",
