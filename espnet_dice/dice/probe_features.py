@@ -104,7 +104,7 @@ class Frames:
                 "raise it, or lower --train_seconds, for all systems alike"
             )
         starts = np.cumsum([0, *sizes])[:-1].tolist()
-        self.shape = (layers, dim)
+        self._shape = (layers, dim)
         self._where = dict(zip(lengths, zip(starts, lengths.values(), strict=True), strict=True))
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory) as f:
@@ -135,7 +135,7 @@ class Frames:
     def __getitem__(self, utt: str) -> torch.Tensor:
         """(L, frames, D) float32."""
         start, n = self._where[utt]
-        layers, dim = self.shape
+        layers, dim = self._shape
         values = self._map[start : start + layers * n * dim]
         return torch.from_numpy(values.astype(np.float32)).view(layers, n, dim)
 
@@ -158,6 +158,7 @@ class Features:
     Attributes:
         frames: by utterance.
         means: utterance → (L, D).
+        shape: L and D.
     """
 
     def __init__(
@@ -174,6 +175,7 @@ class Features:
     ):
         scale = Scale(stacked(upstream, read(u), u.name) for u in statistics[:STATISTICS])
         layers, _, dim = scale.mean.shape
+        self.shape = (layers, dim)
         kept = {utt.id: utt for utt in whole}
         lengths = {key: n_frames(samples[key]) for key in kept}
         self.frames = Frames(lengths, layers, dim, directory, limit)

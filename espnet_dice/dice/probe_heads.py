@@ -1,6 +1,6 @@
 """The light heads that are trained on a frozen model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
@@ -64,16 +64,25 @@ class SpeakerHead(torch.nn.Module):
     Args:
         layers, dim: of the features.
         speakers: how many.
+        scale: brings the means to deviation 1: they vary less than frames do, by a factor that
+            differs from model to model, and the learning rate is one for all.
     """
 
-    def __init__(self, layers: int, dim: int, speakers: int):
+    def __init__(
+        self,
+        layers: int,
+        dim: int,
+        speakers: int,
+        scale: Callable[[torch.Tensor], torch.Tensor] = lambda means: means,
+    ):
         super().__init__()
+        self.scale = scale
         self.sum = LayerSum(layers)
         self.out = torch.nn.Linear(dim, speakers)
 
     def forward(self, means: torch.Tensor) -> torch.Tensor:
         """Means over frames, (L, B, D) → (B, speakers)."""
-        return self.out(self.sum(means))
+        return self.out(self.sum(self.scale(means)))
 
 
 class KeywordHead(torch.nn.Module):

@@ -23,14 +23,14 @@ from torch.nn import functional
 from espnet_dice.dice import probe_heads as heads
 from espnet_dice.dice import probe_scores as scores
 from espnet_dice.dice.probe_data import SpeakerSplit
-from espnet_dice.dice.probe_features import Features
+from espnet_dice.dice.probe_features import Features, Scale
 from espnet_dice.io.datadir import Utterance
 from espnet_dice.io.errors import ConfigError, DataError
 
-LR, LAYER_LR = 0.05, 0.02
+LR, LAYER_LR = 0.1, 0.01
 """Adam's learning rates: of the head, over the square root of the features' width; of the layer
 weights."""
-EPOCHS = {"char": 40, "sid": 60, "kws": 30}
+EPOCHS = {"char": 30, "sid": 60, "kws": 20}
 BATCH = {"char": 8, "sid": 16, "kws": 8}
 
 
@@ -68,7 +68,7 @@ class Task(Protocol):
     about: str
     floor: float
 
-    def head(self, layers: int, dim: int) -> torch.nn.Module:
+    def head(self, features: Features) -> torch.nn.Module:
         """A head with fresh parameters."""
 
     def loss(self, head, features: Features, utts: Sequence[Utterance]) -> torch.Tensor:
@@ -115,8 +115,8 @@ class Char:
         self.about = f"{len(known)} {units_name}, {kind} head, greedy CTC"
         self._ids = {token: i for i, token in enumerate(self.inventory)}
 
-    def head(self, layers: int, dim: int) -> heads.CharHead:
-        return heads.CharHead(layers, dim, len(self.inventory), self.kind)
+    def head(self, features: Features) -> heads.CharHead:
+        return heads.CharHead(*features.shape, len(self.inventory), self.kind)
 
     def loss(self, head, features: Features, utts: Sequence[Utterance]) -> torch.Tensor:
         log_probs, lengths = head([features.frames[utt.id] for utt in utts])
@@ -161,8 +161,9 @@ class Speaker:
         of = [utt.speaker for utt in split.test]
         self.floor = 100.0 * max(map(of.count, split.speakers)) / len(of)
 
-    def head(self, layers: int, dim: int) -> heads.SpeakerHead:
-        return heads.SpeakerHead(layers, dim, len(self._class))
+    def head(self, features: Features) -> heads.SpeakerHead:
+        means = torch.stack([features.means[utt.id] for utt in self.parts.train], 1)
+        return heads.SpeakerHead(*features.shape, len(self._class), Scale([means]))
 
     def _logits(self, head, features: Features, utts: Sequence[Utterance]):
         means = torch.stack([features.means[utt.id] for utt in utts], 1)
@@ -196,8 +197,8 @@ class Keyword:
         seconds = np.array([[lengths[utt.id]] * len(self.words) for utt in parts.test])
         self.floor = self._mean_eer(seconds, self._spoken(parts.test).numpy() > 0)
 
-    def head(self, layers: int, dim: int) -> heads.KeywordHead:
-        return heads.KeywordHead(layers, dim, len(self.words))
+    def head(self, features: Features) -> heads.KeywordHead:
+        return heads.KeywordHead(*features.shape, len(self.words))
 
     def _spoken(self, utts: Sequence[Utterance]) -> torch.Tensor:
         said = [set(utt.text.split()) for utt in utts]
@@ -268,15 +269,14 @@ def probe(
         The same, bit by bit, for the same arguments and one thread.
     """
     epochs = EPOCHS[task.name] if epochs is None else epochs
-    layers, dim = features.frames.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = task.head(layers, dim)
+        head = task.head(features)
     order = np.random.default_rng(seed)
     own = [p for name, p in head.named_parameters() if name != "sum.weights"]
     optimizer = torch.optim.Adam(
         [
-            {"params": own, "lr": LR / math.sqrt(dim)},
+            {"params": own, "lr": LR / math.sqrt(features.shape[1])},
             {"params": [head.sum.weights], "lr": LAYER_LR},
         ]
     )

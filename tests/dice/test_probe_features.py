@@ -44,7 +44,7 @@ def test_frames_and_means_of_every_layer(tmp_path):
         np.testing.assert_allclose(made.frames[utt.id], want, atol=4e-3)
         if utt in UTTS[4:]:
             np.testing.assert_allclose(made.means[utt.id], want.mean(1), atol=1e-5)
-    assert set(made.means) == {utt.id for utt in UTTS[4:]} and made.frames.shape == (3, 24)
+    assert set(made.means) == {utt.id for utt in UTTS[4:]} and made.shape == (3, 24)
 
 
 def test_a_pooled_utterance_is_cut_before_it_is_heard(tmp_path):
