@@ -38,12 +38,14 @@ class Labelling:
 
     Attributes:
         source, layer, trust_pickle, device: see :func:`sources.load`.
+        source_key: see :func:`sources.key_of`.
         codebook: its file.
         batch_frames: frames of a forward pass, padding included; 0: one utterance each.
     """
 
     source: str
     layer: int
+    source_key: str
     codebook: Path
     device: str = "cpu"
     trust_pickle: bool = False
@@ -104,7 +106,9 @@ class LabelShard:
         import torch
         from threadpoolctl import threadpool_limits
 
-        source, codebook = _loaded(self.labelling)
+        how = self.labelling
+        source = _source(how.source, how.layer, how.trust_pickle, how.device, how.source_key)
+        codebook = Codebook.load(how.codebook)
         problems: list[str] = []
         uses = np.zeros(codebook.clusters, np.int64)
         threads = torch.get_num_threads()
@@ -256,9 +260,6 @@ class _Unusable(Exception):
 
 
 @lru_cache(maxsize=1)
-def _loaded(labelling: Labelling) -> tuple[sources.Source, Codebook]:
-    """Teacher and codebook, once a process."""
-    source = sources.load(
-        labelling.source, labelling.layer, labelling.trust_pickle, labelling.device
-    )
-    return source, Codebook.load(labelling.codebook)
+def _source(source: str, layer: int, trust_pickle: bool, device: str, key: str) -> sources.Source:
+    """The features, loaded once a process: a teacher costs seconds."""
+    return sources.load(source, layer, trust_pickle, device)

@@ -100,7 +100,9 @@ def label_sets(
             "k-means again (stage 3)"
         )
     codebook = make_codebook(source, layer, found, sets[0], out, coding, device, trust_pickle)
-    labelling = Labelling(str(source), layer, codebook, device, trust_pickle, batch_frames)
+    labelling = Labelling(
+        str(source), layer, source_key, codebook, device, trust_pickle, batch_frames
+    )
     settings = {"layer": layer, "clusters": len(found.centroids), **asdict(coding)}
     made = 0
     with nullcontext(pool) if pool else Pool(nj) as workers:
