@@ -71,7 +71,7 @@ def test_bad_options_are_named(tmp_path, args, message):
         (["--iterations", "3"], "--iterations must be 1 or 2, not '3'"),
         (["--trust-pickle", "yes"], "--trust_pickle must be true or false"),
         (["--probe_test", ""], "--probe_test is empty"),
-        (["--tau", "5"], "unknown option --tau"),
+        (["--temperature", "5"], "unknown option --temperature"),
     ],
 )
 def test_bad_options_of_dice_are_named(tmp_path, args, message):
