@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SCP, CODEBOOK, META = "labels.scp", "codebook.safetensors", "store.json"
 FORMAT = 1
 MADE_BY = "the labelling stage"
+_SAID = {"source": "teacher or layer"}
 
 
 class Entry(NamedTuple):
@@ -267,7 +268,7 @@ def check(directory: str | Path, **expected: str) -> str:
     """
     key = fingerprint.key_of(directory, MADE_BY)
     inputs = fingerprint.read(directory)["inputs"]
-    changed = [name for name, value in expected.items() if inputs.get(name) != value]
+    changed = [_SAID.get(k, k) for k, value in expected.items() if inputs.get(k) != value]
     if changed:
         raise StaleError(
             f"{directory}: these labels were made from another {' and another '.join(changed)} "

@@ -129,7 +129,7 @@ def label_options(
         # both sets by one teacher and one quantizer, each from the speech that is there now
         inputs[f"labels_{part}"] = store.check(directory, data=dump.key, **made_from)
         found = fingerprint.read(directory)["inputs"]
-        made_from = {k: found[k] for k in ("teacher", "quantizer") if k in found}
+        made_from = {k: found[k] for k in ("source", "quantizer", "codebook") if k in found}
         problems += check_frames(directory, dump)
         chosen += [f"--{part}_data_path_and_name_and_type", f"{directory},labels,{kind}"]
     if problems:

@@ -151,7 +151,7 @@ def test_labels_of_something_else_are_refused(directory):
     key = store.check(directory, source="s", quantizer="q", data="d")
     assert key == store.Reader(directory).key
     assert store.check(directory) == key
-    with pytest.raises(StaleError, match="another source .*label again"):
+    with pytest.raises(StaleError, match="another teacher or layer .*label again"):
         store.check(directory, source="t", data="d")
     with pytest.raises(StaleError, match="another quantizer and another data"):
         store.check(directory, quantizer="x", data="y")

@@ -209,7 +209,7 @@ def test_labels_must_be_there_and_fit(recipe, tmp_path):
             frames["train03"] = frames.get("train03", 0) + 1
             frames.pop("dev01", None)
             features = {u: tiny.feature(u, n) for u, n in frames.items()}
-            made_from = {"data": dump.key, "quantizer": "q", "teacher": name, **inputs}
+            made_from = {"data": dump.key, "quantizer": "q", "source": name, **inputs}
             tiny.write_store(tmp_path / "other" / name, codebook, features, **made_from)
 
     write(data="old speech")
@@ -218,7 +218,7 @@ def test_labels_must_be_there_and_fit(recipe, tmp_path):
     write()
     with pytest.raises(StaleError, match="dev: these labels were made from another teacher"):
         job("x", config(), labels=tmp_path / "other")
-    write(teacher="t")
+    write(source="t")
     with pytest.raises(ProblemList, match=r"(?s)train03: \d+ frames, \d+ labels.*dev01: has no la"):
         job("x", config(), labels=tmp_path / "other")
 
