@@ -20,7 +20,7 @@ class Settings:
 
     Attributes:
         train_seconds, dev_seconds, test_seconds: speech of char and kws, by hash of the id; 0: all.
-        char_head: ``linear`` or ``blstm``.
+        char_head: ``linear``, ``conv`` or ``blstm``, see :class:`probe_heads.CharHead`.
         phones: directory of phone transcripts, ``<set>``; None: characters.
         sid_sets: sets whose speakers are told apart; empty: the training set.
         sid_split: ``utterance`` or ``session``, see :func:`probe_data.split_speakers`.
@@ -160,7 +160,12 @@ def add_settings(parser: ArgumentParser) -> None:
             default=getattr(default, f"{role}_seconds"),
             help="speech of char and kws, chosen by hash of the id; 0: all",
         )
-    parser.add_argument("--char_head", choices=("linear", "blstm"), default=default.char_head)
+    parser.add_argument(
+        "--char_head",
+        choices=("linear", "conv", "blstm"),
+        default=default.char_head,
+        help="of char; linear is SUPERB's, conv is for small models and corpora",
+    )
     parser.add_argument("--phones", metavar="DIR", help="DIR/<set> holds 'utterance phone …'")
     parser.add_argument(
         "--sid_sets", nargs="*", default=[], metavar="SET", help="speakers; none: --train"

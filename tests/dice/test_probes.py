@@ -70,11 +70,12 @@ def test_the_epoch_is_chosen_on_the_dev_part(features):
     assert found.dev_cost == min(seen) == seen[found.epoch - 1]
 
 
-def test_an_lstm_hears_its_neighbours(features):
+def test_heads_that_hear_their_neighbours(features):
     if not features.tells:
         pytest.skip("once is enough")
     assert probe(Char(PARTS, kind="blstm"), features, 0, epochs=8).score < 10
-    with pytest.raises(ConfigError, match="head 'rnn': choose one of linear, blstm"):
+    assert probe(Char(PARTS, kind="conv"), features, 0, epochs=15).score < 10
+    with pytest.raises(ConfigError, match="head 'rnn': choose one of linear, conv, blstm"):
         Char(PARTS, kind="rnn")
 
 
@@ -126,7 +127,7 @@ def test_the_layer_sum_against_a_loop():
     torch.testing.assert_close(layer_sum(x), want)
 
 
-@pytest.mark.parametrize("kind", ["linear", "blstm"])
+@pytest.mark.parametrize("kind", ["linear", "conv", "blstm"])
 def test_a_head_hears_an_utterance_as_if_it_were_alone(kind):
     torch.manual_seed(0)
     utts = [torch.randn(2, n, 6) for n in (4, 9, 1)]
