@@ -48,4 +48,5 @@ students=(
     --student_config "${students[*]}" \
     --scratch_config conf/train_dice_libri20_narrow_scratch.yaml \
     --seeds "0 1 2" \
+    --probe_args "--char_head conv --train_seconds 0" \
     ${options[@]+"${options[@]}"}
