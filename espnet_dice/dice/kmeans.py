@@ -101,7 +101,8 @@ def _torch(features, n_clusters: int, seed: int, max_iterations: int) -> np.ndar
     import torch
 
     x = torch.as_tensor(features).float()
-    if not bool(torch.isfinite(x).all()):
+    # in parts: isfinite makes copies of what it looks at
+    if not all(bool(torch.isfinite(part).all()) for part in x.split(CHUNK)):
         raise DataError("features are NaN or infinite")
     # on a CPU: the same numbers on every device
     generator = torch.Generator().manual_seed(seed)

@@ -74,6 +74,7 @@ def make_quantizer(
     logging.info("%s: %s", out, made_from.why(out))
     found = sources.load(source, layer, trust_pickle, device)
     frames = collect(found, sets, min(sample_frames, sample.most_frames(found.dim)), seed)
+    del found  # k-means needs its memory
     if not np.ptp(frames, axis=0).any():
         raise DataError(f"{sets[0].path}: all frames are the same: is the speech silent?")
     logging.info("k-means: %d frames of %d values, K = %d", *frames.shape, n_clusters)
@@ -81,7 +82,7 @@ def make_quantizer(
     logging.info(
         "k-means: mean squared distance to the nearest centroid %.4g, variance of the frames %.4g",
         kmeans.inertia(frames, centroids),
-        float(frames.var(axis=0).sum()),
+        kmeans.inertia(frames, frames.mean(axis=0, keepdims=True)),  # var() would copy them all
     )
     with atomic_dir(out) as tmp:
         quantizer.save(tmp, centroids)

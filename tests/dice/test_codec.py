@@ -67,12 +67,31 @@ def test_the_error_that_is_written_down_is_the_error(data, codebook):
         assert codec.mean_kl(codebook, data[0][:1000], tau) == pytest.approx(said, rel=1e-3)
 
 
+def test_the_error_is_not_that_of_the_frames_fitted_to():
+    features, centroids = mixture(3300, 200, 256, fall=0.0)
+    code = codec.fit(centroids, features[:300], max_bytes=40, max_kl=1e-9)
+    assert code.kl[1.0] == pytest.approx(kl(code, features[300:], 1.0), rel=0.25)
+    assert kl(code, features[75:300], 1.0) < 0.5 * code.kl[1.0]
+
+
 def test_hard_labels_are_exact(data, codebook):
     records = records_of(codebook, data[0])
     nearest = cdist(*data).argmin(1)
     np.testing.assert_array_equal(records[:, 0], nearest)
     decoded = codec.distances(records, codebook)
     np.testing.assert_array_equal(decoded.argmin(1), nearest)
+
+
+def test_no_centroid_comes_nearer_than_that_of_the_hard_label(data):
+    """Not even half-way between two, where any error would do."""
+    features, centroids = data
+    code = codec.fit(centroids, features[:2000], tau=0.1, max_bytes=400, max_kl=1e-9)
+    half_way = (centroids[:50] + centroids[50:]) / 2 + 1e-4 * features[:50]
+    records = records_of(code, half_way)
+    decoded = codec.distances(records, code)
+    own = decoded.gather(1, records[:, :1])
+    assert torch.equal(own[:, 0], decoded.min(1).values)
+    np.testing.assert_allclose(own[:, 0], cdist(half_way, centroids).min(1), atol=code.own_step)
 
 
 def test_the_nearest_distance_is_exact_and_others_are_close(data, codebook):
@@ -85,7 +104,8 @@ def test_the_nearest_distance_is_exact_and_others_are_close(data, codebook):
 
 def test_decoding_against_the_definition(data, codebook):
     """Bit by bit and centroid by centroid, in Python's floats."""
-    for x, record in zip(data[0][:5], codebook.encode(data[0][:5]), strict=True):
+    features = np.concatenate([data[0][:4], 5 * data[0][4:6]])  # two are beyond the quantisers
+    for x, record in zip(features, codebook.encode(features), strict=True):
         z, own = int(record[0]), record[1] * codebook.own_step
         stream = [(int(word) >> i) & 1 for word in record[2:] for i in range(16)]
         y, at = [], 0
@@ -187,6 +207,7 @@ def test_an_outlier_is_cut_off_not_wrapped(data, codebook):
     got = codec.distances(records_of(codebook, far), codebook)
     assert torch.isfinite(got).all()
     assert int(got.argmin()) == int(cdist(far, data[1]).argmin())
+    assert float(got.min()) == pytest.approx(65535 * codebook.own_step, rel=1e-4)
 
 
 def test_refuses(data, codebook):
