@@ -95,12 +95,12 @@ def test_labels_are_those_of_the_features(world, tmp_path):
     assert "5 utterances" in line and f"of {K} clusters used" in line and "perplexity" in line
 
 
-@pytest.mark.parametrize("samples", range(400, 4001, 97))
-def test_as_many_labels_as_frames(samples):
-    wave = noise(samples / 16000)[:samples].astype(np.float32)
+def test_as_many_labels_as_frames_at_every_length():
     codebook = labels.Codebook.hard(np.eye(3, 39))
-    found = label_shards.label(sources.Mfcc(), codebook, {"u": wave})
-    assert len(found["u"]) == n_frames(samples)
+    wave = noise(0.25).astype(np.float32)
+    for samples in range(400, 4001):
+        found = label_shards.label(sources.Mfcc(), codebook, {"u": wave[:samples]})
+        assert len(found["u"]) == n_frames(samples), samples
 
 
 HANG = """
