@@ -190,7 +190,7 @@ class Sloppy:
         return x
 
     def batch(self, waves):
-        error = 1e-5 * torch.tensor([1.0, -1.0])
+        error = 4e-6 * torch.tensor([1.0, -1.0])
         return [self.features(w) * (1 + error[i % 2]) for i, w in enumerate(waves)]
 
 
