@@ -105,7 +105,7 @@ def use_given(path: Path, source: str, layer: int, out: Path, trust_pickle: bool
     if made_from.is_done(out):
         return False
     centroids = quantizer.read(path, trust_pickle)
-    dim = sources.load(source, layer).dim
+    dim = sources.load(source, layer, trust_pickle).dim
     if centroids.shape[1] != dim:
         raise ConfigError(
             f"{path} has {centroids.shape[1]}-d centroids, layer {layer} of {source} has {dim} "

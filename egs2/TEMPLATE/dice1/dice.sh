@@ -102,7 +102,8 @@ Usage: $(basename "$0") [--option value] …
     --clusters         Clusters K of that layer (default="${clusters}")
     --quantizer        Centroids to use instead of k-means: .npy, or with --trust_pickle true the
                        pickle of a scikit-learn KMeans (default="${quantizer}")
-    --trust_pickle     Unpickle --quantizer, which can run any code in it (default="${trust_pickle}")
+    --trust_pickle     Unpickle --quantizer and --teacher where they need it, which can run any code
+                       in them (default="${trust_pickle}")
     --sample_frames    Frames that k-means sees at most (default="${sample_frames}")
     --tau              Smallest temperature that soft labels must be good at; a student's own τ, which
                        may not be below it, is in its config (default="${tau}")
@@ -190,12 +191,12 @@ add_students "${mfcc}" ${scratch_configs[@]+"${scratch_configs[@]}"}
 quantize() { # tag, source, layer, clusters
     run kmeans --source "$2" --layer "$3" --clusters "$4" --dump "${dump}" --sets "${train_set}" \
         --out "${expdir}/quantizer/$1" --seed "${seed}" --sample_frames "${sample_frames}" \
-        --device "${device}"
+        --device "${device}" --trust_pickle "${trust_pickle}"
 }
 label() { # tag, source, layer
     run labels --source "$2" --layer "$3" --quantizer "${expdir}/quantizer/$1" --dump "${dump}" \
         --sets "${train_set}" "${dev_set}" --out "${expdir}/labels/$1" --nj "${nj}" \
-        --tau "${tau}" --device "${device}"
+        --tau "${tau}" --device "${device}" --trust_pickle "${trust_pickle}"
 }
 training=(--dump "${dump}" --train "${train_set}" --valid "${dev_set}" --exp "${expdir}"
     --nj "${nj}" --ngpu "${ngpu}")
@@ -252,7 +253,7 @@ if begin 6 "probes: ${tasks[*]}"; then
     done
     run probes "${systems[@]}" --dump "${dump}" --train "${probe_train}" --dev "${probe_dev}" \
         --test "${probe_test}" --tasks "${tasks[@]}" --seeds "${probe_seed_list[@]}" \
-        --exp "${expdir}" --nj "${nj}" --device "${device}" \
+        --exp "${expdir}" --nj "${nj}" --device "${device}" --trust_pickle "${trust_pickle}" \
         ${probe_options[@]+"${probe_options[@]}"}
 fi
 
