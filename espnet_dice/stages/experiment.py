@@ -87,3 +87,16 @@ def load(directory: str | Path, made_by: str = "the training stage") -> Experime
             f"remove {directory}, run {made_by} again"
         )
     return experiment
+
+
+def summary(directory: str | Path, score: str = "") -> str:
+    """One line about a trained model: size, which checkpoints were averaged, their scores.
+
+    Args:
+        directory: of the experiment.
+        score: what the scores are, for the line.
+    """
+    e = load(directory)
+    epochs = ", ".join(f"{epoch} ({value:.3f})" for epoch, value in e.averaged)
+    what = f" ({score})" if score else ""
+    return f"{e.name}: {e.parameters / 1e6:.2f} M parameters; averaged epochs{what}: {epochs}"

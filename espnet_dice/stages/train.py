@@ -116,13 +116,6 @@ def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:
         tokens.write_text_shape(out / part / "text_shape", texts)
 
 
-def summary(directory: Path) -> str:
-    """One line about a trained model: size, which checkpoints were averaged, their scores."""
-    e = experiment.load(directory)
-    epochs = ", ".join(f"{epoch} ({score:.3f})" for epoch, score in e.averaged)
-    return f"{e.name}: {e.parameters / 1e6:.2f} M parameters; averaged epochs (acc): {epochs}"
-
-
 def main(argv: list[str] | None = None) -> None:
     """Train recognisers: a command."""
     parser = options.parser(__doc__)
@@ -175,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
         ]
         run_jobs(jobs, args.nj, args.ngpu, args.resume)
     for tag, *_ in args.job:
-        print(summary(exp / f"asr_{tag}"))
+        print(experiment.summary(exp / f"asr_{tag}", "acc"))
 
 
 if __name__ == "__main__":

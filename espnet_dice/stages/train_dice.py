@@ -164,13 +164,6 @@ def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:
         (out / part / "speech_shape").write_bytes(dump.shape.read_bytes())
 
 
-def summary(directory: Path) -> str:
-    """One line about a trained model: size, which checkpoints were averaged, their scores."""
-    e = experiment.load(directory)
-    epochs = ", ".join(f"{epoch} ({score:.3f})" for epoch, score in e.averaged)
-    return f"{e.name}: {e.parameters / 1e6:.2f} M parameters; averaged epochs: {epochs}"
-
-
 def main(argv: list[str] | None = None) -> None:
     """Train students: a command."""
     parser = options.parser(__doc__)
@@ -206,7 +199,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     run_jobs(jobs, args.nj, args.ngpu, args.resume)
     for job in jobs:
-        print(summary(job.out))
+        print(experiment.summary(job.out))
 
 
 if __name__ == "__main__":
