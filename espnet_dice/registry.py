@@ -43,6 +43,9 @@ ENTRIES = (
         "espnet_dice.kd.decoder",
         "UncertaintyTransformerDecoder",
     ),
+    Entry(
+        "espnet2.tasks.asr", "encoder_choices", "dice_ssl", "espnet_dice.encoders.ssl", "SSLEncoder"
+    ),
     Entry("espnet2.tasks.ssl", "loss_choices", "dice_hard", "espnet_dice.dice.ssl_losses", "Hard"),
     Entry("espnet2.tasks.ssl", "loss_choices", "dice_soft", "espnet_dice.dice.ssl_losses", "Soft"),
     Entry(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_dice.io import fingerprint
 from espnet_dice.io.audio import AudioReader
 from espnet_dice.io.datadir import read_data_dir
-from espnet_dice.io.errors import DataError
+from espnet_dice.io.errors import DataError, StaleError
 from espnet_dice.io.fingerprint import key_of
 
 # conv2d subsampling needs 7 frames to make one; ESPnet stops at a shorter utterance.
@@ -85,6 +86,21 @@ def load(path: str | Path) -> Dump:
         )
     speech = f"{path / 'feats.scp'},speech,kaldi_ark" if dim else f"{path / 'wav.scp'},speech,sound"
     return Dump(path, key, dim, speech, lengths)
+
+
+def check_same_speech(one: Dump, other: Dump) -> None:
+    """Refuse two sets that are not the same utterances of the same data directory.
+
+    Raises:
+        StaleError: naming both.
+    """
+    made = [fingerprint.read(dump.path) or {} for dump in (one, other)]
+    spoken = [(m.get("inputs", {}).get("data"), m.get("settings", {}).get("speeds")) for m in made]
+    if spoken[0] != spoken[1] or one.lengths.keys() != other.lengths.keys():
+        raise StaleError(
+            f"{one.path} and {other.path} were made from different speech or transcripts: "
+            "run stage 2 again, for both"
+        )
 
 
 class Waves(Mapping):

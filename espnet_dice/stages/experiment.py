@@ -21,7 +21,7 @@ class Experiment:
         task: ``asr``, ``lm`` or ``dice``.
         model: name of the parameter file inside the directory (the averaged model).
         sha256: of that file.
-        parameters: number of trainable parameters.
+        parameters: how many the model has.
         seed: of the training.
         max_epoch: epochs asked for.
         averaged: epochs in the average, best first, each with its validation score.

@@ -41,20 +41,36 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def model_conf(path: str | Path, extra: str) -> dict[str, Any]:
-    """``model_conf`` of a config, with what ``--model_conf KEY=VALUE`` in ``extra`` changes.
+    """``model_conf`` of a config; see :func:`conf_of`."""
+    return conf_of(path, "model_conf", extra)
+
+
+def conf_of(path: str | Path, name: str, extra: str) -> dict[str, Any]:
+    """A mapping such as ``model_conf`` of a config, with what ``--NAME KEY=VALUE`` changes.
+
+    Args:
+        path: the config.
+        name: of the mapping.
+        extra: options that win over the config.
 
     Raises:
         ConfigError: it is not a mapping, or the config cannot be read.
     """
-    conf = read_config(path).get("model_conf") or {}
+    conf = read_config(path).get(name) or {}
     if not isinstance(conf, dict):
-        raise ConfigError(f"{where(path, 'model_conf')}: model_conf: must hold 'key: value' lines")
+        raise ConfigError(f"{where(path, name)}: {name}: must hold 'key: value' lines")
     conf = dict(conf)
-    for name, values in split_args(extra):
-        if name == "model_conf":
+    for option, values in split_args(extra):
+        if option == name:
             pairs = (value.partition("=") for value in values)
             conf.update({key: yaml.safe_load(value) for key, _, value in pairs})
     return conf
+
+
+def value_of(path: str | Path, name: str, extra: str) -> Any:
+    """The value of a key of a config, or the one in ``extra``; None where neither has it."""
+    given = [values[-1] for option, values in split_args(extra) if option == name and values]
+    return yaml.safe_load(given[-1]) if given else read_config(path).get(name)
 
 
 def split_args(text: str) -> list[tuple[str, list[str]]]:

@@ -24,20 +24,25 @@ class Teaching:
         teachers: name in the configs → experiment directory.
         mode: ``cached`` or ``online``.
         outputs: directory of the cached outputs, ``<outputs>/<name>/<set>``.
+        dump: ``dump/<feats_type>`` of the teachers, where it is not the student's: a student may
+            read waveforms and its teachers features, or the other way round.
     """
 
     teachers: dict[str, Path]
     mode: str
     outputs: Path
+    dump: Path | None = None
 
     @classmethod
-    def parse(cls, entries: list[str], mode: str, outputs: Path) -> "Teaching":
+    def parse(
+        cls, entries: list[str], mode: str, outputs: Path, dump: Path | None = None
+    ) -> "Teaching":
         """Read ``NAME=EXPDIR`` entries.
 
         Raises:
             ConfigError: an entry has another form.
         """
-        return cls(parse_teachers(entries), mode, outputs)
+        return cls(parse_teachers(entries), mode, outputs, dump)
 
     @staticmethod
     def wanted(model_conf: dict) -> bool:
@@ -60,7 +65,8 @@ class Teaching:
             token_key: fingerprint of the token list.
 
         Raises:
-            ConfigError: a teacher of the config is not known.
+            ConfigError: a teacher of the config is not known; one that is asked online reads
+                other features than the student.
             StaleError: a teacher or a cache is missing, unfinished or made from something else.
         """
         # a config that names no teachers is taught by all of them, equally
@@ -70,6 +76,8 @@ class Teaching:
         found = [self._experiment(entry) for entry in entries]
         chosen = {"mode": self.mode, "teachers": entries}
         if self.mode == "online":
+            for teacher in found:
+                _check_input(teacher, train)
             placed = [
                 {**entry, "exp": str(e.directory), "model_file": e.model}
                 for entry, e in zip(entries, found, strict=True)
@@ -84,7 +92,7 @@ class Teaching:
             for part, dump in (("train", train), ("valid", valid)):
                 directory = self.outputs / entry["name"] / dump.name
                 inputs[f"teacher{k}_{part}"] = cache.check(
-                    directory, dump.key, token_key, teacher.sha256
+                    directory, self._their_key(dump), token_key, teacher.sha256
                 )
                 flag = f"--{part}_data_path_and_name_and_type"
                 command += [flag, f"{directory / cache.DECODER}.scp,teacher{k},kaldi_ark"]
@@ -92,12 +100,32 @@ class Teaching:
                     command += [flag, f"{directory / cache.CTC}.scp,teacher{k}_ctc,kaldi_ark"]
         return command, inputs, chosen
 
+    def _their_key(self, dump: dumps.Dump) -> str:
+        """The key of what the teachers heard, of the same speech as the student's set."""
+        if self.dump is None:
+            return dump.key
+        theirs = dumps.load(self.dump / dump.name)
+        dumps.check_same_speech(theirs, dump)
+        return theirs.key
+
     def _experiment(self, entry: dict) -> experiment.Experiment:
         name = entry.get("name") if isinstance(entry, dict) else entry
         if name not in self.teachers:
             known = ", ".join(self.teachers) or "none given"
             raise ConfigError(f"model_conf: teachers: no teacher {name!r} (known: {known})")
         return experiment.load(self.teachers[name], "stage 5 (teachers)")
+
+
+def _check_input(teacher: experiment.Experiment, dump: dumps.Dump) -> None:
+    """Refuse a teacher beside the student that cannot take the student's input."""
+    size = settings.read_config(teacher.config).get("input_size")
+    dim = 0 if size in (None, 1) else size
+    if dim != dump.dim:
+        what = ["waveforms" if d == 0 else f"{d}-dimensional features" for d in (dim, dump.dim)]
+        raise ConfigError(
+            f"teacher {teacher.name} reads {what[0]}, the student {what[1]} ({dump.path}): use "
+            "--teacher_mode cached, with the teachers' own --teacher_feats_type"
+        )
 
 
 def parse_teachers(entries: list[str]) -> dict[str, Path]:

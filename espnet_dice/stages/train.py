@@ -13,7 +13,7 @@ from pathlib import Path
 from espnet_dice.io import options
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import dumps, experiment, tokens
+from espnet_dice.stages import dumps, experiment, ssl_encoder, tokens
 from espnet_dice.stages.jobs import Job, run_jobs
 from espnet_dice.stages.settings import model_conf, read_config
 from espnet_dice.stages.teaching import Teaching
@@ -47,7 +47,7 @@ def make_job(
         teaching: where teachers and their cached outputs are.
 
     Raises:
-        DiceError: a text, a teacher or a cache does not fit.
+        DiceError: a text, a teacher, a cache or an SSL model does not fit.
     """
     out = exp / f"asr_{tag}"
     if train.dim != valid.dim:
@@ -69,7 +69,10 @@ def make_job(
         *("--valid_shape_file", str(out / "shapes/valid/text_shape")),
         *("--fold_length", "800" if train.dim else "80000", "--fold_length", "150"),
     ]
-    if train.dim:
+    if ssl_encoder.chosen(config, extra):
+        inputs |= ssl_encoder.inputs(config, extra, (train, valid))
+        data += ssl_encoder.OPTIONS
+    elif train.dim:
         data += ["--input_size", str(train.dim), "--normalize", "global_mvn"]
         data += ["--normalize_conf", f"stats_file={train.stats}"]
     elif "normalize" not in read_config(config):
@@ -134,6 +137,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--teacher", action="append", default=[], metavar="NAME=EXPDIR")
     parser.add_argument("--teacher_mode", choices=("cached", "online"), default="cached")
     parser.add_argument("--teacher_outputs", type=Path, default=None, help="cached outputs")
+    parser.add_argument(
+        "--teacher_dump", type=Path, default=None, help="the teachers' features, if not --dump"
+    )
     parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
     parser.add_argument("--nj", type=int, default=None, help="models at a time (cores)")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs a model")
@@ -148,7 +154,9 @@ def main(argv: list[str] | None = None) -> None:
         seeds = args.seed * len(args.job) if len(args.seed) == 1 else args.seed
         if len(seeds) != len(args.job):
             raise ConfigError(f"--seed: one, or {len(args.job)}, not {len(seeds)}")
-        teaching = Teaching.parse(args.teacher, args.teacher_mode, args.teacher_outputs or exp)
+        teaching = Teaching.parse(
+            args.teacher, args.teacher_mode, args.teacher_outputs or exp, args.teacher_dump
+        )
         token_key = dumps.key_of(args.token_list, "stage 3 (tokens)")
         sets = {name: dumps.load(args.dump / name) for _, _, *two in args.job for name in two}
         jobs = [

@@ -185,7 +185,7 @@ def record(task: str, out: Path, criterion: tuple, **values) -> None:
 
 
 def count_parameters(task: str, out: Path) -> int:
-    """Trainable parameters of the model that ``out/config.yaml`` describes.
+    """Parameters of the model that ``out/config.yaml`` describes, frozen ones included.
 
     Of DiceHuBERT's, those of the student alone: head and projections are thrown away.
     """
@@ -194,4 +194,4 @@ def count_parameters(task: str, out: Path) -> int:
     model = task_class(task).build_model(args)
     if task == "dice":
         return sum(p.numel() for p in model.student.parameters())
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return sum(p.numel() for p in model.parameters())
