@@ -1,11 +1,11 @@
-"""Make Kaldi-style directories for AN4: DIR/{train,dev,test} and DIR/lm_text/{train,dev}.txt.
+"""Make Kaldi-style directories for AN4: DIR/{train,dev,test}.
 
     python local/an4_data.py --an4 AN4 --out data
 
 AN4 holds train/ and test/, or, as ESPnet's recipe prepares it, train_nodev/, train_dev/ and test/.
 Without a dev set, some training speakers are split off for it: evenly spaced in the sorted list,
 so that women and men (f…, m…) are in both. The audio stays where it is; wav.scp holds absolute
-paths. The LM's text is the training transcripts.
+paths.
 """
 
 import argparse
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint
-from local.made import is_made, write_lm_text, write_set
+from local.made import is_made, write_set
 
 LAYOUTS = (
     {"train": "train_nodev", "dev": "train_dev", "test": "test"},
@@ -73,14 +73,9 @@ def make_an4(
     marks = {
         n: Fingerprint("an4_data", held | {"set": n}, inputs) for n in ("train", "dev", "test")
     }
-    marks["lm_text"] = Fingerprint("an4_data lm_text", held, inputs)
     todo = [n for n, mark in marks.items() if not is_made(out / n, mark, overwrite=True)]
     for name in todo:
-        if name == "lm_text":
-            lines = {split: [u.text for u in sets[split]] for split in ("train", "dev")}
-            write_lm_text(out / name, lines, marks[name])
-        else:
-            write_set(out / name, sets[name], marks[name])
+        write_set(out / name, sets[name], marks[name])
     if not todo:
         print(f"{out}: made already, nothing to do")
     return sets

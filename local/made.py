@@ -3,11 +3,13 @@
 import os
 import shlex
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.datadir import Utterance
-from espnet_dice.io.errors import StaleError
+from espnet_dice.io.errors import DataError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint, read
 
 
@@ -27,7 +29,8 @@ def is_made(directory: Path, mark: Fingerprint, overwrite: bool) -> bool:
     found = read(directory)
     if found is None or found.get("stage") != mark.record["stage"]:
         raise StaleError(
-            f"{directory} is there and was not made by this command: choose another --out"
+            f"{directory} is there and was not made by this command: remove it, or choose another "
+            "--out (of a recipe: --datadir)"
         )
     if not overwrite:
         raise StaleError(
@@ -76,3 +79,64 @@ def write_set(directory: Path, utterances: list[Utterance], mark: Fingerprint) -
                 (f"{u.id} {u.recording.id} {u.start} {e}" for u, e in zip(rows, ends, strict=True)),
             )
         mark.finish(tmp)
+
+
+class Row(NamedTuple):
+    """One utterance of a corpus, as the tables have it.
+
+    Attributes:
+        utt, text, speaker: as in Kaldi's tables.
+        recording: its recording's id.
+        source: what wav.scp says of the recording.
+        span: start and end in seconds; None is the whole recording.
+    """
+
+    utt: str
+    text: str
+    speaker: str
+    recording: str
+    source: str
+    span: tuple[float, float] | None = None
+
+
+def write_rows(directory: Path, rows: Iterable[Row], mark: Fingerprint) -> int:
+    """Write a data directory row by row; a corpus of any size takes no memory.
+
+    Args:
+        directory: made whole or not at all.
+        rows: sorted by utterance, those of a recording together.
+        mark: finished last.
+
+    Returns:
+        Number of utterances.
+
+    Raises:
+        DataError: there are none, or one is there twice.
+    """
+    n, last, recording = 0, "", None
+    with atomic_dir(directory) as tmp:
+        with ExitStack() as stack:
+
+            def table(name: str):
+                return stack.enter_context(open(tmp / name, "w", encoding="utf-8"))
+
+            scp, text, utt2spk = map(table, ("wav.scp", "text", "utt2spk"))
+            segments = None
+            for row in rows:
+                if row.utt <= last:
+                    twice = row.utt == last
+                    what = "is there twice" if twice else f"comes after {last}: not sorted"
+                    raise DataError(f"{row.source}: utterance {row.utt} {what}")
+                if row.recording != recording:
+                    recording = row.recording
+                    scp.write(f"{recording} {row.source}\n")
+                text.write(f"{row.utt} {row.text}\n")
+                utt2spk.write(f"{row.utt} {row.speaker}\n")
+                if row.span:
+                    segments = segments or table("segments")
+                    segments.write(f"{row.utt} {recording} {row.span[0]:.3f} {row.span[1]:.3f}\n")
+                n, last = n + 1, row.utt
+        if not n:
+            raise DataError(f"{directory}: no utterance for it")
+        mark.finish(tmp)
+    return n

@@ -1,7 +1,34 @@
 # shellcheck shell=bash
-# What the recipes' stage scripts share: options, one run at a time, titles and times of stages.
-# A script sources this, sets its options' defaults, defines help_message, and calls
+# What the recipes' stage scripts share: options, the corpus in every form, one run at a time, titles
+# and times of stages. A script sources this, sets its options' defaults, defines help_message, calls
 #   parse_options "$@"; check_numbers …; check_bools …; start_recipe; if begin 1 "title"; then …; end_recipe FILE
+# and, in its first stage, make_data SETS.
+
+# The corpus: options of every recipe
+local_data=
+corpus=
+data_dir=
+data_names=
+espnet_root=
+espnet_recipe=
+espnet_data_opts=
+text_rules=none
+corpus_help() {
+    cat <<END
+    --local_data       Shell command that makes the data directories; it may use \$PYTHON, \$NJ,
+                       \$CORPUS (see --corpus) and \$SETS (default='${local_data}')
+    --corpus           The corpus as it is distributed, for --local_data (default="${corpus}")
+    --data_dir         Instead: a data/ or dump/raw of Kaldi or ESPnet, whose sets are taken by name;
+                       nothing in it is changed (default="${data_dir}")
+    --espnet_root      Instead: an ESPnet checkout, whose recipe prepares the corpus. This runs that
+                       recipe's shell, which may download (default="${espnet_root}")
+    --espnet_recipe    Corpus, or corpus/recipe, under its egs2/ (default="${espnet_recipe}")
+    --espnet_data_opts Options for that recipe's local/data.sh (default="${espnet_data_opts}")
+    --data_names       SET=NAME of sets that have another name there, quoted (default="${data_names}")
+    --text_rules       Transcripts from there: none (as they are), letters, wsj or tedlium2, see
+                       local/text_rules.py (default="${text_rules}")
+END
+}
 
 log() {
     echo "$(date '+%Y-%m-%dT%H:%M:%S') ($(basename "$0")) $*" >&2
@@ -63,6 +90,9 @@ check_bools() {
 
 # Finds the package and the interpreter, and holds the recipe's directory until the script ends.
 start_recipe() {
+    [ -z "${espnet_root}" ] || [ -z "${data_dir}" ] || die "give --espnet_root or --data_dir, not both"
+    [ -z "${espnet_root}" ] || [ -n "${espnet_recipe}" ] ||
+        die "--espnet_root needs --espnet_recipe: whose data stage is to be run"
     root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
     export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}"
     # One thread a process: the stages run as many processes as --nj says.
@@ -82,6 +112,40 @@ start_recipe() {
         die "another run works in $(pwd): $(tail -n 1 log/.lock). Wait for it, or end it"
     fi
     echo "process $$ since $(date '+%Y-%m-%d %H:%M:%S'): ${run_args}" > log/.lock
+}
+
+# Data directories of the sets named, from the corpus in the form that the user has.
+make_data() {
+    local name entry names=()
+    for entry in ${data_names}; do
+        [[ " $* " == *" ${entry%%=*} "* && "${entry}" == *=?* ]] ||
+            die "--data_names '${entry}': write SET=NAME, SET one of: $*"
+    done
+    for name in "$@"; do
+        for entry in ${data_names}; do
+            [ "${entry%%=*}" != "${name}" ] || name=${entry}
+        done
+        names+=("${name}")
+    done
+    # shellcheck disable=SC2154  # --datadir
+    local options=(--out "${datadir}" --text_rules "${text_rules}" "${names[@]}")
+    if [ -n "${espnet_root}" ]; then
+        "${py[@]}" "${root}/local/espnet_data.py" --espnet_root "$(from_caller "${espnet_root}")" \
+            --recipe "${espnet_recipe}" --data_opts="${espnet_data_opts}" "${options[@]}"
+    elif [ -n "${data_dir}" ]; then
+        "${py[@]}" "${root}/local/take_data.py" --data_dir "$(from_caller "${data_dir}")" \
+            "${options[@]}"
+    elif [ -n "${local_data}" ]; then
+        # shellcheck disable=SC2154  # --nj
+        PYTHON=${python} NJ=${nj} CORPUS=$(from_caller "${corpus}") SETS=$* bash -c "${local_data}"
+    fi
+}
+# A corpus's run.sh goes to its own directory; what a user names starts where the user was.
+from_caller() {
+    case "$1" in
+        "" | /*) echo "$1" ;;
+        *) echo "${CALLER_DIR:-${PWD}}/$1" ;;
+    esac
 }
 
 # Adds names to the array "sets", each once.

@@ -55,6 +55,9 @@ def test_help_shows_the_corpus_and_its_defaults(script, tmp_path):
         (["--teacher_mode", "live"], "--teacher_mode must be cached or online"),
         (["--student_train", ""], "--student_train is empty"),
         (["--teachers", "a:b"], "--teachers 'a:b': write NAME=TRAIN_SET/DEV_SET"),
+        (["--teachers", "a=exp:"], "--teachers 'a=exp:': write NAME=TRAIN_SET/DEV_SET or NAME=exp"),
+        (["--data_dir", "x", "--espnet_root", "y"], "give --espnet_root or --data_dir, not both"),
+        (["--espnet_root", "y"], "--espnet_root needs --espnet_recipe"),
         (["--run_args", "x"], "unknown option --run_args"),
     ],
 )

@@ -21,7 +21,6 @@ dumpdir=dump
 expdir=exp
 
 # Data
-local_data=
 train_set=
 dev_set=
 probe_train=
@@ -78,8 +77,7 @@ Usage: $(basename "$0") [--option value] …
     --dumpdir          Checked audio (default="${dumpdir}")
     --expdir           Quantizers, labels, models, results (default="${expdir}")
   Data
-    --local_data       Shell command that makes the data directories; it may use \$PYTHON and
-                       \$NJ (default='${local_data}')
+$(corpus_help)
     --train_set        Speech to learn from; needs no right transcripts (default="${train_set}")
     --dev_set          Validation set; k-means never sees it (default="${dev_set}")
     --probe_train      Transcribed set of the probes; empty: --train_set (default="${probe_train}")
@@ -202,9 +200,7 @@ training=(--dump "${dump}" --train "${train_set}" --valid "${dev_set}" --exp "${
     --nj "${nj}" --ngpu "${ngpu}")
 
 if begin 1 "data: ${sets[*]}"; then
-    if [ -n "${local_data}" ]; then
-        PYTHON=${python} NJ=${nj} bash -c "${local_data}"
-    fi
+    make_data "${sets[@]}"
     run data --data_dir "${sets[@]/#/${datadir}/}" "${audio[@]}"
     run features --data "${datadir}" --dump "${dumpdir}" --feats_type raw --sets "${sets[@]}" \
         --nj "${nj}" "${audio[@]}"

@@ -21,7 +21,6 @@ dumpdir=dump
 expdir=exp
 
 # Data and features
-local_data=
 student_train=
 student_dev=
 student_tests=
@@ -68,12 +67,12 @@ Usage: $(basename "$0") [--option value] …
     --dumpdir          Features (default="${dumpdir}")
     --expdir           Models, decodings, results (default="${expdir}")
   Data
-    --local_data       Shell command that makes the data directories; it may use \$PYTHON and
-                       \$NJ (default='${local_data}')
+$(corpus_help)
     --student_train    Student's training set (default="${student_train}")
     --student_dev      Student's validation set (default="${student_dev}")
     --student_tests    Sets to decode, quoted (default="${student_tests}")
-    --teachers         NAME=TRAIN_SET/DEV_SET of each teacher, quoted (default="${teachers}")
+    --teachers         NAME=TRAIN_SET/DEV_SET of each teacher, or NAME=exp:DIR of one that another
+                       recipe trained (DIR: its exp/asr_…), quoted (default="${teachers}")
     --feats_type       fbank_pitch, fbank or raw (default="${feats_type}")
     --fs               Sampling rate in Hz (default="${fs}")
     --resample         Convert other sampling rates (default="${resample}")
@@ -130,10 +129,17 @@ add_sets "${student_train}" "${student_dev}" "${tests[@]}"
 teacher_jobs=()
 teacher_options=()
 teacher_systems=()
+adopted=()
 for entry in ${teacher_list[@]+"${teacher_list[@]}"}; do
-    [[ "${entry}" =~ ^[A-Za-z0-9._-]+=[^/]+/[^/]+$ ]] ||
-        die "--teachers '${entry}': write NAME=TRAIN_SET/DEV_SET"
     name=${entry%%=*}
+    if [[ "${entry}" =~ ^[A-Za-z0-9._-]+=exp:.+$ ]]; then
+        adopted+=(--teacher "${name}=${entry#*=exp:}")
+        teacher_options+=(--teacher "${name}=${expdir}/asr_teacher_${name}")
+        teacher_systems+=("${expdir}/asr_teacher_${name}")
+        continue
+    fi
+    [[ "${entry}" =~ ^[A-Za-z0-9._-]+=[^/]+/[^/]+$ ]] ||
+        die "--teachers '${entry}': write NAME=TRAIN_SET/DEV_SET or NAME=exp:DIR"
     train=${entry#*=}
     valid=${train#*/}
     train=${train%%/*}
@@ -173,9 +179,7 @@ decoding=(--config "${inference_config}" --nj "${nj}" --ngpu "${ngpu}"
     ${lm_options[@]+"${lm_options[@]}"})
 
 if begin 1 "data: ${sets[*]}"; then
-    if [ -n "${local_data}" ]; then
-        PYTHON=${python} NJ=${nj} bash -c "${local_data}"
-    fi
+    make_data "${sets[@]}"
     run data --data_dir "${sets[@]/#/${datadir}/}" "${audio[@]}"
 fi
 
@@ -201,9 +205,16 @@ if "${use_lm}" && begin 4 "language model: ${lm_tag}"; then
         --ngpu "${ngpu}"
 fi
 
-if [ ${#teacher_jobs[@]} -gt 0 ]; then
+if [ ${#teacher_systems[@]} -gt 0 ]; then
     if begin 5 "${#teacher_systems[@]} teachers"; then
-        run train "${training[@]}" "${teacher_jobs[@]}" --seed "${seed}" --args "${teacher_args}"
+        if [ ${#adopted[@]} -gt 0 ]; then
+            run adopt "${adopted[@]}" --token_list "${tokens}" --dump "${dump}/${student_train}" \
+                --exp "${expdir}"
+        fi
+        if [ ${#teacher_jobs[@]} -gt 0 ]; then
+            run train "${training[@]}" "${teacher_jobs[@]}" --seed "${seed}" \
+                --args "${teacher_args}"
+        fi
     fi
     if begin 6 "teachers on the student's test sets, and their outputs"; then
         run decode "${decoding[@]}" --systems "${teacher_systems[@]}" \

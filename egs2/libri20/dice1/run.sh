@@ -1,32 +1,12 @@
 #!/usr/bin/env bash
 # Twenty speakers of LibriSpeech dev-clean, 2.7 h of real speech: what DiceHuBERT's students are worth
 # beside feature distillation and training from scratch, at one small budget and over three seeds.
-#   ./run.sh --libri20 DIR      DIR: Kaldi-style train/, dev/ and test/, split by speaker
+#   ./run.sh --corpus DIR      DIR: Kaldi-style train/, dev/ and test/, split by speaker
 # Two cores: some 20 minutes for the teacher, 4 for each of the 15 students, 15 for the probes.
 set -euo pipefail
 
-libri20=${LIBRI20:-downloads/libri20}
-here=${PWD}
+export CALLER_DIR=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
-
-options=()
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --libri20)
-            libri20=${2:?--libri20 needs a directory}
-            case "${libri20}" in
-                /*) ;;
-                *) libri20=${here}/${libri20} ;;
-            esac
-            shift 2
-            ;;
-        *)
-            options+=("$1")
-            shift
-            ;;
-    esac
-done
-export LIBRI20=${libri20}
 
 students=(
     conf/train_dice_libri20_narrow_hard.yaml
@@ -35,9 +15,10 @@ students=(
     conf/train_dice_libri20_shallow_hard.yaml
 )
 
-# shellcheck disable=SC2016  # $PYTHON and $LIBRI20 are for stage 1
+# shellcheck disable=SC2016  # $PYTHON and $CORPUS are for stage 1
 ../../TEMPLATE/dice1/dice.sh \
-    --local_data '$PYTHON local/libri20_data.py --libri20 "$LIBRI20" --out data' \
+    --local_data '$PYTHON local/libri20_data.py --libri20 "$CORPUS" --out data' \
+    --corpus "${PWD}/downloads/libri20" \
     --train_set train \
     --dev_set dev \
     --probe_test "test" \
@@ -49,4 +30,4 @@ students=(
     --scratch_config conf/train_dice_libri20_narrow_scratch.yaml \
     --seeds "0 1 2" \
     --probe_args "--char_head conv --train_seconds 0" \
-    ${options[@]+"${options[@]}"}
+    "$@"

@@ -1,0 +1,112 @@
+"""Transcripts as the token list writes them: A-Z, apostrophe, single spaces. One rule a corpus.
+
+==========  ==================================================================================
+none        as it is; stage 3 refuses what the token list cannot write
+letters     upper case; marks in <>, [] and {} left out; hyphens are spaces, other signs nothing
+wsj         ``letters``, and the notation of WSJ's .dot files: verbalised punctuation, deletions
+tedlium2    ``letters``, and that of TED-LIUM's .stm files: variants, ``it 's`` joined
+==========  ==================================================================================
+
+A word that the corpus does not spell is ``<unk>``: a training utterance with one is left out, of
+others the word. Digits and other scripts are nobody's to guess: they are an error.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+UNKNOWN = re.compile(r"<unk>", re.IGNORECASE)
+MARK = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\{[^{}\s]*\}")
+HYPHENS = re.compile(r"[-‐-―/]")
+APOSTROPHES = str.maketrans("’‘`´", "''''")
+# WSJ's verbalised punctuation is a sign and its name: ,COMMA (LEFT-PAREN 'SINGLE-QUOTE
+SIGN_AND_NAME = re.compile(r"[^A-Z0-9<\[]+(?=[A-Z])")
+
+
+def as_is(text: str) -> str:
+    """The transcript as it is."""
+    return text
+
+
+def letters(text: str) -> str:
+    """Upper case; marks left out, hyphens and slashes spaces, accents and other signs nothing.
+
+    Raises:
+        ValueError: what is left are digits or letters of another script; the message lists them.
+    """
+    text = HYPHENS.sub(" ", MARK.sub(" ", text).translate(APOSTROPHES))
+    kept = []
+    for char in unicodedata.normalize("NFKD", text.upper()):
+        if "A" <= char <= "Z" or char in "' ":
+            kept.append(char)
+        elif char.isspace():
+            kept.append(" ")
+        elif unicodedata.category(char)[0] in "LN":
+            raise ValueError(f"{char!r} (U+{ord(char):04X}) is none of A-Z, apostrophe, space")
+    words = "".join(kept).split()
+    return " ".join(word for word in words if word.strip("'"))
+
+
+def wsj(text: str) -> str:
+    """A transcript of WSJ: as in a .dot file, or as Kaldi's and ESPnet's recipes leave it.
+
+    ``<word>`` was said though the prompt was edited, ``[noise]`` and ``<NOISE>`` are no words,
+    ``~`` and ``.`` are pauses, ``wo(rd)-`` is said as far as the parenthesis.
+
+    Raises:
+        ValueError: see :func:`letters`.
+    """
+    words = []
+    for raw in text.replace("\\", "").upper().split():
+        word = raw
+        if word in ("~", ".", "<NOISE>", "<SPOKEN_NOISE>", "<UNK>"):
+            continue
+        said = re.fullmatch(r"<([\w'.-]+)>", word)
+        if said:
+            word = said[1]
+        word = re.sub(r"\([^()]*\)", "", word)
+        sign = SIGN_AND_NAME.match(word)
+        # 'EM and 'S are words, 'SINGLE-QUOTE is a sign with its name
+        if sign and (sign[0] != "'" or word.endswith("QUOTE")):
+            word = word[sign.end() :]
+        words.append(word)
+    return letters(" ".join(words))
+
+
+def tedlium2(text: str) -> str:
+    """A transcript of TED-LIUM 2: as in an .stm file, or as Kaldi's and ESPnet's recipes leave it.
+
+    ``word(2)`` is a variant of its pronunciation; a last ``(name)`` is the utterance's name.
+
+    Raises:
+        ValueError: see :func:`letters`.
+    """
+    text = re.sub(r"\(\d\)", "", text)
+    text = re.sub(r"\(\S*\)\s*$", "", text)
+    text = re.sub(r"<sil>", " ", text, flags=re.IGNORECASE)
+    text = re.sub(r"(?<=\S)\s+(?=')", "", text)
+    return letters(re.sub(rf"(?:{MARK.pattern})'?\w*", " ", text))  # no 's of a mark is left
+
+
+RULES: dict[str, Callable[[str], str]] = {
+    "none": as_is,
+    "letters": letters,
+    "wsj": wsj,
+    "tedlium2": tedlium2,
+}
+
+
+def transcript(text: str, rule: str, set_name: str) -> str | None:
+    """A transcript by a rule; None where the utterance is to be left out.
+
+    Args:
+        text: as the corpus has it.
+        rule: name in :data:`RULES`.
+        set_name: ``train…`` leaves utterances with ``<unk>`` out.
+
+    Raises:
+        ValueError: see :func:`letters`.
+    """
+    if rule != "none" and set_name.startswith("train") and UNKNOWN.search(text):
+        return None
+    return RULES[rule](text) or None

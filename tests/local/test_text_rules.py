@@ -1,0 +1,74 @@
+"""Transcripts of corpora as the token list writes them; expectations by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from espnet_dice.stages.tokens import ALPHABET
+from local.text_rules import RULES, transcript
+
+CASES = {
+    "none": [("as it is [x] 7", "as it is [x] 7")],
+    "letters": [
+        ("don’t stop — Naïve café-bar, “Hi”!", "DON'T STOP NAIVE CAFE BAR HI"),
+        ("<laugh> yes [noise] {um} ' and/or", "YES AND OR"),
+    ],
+    "wsj": [
+        # as in .dot files (LDC's dot_spec.doc)
+        (
+            r"Of course there isn\'t any guarantee [misc_noise]",
+            "OF COURSE THERE ISN'T ANY GUARANTEE",
+        ),
+        (
+            r"personal computers I\. B\. M\. introduced ,COMMA",
+            "PERSONAL COMPUTERS I B M INTRODUCED COMMA",
+        ),
+        (
+            '"DOUBLE-QUOTE --DASH %PERCENT .PERIOD (LEFT-PAREN )RIGHT-PAREN',
+            "DOUBLE QUOTE DASH PERCENT PERIOD LEFT PAREN RIGHT PAREN",
+        ),
+        (
+            "'SINGLE-QUOTE 'EM <and> wo(rd)- *mis* hi:gh-tech !stress ~ .",
+            "SINGLE QUOTE 'EM AND WO MIS HIGH TECH STRESS",
+        ),
+        (r"[<door_slam] a [phone_ring/] A\.\'s [/phone_ring]", "A A'S"),
+        # as Kaldi's and ESPnet's recipes leave them
+        ("THE <NOISE> MAN -DASH &AMPERSAND", "THE MAN DASH AMPERSAND"),
+    ],
+    "tedlium2": [
+        (
+            "i 'm here(2) <sil> {NOISE} today l ' amour (AaronHuey_2010X-1-2)",
+            "I'M HERE TODAY L' AMOUR",
+        ),
+        ("it's [NOISE] the kids ' toys and {SMACK} 's", "IT'S THE KIDS' TOYS AND"),
+        ("so <unk> 's name", "SO NAME"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "said", "wanted"), [(r, *case) for r, cases in CASES.items() for case in cases]
+)
+def test_transcripts_by_hand(rule, said, wanted):
+    assert RULES[rule](said) == wanted
+
+
+@pytest.mark.parametrize("rule", ["letters", "wsj", "tedlium2"])
+@pytest.mark.parametrize("said", ["GATE 7", "Привет", "ßtraße ٣"])
+def test_what_is_nobodys_to_guess(rule, said):
+    with pytest.raises(ValueError, match=r"is none of A-Z, apostrophe, space"):
+        RULES[rule](said)
+
+
+@given(st.text(alphabet="abz'.,-([{<>}]) ~%\"É", max_size=30))
+@pytest.mark.parametrize("rule", ["letters", "wsj", "tedlium2"])
+def test_a_transcript_by_a_rule_is_one_of_the_token_list_and_stays_as_it_is(rule, said):
+    once = RULES[rule](said)
+    assert set(once) <= set(ALPHABET + " ") and once == " ".join(once.split())
+    assert RULES[rule](once) == once
+
+
+def test_utterances_that_are_left_out():
+    assert transcript("of <unk> there", "tedlium2", "train") is None
+    assert transcript("of <unk> there", "tedlium2", "dev") == "OF THERE"
+    assert transcript("{NOISE} <sil>", "tedlium2", "test") is None

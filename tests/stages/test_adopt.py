@@ -1,0 +1,81 @@
+"""A teacher of another recipe: taken whole, says the same, and is refused where it does not fit."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from espnet_dice.io.errors import ConfigError, StaleError
+from espnet_dice.stages import adopt, decode, dumps, experiment, teacher_outputs, tokens
+from tests.stages import tiny
+
+NAME = tiny.EXP / "asr_teacher_libri"
+
+
+@pytest.fixture
+def student(trained, fresh):
+    """Another recipe's directory with the same features, and the teacher as it names it."""
+    source = Path(os.path.relpath(trained.root / "exp/asr_teacher_t", fresh))
+    return fresh, source
+
+
+def test_it_says_what_it_said_where_it_was_trained(trained, student):
+    here, source = student
+    assert adopt.adopt({"libri": source}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train") == 1
+    assert adopt.adopt({"libri": source}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train") == 0
+    theirs, ours = experiment.load(source), experiment.load(NAME)
+    assert (ours.sha256, ours.parameters, ours.averaged) == (
+        theirs.sha256,
+        theirs.parameters,
+        theirs.averaged,
+    )
+    config = yaml.safe_load(ours.config.read_text())
+    assert config["normalize_conf"]["stats_file"] == str(NAME / adopt.STATS)
+    assert config["bpemodel"] == str(tiny.TOKENS / tokens.MODEL)
+    assert "dump" not in ours.config.read_text(), "a path of the other recipe is left"
+    # its mean and deviation are in the parameters, and the file of the training says the same
+    told = dict(np.load(NAME / adopt.STATS))
+    wanted = dict(np.load(tiny.DUMP / "train/feats_stats.npz"))
+    mean = wanted["sum"] / wanted["count"]
+    deviation = np.sqrt(wanted["sum_square"] / wanted["count"] - mean**2)
+    np.testing.assert_allclose(told["sum"], mean, rtol=1e-6)
+    np.testing.assert_allclose(np.sqrt(told["sum_square"] - mean**2), deviation, rtol=1e-5)
+    dev = [dumps.load(tiny.DUMP / "dev")]
+    options = {"n_samples": 0, "nj": 1}
+    teacher_outputs.make_outputs({"t": NAME}, dev, tiny.TOKENS, Path("exp/here"), **options)
+    said = (here / "exp/here/t/dev/teacher.ark").read_bytes()
+    with tiny.inside(trained.root):
+        out = here / "exp/there"
+        there = {"t": tiny.EXP / "asr_teacher_t"}
+        teacher_outputs.make_outputs(there, dev, tiny.TOKENS, out, **options)
+    assert (here / "exp/there/t/dev/teacher.ark").read_bytes() == said
+    (plan,) = decode.plan([NAME], [tiny.DUMP / "test"], None, [False], _decoding())
+    assert decode.run([plan], nj=1) == 1 and NAME in plan.out.parents
+    assert not list(trained.root.glob("exp/asr_teacher_t/decode_here*")), "written elsewhere"
+
+
+def _decoding() -> Path:
+    return tiny.write_config("conf/decode_here.yaml", tiny.DECODE)
+
+
+def test_what_does_not_fit_is_refused(trained, student, tmp_path_factory):
+    _, source = student
+    with pytest.raises(StaleError, match=r"gone is missing: run that recipe first"):
+        adopt.adopt({"libri": source.parent / "gone"}, tiny.EXP, tiny.TOKENS)
+    other = tmp_path_factory.mktemp("other") / "asr_x"
+    shutil.copytree(source, other)
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    (other / "config.yaml").write_text(yaml.safe_dump(config | {"input_size": 80}))
+    with pytest.raises(ConfigError, match=r"features of 80 dimensions, here there are 20"):
+        adopt.adopt({"libri": other}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train")
+    shorter = config | {"token_list": config["token_list"][:-1]}
+    (other / "config.yaml").write_text(yaml.safe_dump(shorter))
+    with pytest.raises(ConfigError, match=r"config\.yaml: token_list is not that of data/token"):
+        adopt.adopt({"libri": other}, tiny.EXP, tiny.TOKENS)
+    assert not NAME.exists()
+    NAME.mkdir(parents=True)
+    with pytest.raises(StaleError, match=r"asr_teacher_libri is there and was not taken"):
+        adopt.adopt({"libri": source}, tiny.EXP, tiny.TOKENS)
