@@ -1,6 +1,7 @@
 """Training jobs: which are done, which go on, which begin anew; then all of them in one process."""
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -13,13 +14,12 @@ from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.options import cores
-from espnet_dice.stages import settings, trainer
+from espnet_dice.stages import launch, settings, trainer
 from espnet_dice.stages.experiment import load
 from espnet_dice.stages.layers import to_yaml
 from espnet_dice.stages.monitor import Monitor, Watched
 from espnet_dice.stages.workers import Work, run_forked
 
-LOG = "train.log"
 CONFIG = "train.yaml"
 DEFAULTS = {
     "num_workers": "0",
@@ -121,14 +121,22 @@ class Plan:
         return before <= self.max_epoch and self._fingerprint(before).is_same(self.job.out)
 
 
-def run_jobs(jobs: list[Job], nj: int | None = None, ngpu: int = 0, resume: bool = True) -> int:
+def run_jobs(
+    jobs: list[Job],
+    nj: int | None = None,
+    ngpu: int = 0,
+    resume: bool = True,
+    launched_by: str = "",
+) -> int:
     """Train the models that are not there yet.
 
     Args:
         jobs: what to train, in the order in which they start.
-        nj: models at a time; default: one a core, with GPUs one.
-        ngpu: GPUs a model.
+        nj: models at a time; default: one a core, with GPUs or a launch one.
+        ngpu: GPUs a model; with a launch 0 is CPU, and all else one GPU a process.
         resume: go on from a checkpoint of the same job; else begin anew.
+        launched_by: what starts the processes of a model, see :mod:`launch`. A model does not
+            depend on it: a training may go on with other processes than it began with.
 
     Returns:
         How many were trained.
@@ -137,6 +145,8 @@ def run_jobs(jobs: list[Job], nj: int | None = None, ngpu: int = 0, resume: bool
         ConfigError: a config is wrong; nothing was started.
         DiceError: a training failed.
     """
+    start = launch.split(launched_by)
+    launch.check_alone(os.environ)
     plans = [Plan(job) for job in jobs]
     pending = [plan for plan in plans if not plan.done]
     for plan in plans:
@@ -153,14 +163,18 @@ def run_jobs(jobs: list[Job], nj: int | None = None, ngpu: int = 0, resume: bool
         trainer.warm_up()
     for plan in pending:
         _set_up(plan, resume)
-    nj = min(nj or (1 if ngpu else cores()), len(pending))
+    nj = min(nj or (1 if ngpu or start else cores()), len(pending))
     threads = max(1, cores() // nj)
     logging.info("models to train: %d, %d at a time, CPU threads: %d", len(pending), nj, threads)
     monitor = Monitor(
-        [Watched(p.job.out.name, p.job.out / LOG, p.max_epoch, p.criterion[1]) for p in pending]
+        [
+            Watched(p.job.out.name, p.job.out / trainer.LOG, p.max_epoch, p.criterion[1])
+            for p in pending
+        ]
     )
     works = [
-        Work(p.job.out.name, lambda p=p: _run(p, threads, ngpu), p.job.out / LOG) for p in pending
+        Work(p.job.out.name, lambda p=p: _run(p, threads, ngpu, start), p.job.out / trainer.LOG)
+        for p in pending
     ]
     run_forked(works, nj, monitor)
     return len(pending)
@@ -192,9 +206,9 @@ def _set_up(plan: Plan, resume: bool) -> None:
     plan.job.prepare()
 
 
-def _run(plan: Plan, threads: int, ngpu: int) -> None:
+def _run(plan: Plan, threads: int, ngpu: int, start: tuple[str, ...]) -> None:
     job = plan.job
-    trainer.train(job.task, plan.command(job.out), job.out, threads, ngpu)
+    trainer.train(job.task, plan.command(job.out), job.out, threads, ngpu, start)
     trainer.record(
         job.task,
         job.out,

@@ -14,7 +14,7 @@ from espnet_dice.io.atomic import atomic_file, write_text
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.fingerprint import digest_files, key_of
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import experiment, tokens
+from espnet_dice.stages import experiment, launch, tokens
 from espnet_dice.stages.jobs import Job, run_jobs
 
 CRITERION, NBEST = ("valid", "loss", "min"), 1
@@ -152,6 +152,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--args", default="", help="options for ESPnet that win over the config")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs")
+    launch.add_option(parser)
     parser.add_argument(
         "--resume", type=options.true_false, default=True, help="go on from a checkpoint"
     )
@@ -167,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
         args.seed,
         args.args,
     )
-    run_jobs([job], ngpu=args.ngpu, resume=args.resume)
+    run_jobs([job], ngpu=args.ngpu, resume=args.resume, launched_by=args.launch)
     print(summary(job.out))
 
 

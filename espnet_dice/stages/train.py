@@ -13,7 +13,7 @@ from pathlib import Path
 from espnet_dice.io import options
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import dumps, experiment, ssl_encoder, tokens
+from espnet_dice.stages import dumps, experiment, launch, ssl_encoder, tokens
 from espnet_dice.stages.jobs import Job, run_jobs
 from espnet_dice.stages.settings import model_conf, read_config
 from espnet_dice.stages.teaching import Teaching
@@ -143,6 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
     parser.add_argument("--nj", type=int, default=None, help="models at a time (cores)")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs a model")
+    launch.add_option(parser)
     parser.add_argument(
         "--resume", type=options.true_false, default=True, help="go on from checkpoints"
     )
@@ -174,7 +175,7 @@ def main(argv: list[str] | None = None) -> None:
             )
             for (tag, config, train, valid), seed in zip(args.job, seeds, strict=True)
         ]
-        run_jobs(jobs, args.nj, args.ngpu, args.resume)
+        run_jobs(jobs, args.nj, args.ngpu, args.resume, args.launch)
     for tag, *_ in args.job:
         print(experiment.summary(exp / f"asr_{tag}", "acc"))
 

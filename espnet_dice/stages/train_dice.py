@@ -15,7 +15,7 @@ from espnet_dice.dice.frames import n_frames
 from espnet_dice.io import fingerprint, options
 from espnet_dice.io.errors import ConfigError, ProblemList, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import dumps, experiment
+from espnet_dice.stages import dumps, experiment, launch
 from espnet_dice.stages.jobs import Job, run_jobs
 from espnet_dice.stages.settings import read_config
 
@@ -184,6 +184,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
     parser.add_argument("--nj", type=int, default=None, help="models at a time (cores)")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs a model")
+    launch.add_option(parser)
     parser.add_argument(
         "--resume", type=options.true_false, default=True, help="go on from checkpoints"
     )
@@ -197,7 +198,7 @@ def main(argv: list[str] | None = None) -> None:
         make_job(tag, Path(config), *sets, Path(labels), args.exp, seed, args.args, args.teacher)
         for (tag, config, labels), seed in zip(args.job, seeds, strict=True)
     ]
-    run_jobs(jobs, args.nj, args.ngpu, args.resume)
+    run_jobs(jobs, args.nj, args.ngpu, args.resume, args.launch)
     for job in jobs:
         print(experiment.summary(job.out))
 

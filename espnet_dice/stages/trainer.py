@@ -4,26 +4,20 @@ import contextlib
 import io
 import logging
 import os
-import subprocess
 import sys
 import warnings
 import zipfile
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
-from espnet_dice.io.atomic import atomic_file
-from espnet_dice.io.errors import DiceError
-from espnet_dice.stages import experiment
+from espnet_dice.io.atomic import atomic_file, only_writer
+from espnet_dice.stages import experiment, launch
 
 CHECKPOINT = "checkpoint.pth"
-TOOLS = {
-    "asr": "espnet2.bin.asr_train",
-    "lm": "espnet2.bin.lm_train",
-    "dice": "espnet_dice.bin.dice_train",
-}
+LOG = "train.log"
 
 
 def task_class(task: str) -> type:
@@ -80,32 +74,55 @@ def quiet_import() -> Iterator[None]:
     logging.debug("ESPnet said: %s", said.getvalue())
 
 
-def train(task: str, options: list[str], out: Path, threads: int, ngpu: int) -> None:
-    """Run ESPnet's training command in this process (several GPUs: in spawned children).
+def train(
+    task: str,
+    options: list[str],
+    out: Path,
+    threads: int,
+    ngpu: int,
+    launched_by: Sequence[str] = (),
+) -> None:
+    """Run ESPnet's training command: in this process, or with several in children.
 
     Args:
         task: ``asr``, ``lm`` or ``dice``.
         options: the command's options.
         out: the experiment directory; goes on from its checkpoint where there is one.
-        threads: CPU threads of this run.
-        ngpu: GPUs of this run.
+        threads: CPU threads of this run, if it is this process's.
+        ngpu: GPUs of this run; with a launch 0 is CPU, and all else one GPU a process.
+        launched_by: a launch, see :mod:`espnet_dice.stages.launch`.
 
     Raises:
-        DiceError: the multi-GPU command failed.
+        DiceError: a training in children failed; those that were left have been ended by their
+            launcher.
     """
+    if ngpu > 1 or launched_by:
+        launch.run(launch.command(task, options, out, ngpu, launched_by), out, out / LOG)
+        return
     import torch
 
     torch.set_num_threads(threads)
+    run_here(task, [*options, "--ngpu", str(ngpu)], out)
+
+
+def run_here(task: str, options: list[str], out: Path, first: bool = True) -> None:
+    """Run ESPnet's training command, or one rank of it, in this process.
+
+    Args:
+        task: ``asr``, ``lm`` or ``dice``.
+        options: the command's options.
+        out: the experiment directory.
+        first: this rank mends and writes the directory; the others only read it.
+
+    Raises:
+        DataError: another training writes the directory, or a launcher started several processes
+            without telling them their ranks.
+    """
     save_whole_files()
-    repair(out)
-    if ngpu > 1:
-        command = [sys.executable, "-m", "espnet_dice.run", "-m", TOOLS[task], *options]
-        command += ["--ngpu", str(ngpu), "--multiprocessing_distributed", "true"]
-        code = subprocess.run(command).returncode
-        if code:
-            raise DiceError(f"{' '.join(command[:5])} … ended with code {code}")
-    else:
-        task_class(task).main(cmd=[*options, "--ngpu", str(ngpu)])
+    with only_writer(out) if first else contextlib.nullcontext():
+        if first:
+            repair(out)
+        task_class(task).main(cmd=options)
 
 
 def save_whole_files() -> None:
@@ -131,8 +148,8 @@ def repair(out: Path) -> None:
     """Mend what a kill between two files of one epoch leaves behind.
 
     ESPnet writes ``checkpoint.pth`` and then ``<n>epoch.pth``; without the second, averaging would
-    fail many epochs later. A checkpoint that is not whole (multi-GPU runs write in place) is
-    removed, and training begins anew.
+    fail many epochs later. A checkpoint that is not whole (a disk's fault: none is written in
+    place) is removed, and training begins anew.
     """
     import torch
 

@@ -115,7 +115,7 @@ def _check(work: Work, child: mp.Process, receiver: Connection) -> None:
 def _child(work: Work, sender: Connection, parent: int) -> None:
     """Redirect the output, run, and report an error that is one for the user."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with(parent)
+    die_with(parent)
     work.log.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(work.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(fd, 1)
@@ -150,8 +150,8 @@ def _child(work: Work, sender: Connection, parent: int) -> None:
     os._exit(code)
 
 
-def _die_with(parent: int) -> None:
-    """Ask Linux to end this child when its parent dies, even by SIGKILL."""
+def die_with(parent: int) -> None:
+    """Ask Linux to end this process when its parent dies, even by SIGKILL."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:

@@ -1,12 +1,18 @@
 import pytest
 
-from tests.stages import tiny
+from tests.stages import tiny, tiny_dice
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A recipe directory with everything trained; tests must not change what is in it."""
     return tiny.build(tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.fixture(scope="session")
+def trained_dice(tmp_path_factory):
+    """A recipe directory with teacher and students; tests must not change what is in it."""
+    return tiny_dice.build(tmp_path_factory.mktemp("dice"))
 
 
 @pytest.fixture

@@ -1,96 +1,18 @@
 """Teachers and students trained through the stage, by ESPnet's own trainer, on tones."""
 
-import logging
-import os
 import re
-import socket
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
 from espnet_dice.dice import teacher
 from espnet_dice.dice.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError, ProblemList, StaleError
-from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.stages import dumps, experiment, train_dice, trainer
 from espnet_dice.stages.jobs import Plan, run_jobs
 from tests.dice import tiny
-from tests.stages.tiny import inside, write_config
-
-SIZES = {"train": 24, "dev": 6}
-
-
-def write_dump(directory, utterances, seed):
-    """Tones of K pitches, 0.1 s each: what label a frame has can be heard."""
-    rng = np.random.default_rng(seed)
-    directory.mkdir(parents=True)
-    lengths, tones = {}, {}
-    for i in range(utterances):
-        utt = f"{directory.name}{i:02d}"
-        tones[utt] = rng.integers(tiny.K, size=int(rng.integers(4, 9)))
-        time = np.arange(1600) / 16000
-        wave = np.concatenate([np.sin(2 * np.pi * (200 + 150 * k) * time) for k in tones[utt]])
-        wave = (0.3 * wave + 0.01 * rng.normal(size=len(wave))).astype(np.float32)
-        soundfile.write(directory / f"{utt}.flac", wave, 16000)
-        lengths[utt] = len(wave)
-    scp = "".join(f"{u} {directory / u}.flac\n" for u in lengths)
-    (directory / "wav.scp").write_text(scp)
-    (directory / "feats_shape").write_text("".join(f"{u} {n}\n" for u, n in lengths.items()))
-    Fingerprint("features", {"seed": seed}, {}).finish(directory)
-    return lengths, tones
-
-
-def write_store(directory, codebook, lengths, tones):
-    features = {}
-    rng = np.random.default_rng(0)
-    for utt, samples in lengths.items():
-        middle = np.minimum(np.arange(n_frames(samples)) * 320 + 200, samples - 1) // 1600
-        near = codebook.centroids[tones[utt][middle]]
-        features[utt] = near + 0.05 * rng.normal(size=near.shape)
-    data = key_of(f"dump/raw/{directory.name}", "stage 2")
-    tiny.write_store(directory, codebook, features, data=data, quantizer="q")
-
-
-def config(loss="dice_hard", epochs=2, **more):
-    return {
-        "student": "hubert",
-        "student_conf": dict(tiny.STUDENT),
-        "loss": [{"name": loss}] if isinstance(loss, str) else loss,
-        "model_conf": {"final_dim": 8},
-        "batch_type": "numel",
-        "batch_bins": 60000,
-        "max_epoch": epochs,
-        "keep_nbest_models": 2,
-        "optim": "adamw",
-        "optim_conf": {"lr": 0.005},
-        **more,
-    }
-
-
-def job(tag, conf, labels="labels", exp="exp", seed=0, source=None, extra=""):
-    path = write_config(f"conf/train_dice_{tag}.yaml", conf)
-    sets = [dumps.load(f"dump/raw/{name}") for name in SIZES]
-    labels = trainer.Path(labels) if labels else None
-    return train_dice.make_job(tag, path, *sets, labels, trainer.Path(exp), seed, extra, source)
-
-
-@pytest.fixture(scope="session")
-def trained_dice(tmp_path_factory):
-    """exp/dice_teacher, then exp/dice_soft and exp/dice_feature taught by it."""
-    root = tmp_path_factory.mktemp("dice")
-    with inside(root):
-        codebook = tiny.codebook()
-        for seed, (name, n) in enumerate(SIZES.items()):
-            made = write_dump(root / "dump/raw" / name, n, seed)
-            write_store(root / "labels" / name, codebook, *made)
-        assert run_jobs([job("teacher", config(epochs=3))]) == 1
-        soft = job("soft", config([{"name": "dice_soft", "conf": {"tau": 1.0}}]))
-        both = [{"name": "dice_hard"}, {"name": "dice_feature", "weight": 0.1}]
-        feature = job("feature", config(both), source="exp/dice_teacher")
-        assert run_jobs([soft, feature], nj=2) == 2
-    return root
+from tests.stages.tiny import write_config
+from tests.stages.tiny_dice import SIZES, config, job
 
 
 @pytest.fixture
@@ -229,49 +151,6 @@ def test_a_training_that_diverges_ends_with_its_reason(fresh):
         run_jobs([job("bad", conf)])
     with pytest.raises(StaleError, match="never finished"):
         experiment.load("exp/dice_bad")
-
-
-def test_two_processes_train_what_one_does(fresh, monkeypatch):
-    """ESPnet's distributed trainer, on CPU: the mean is over the masked frames of both."""
-    # plain gradient descent: Adam would divide rounding errors by themselves
-    conf = config(epochs=1, batch_bins=120000, optim="sgd", optim_conf={"lr": 0.1})
-    conf["min_batch_size"] = 2
-    conf["student_conf"] |= {"feat_extract_norm": "layer", "conv_bias": True}
-    # whole utterances, so that batch and half a batch see the same frames; every mask drawn alike
-    conf["collate_fn_conf"] = {"pad": True}
-    conf["model_conf"] |= {"mask_length": 1, "mask_prob": 1.0}
-    from espnet_dice.dice import mask
-
-    monkeypatch.setattr(mask, "spans", lambda n, *_: np.arange(n) % 3 < 1 + (n % 2))
-    alone = job("alone", conf)
-    run_jobs([alone])
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    shared = job("shared", conf)
-    shared.prepare()
-    command = Plan(shared).command(shared.out)
-    more = ["--ngpu", "0", "--dist_backend", "gloo", "--dist_world_size", "2"]
-    more += ["--dist_master_addr", "127.0.0.1", "--dist_master_port", str(port)]
-    children = []
-    for rank in range(2):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.dup2(os.open(shared.out / f"rank{rank}.log", os.O_CREAT | os.O_WRONLY), 2)
-                monkeypatch.setattr(logging.root, "handlers", [])
-                torch.set_num_threads(1)
-                task = trainer.task_class("dice")
-                task.main(cmd=[*command, *more, "--dist_rank", str(rank)])
-                os._exit(0)
-            finally:
-                os._exit(1)
-        children.append(pid)
-    codes = [os.waitpid(pid, 0)[1] for pid in children]
-    assert codes == [0, 0], (shared.out / "rank0.log").read_text()[-3000:]
-    a, b = load(alone.out / "1epoch.pth"), load(shared.out / "1epoch.pth")
-    for key in a:
-        torch.testing.assert_close(a[key], b[key], atol=1e-5, rtol=1e-4, msg=key)
 
 
 def test_command_trains_and_tells(fresh, capsys):
