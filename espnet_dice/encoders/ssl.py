@@ -64,12 +64,8 @@ class SSLEncoder(AbsEncoder):
     ):
         super().__init__()
         _check(input_size, source, architecture, freeze, freeze_steps, mask_prob, subsample)
-        self.source = source
-        if architecture is not None:
-            model, self.normalize, self.eps = architectures.build(architecture)
-        else:
-            found = teacher.load(source)
-            model, self.normalize, self.eps = found.model, found.normalize, found.eps
+        self.source, self.architecture = source, architecture
+        model, self.normalize, self.eps = self._fetch()
         if layer is not None:
             architectures.cut(model, layer, source or "architecture")
         self.model = model.requires_grad_(freeze != "all")
@@ -146,9 +142,15 @@ class SSLEncoder(AbsEncoder):
 
     def reload_pretrained_parameters(self) -> None:
         """ESPnet's ``init`` overwrites every parameter of a recogniser, and then calls this."""
-        if self.source is not None:
-            found = teacher.load(self.source).model.state_dict()
-            self.model.load_state_dict({name: found[name] for name in self.model.state_dict()})
+        found = self._fetch()[0].state_dict()
+        self.model.load_state_dict({name: found[name] for name in self.model.state_dict()})
+
+    def _fetch(self) -> tuple[torch.nn.Module, bool, float]:
+        """The whole model, whether it wants normalised waveforms, and the ε of that."""
+        if self.architecture is not None:
+            return architectures.build(self.architecture)
+        found = teacher.load(self.source)
+        return found.model, found.normalize, found.eps
 
     def _hidden(
         self, speech: torch.Tensor, samples: torch.Tensor, frames: torch.Tensor

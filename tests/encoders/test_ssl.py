@@ -197,6 +197,17 @@ def test_parameters_survive_the_initialisation_of_espnet(base, init):
     assert same == {k for k in before if k.startswith("model.")}
 
 
+def test_a_new_model_keeps_its_own_initialisation(base):
+    """That of transformers, not the recogniser's: weights of 0.02, not uniform."""
+    from espnet2.torch_utils.initialize import initialize
+
+    model = torch.nn.Module()
+    model.encoder = SSLEncoder(architecture={"student": "hubert", "student_conf": tiny.STUDENT})
+    initialize(model, "xavier_uniform")
+    weights = [b.feed_forward.output_dense.weight for b in model.encoder.model.encoder.layers]
+    assert all(0.015 < float(w.detach().std()) < 0.025 for w in weights)
+
+
 def test_a_layer_drops_what_is_above_it(base):
     whole, cut = (SSLEncoder(source=str(base[0]), layer=n) for n in (None, 1))
     block = sum(p.numel() for p in whole.model.encoder.layers[0].parameters())

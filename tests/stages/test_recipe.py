@@ -12,10 +12,12 @@ from tests.stages import tiny
 ROOT = Path(__file__).parents[2]
 KD = ROOT / "egs2/TEMPLATE/kd1/kd.sh"
 DICE = ROOT / "egs2/TEMPLATE/dice1/dice.sh"
+BOTH = ROOT / "egs2/TEMPLATE/dicekd1/dicekd.sh"
 RECIPES = sorted((ROOT / "egs2").glob("*/*1/run.sh"))
 STAGES = {
     "kd1": ("11", ((1, "data"), (7, "students"), (11, "export"))),
     "dice1": ("8", ((1, "data"), (3, "k-means"), (8, "results"))),
+    "dicekd1": ("4", ((1, "encoder"), (3, "recognisers on the encoders"), (4, "table"))),
 }
 SETS = ["--student_train", "train", "--student_dev", "dev", "--student_tests", "test"]
 DICE_SETS = ["--train_set", "train", "--dev_set", "dev", "--probe_test", "test"]
@@ -160,6 +162,7 @@ def test_an_error_of_a_stage_stops_the_run(tmp_path):
 )
 def test_scripts_are_shellcheck_clean():
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    command = [shutil.which("shellcheck", path=path), "-x", KD, DICE, *RECIPES]
+    chained = sorted((ROOT / "egs2").glob("*/dicekd1/asr.sh"))
+    command = [shutil.which("shellcheck", path=path), "-x", KD, DICE, BOTH, *chained, *RECIPES]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -69,3 +69,37 @@ def test_stage_6_caches_ctc_outputs_if_a_student_reads_them(tmp_path, students, 
         (tmp_path / "conf/no.yaml").unlink()
         done = run(command, tmp_path)
         assert done.returncode == 2 and "error: conf/no.yaml: no such config" in done.stderr
+
+
+def test_teachers_on_features_teach_students_on_waves(tmp_path):
+    """Stages 2 to 7 with a Python that notes what it is asked, and does nothing."""
+    asked, python = tmp_path / "asked", tmp_path / "python"
+    answer = 'case "$2" in *.teaching) echo false ;; esac'
+    python.write_text(f'#!/bin/sh\n{answer}\necho "$@" >>"{asked}"\n')
+    python.chmod(0o755)
+    options = ["--python", python, "--teachers", "t=a/b", "--stage", "2", "--stop_stage", "7"]
+    types = ["--feats_type", "raw", "--teacher_feats_type", "fbank", "--use_lm", "false"]
+    done = run([KD, *SETS, *map(str, options), *types], tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = [line.split() for line in asked.read_text().splitlines()]
+    said = [words for words in said if words[0] == "-m"]
+
+    def last(words, option):  # argparse takes the last
+        return words[len(words) - words[::-1].index(option)]
+
+    def stage(name):
+        return [words for words in said if words[1] == f"espnet_dice.stages.{name}"]
+
+    features = {
+        last(w, "--feats_type"): w[w.index("--sets") + 1 : w.index("--nj")] for w in said[:2]
+    }
+    assert features == {
+        "fbank": ["train", "dev", "test", "a", "b"],
+        "raw": ["train", "dev", "test"],
+    }
+    teachers, students = stage("train")
+    assert last(teachers, "--dump") == "dump/fbank" and last(students, "--dump") == "dump/raw"
+    assert last(students, "--teacher_dump") == "dump/fbank"
+    assert last(stage("teacher_outputs")[0], "--dump") == "dump/fbank"
+    assert "dump/fbank/test" in stage("decode")[0]
+    assert "dump/fbank/a/text" in stage("tokens")[0]

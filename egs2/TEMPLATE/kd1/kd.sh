@@ -26,6 +26,7 @@ student_dev=
 student_tests=
 teachers=
 feats_type=fbank_pitch
+teacher_feats_type=
 fs=16000
 resample=false
 allow_pipes=false
@@ -74,6 +75,8 @@ $(corpus_help)
     --teachers         NAME=TRAIN_SET/DEV_SET of each teacher, or NAME=exp:DIR of one that another
                        recipe trained (DIR: its exp/asr_…), quoted (default="${teachers}")
     --feats_type       fbank_pitch, fbank or raw (default="${feats_type}")
+    --teacher_feats_type  The same for teachers whose outputs are cached; empty: --feats_type
+                       (default="${teacher_feats_type}")
     --fs               Sampling rate in Hz (default="${fs}")
     --resample         Convert other sampling rates (default="${resample}")
     --allow_pipes      Run wav.scp entries that are shell commands (default="${allow_pipes}")
@@ -122,9 +125,12 @@ read -ra seed_list <<< "${seeds:-${seed}}"
 read -ra tests <<< "${student_tests}"
 read -ra teacher_list <<< "${teachers}"
 dump=${dumpdir}/${feats_type}
+teacher_feats_type=${teacher_feats_type:-${feats_type}}
+teacher_dump=${dumpdir}/${teacher_feats_type}
 tokens=${datadir}/token_list/char31
 sets=()
 add_sets "${student_train}" "${student_dev}" "${tests[@]}"
+student_sets=("${sets[@]}")
 
 teacher_jobs=()
 teacher_options=()
@@ -184,14 +190,18 @@ if begin 1 "data: ${sets[*]}"; then
 fi
 
 if begin 2 "features: ${feats_type}"; then
-    run features --data "${datadir}" --dump "${dumpdir}" --feats_type "${feats_type}" \
+    run features --data "${datadir}" --dump "${dumpdir}" --feats_type "${teacher_feats_type}" \
         --sets "${sets[@]}" --nj "${nj}" "${audio[@]}"
+    if [ "${teacher_feats_type}" != "${feats_type}" ]; then
+        run features --data "${datadir}" --dump "${dumpdir}" --feats_type "${feats_type}" \
+            --sets "${student_sets[@]}" --nj "${nj}" "${audio[@]}"
+    fi
 fi
 
 if begin 3 "tokens: one list of 31"; then
     texts=()
     for name in "${sets[@]}"; do
-        texts+=("${dump}/${name}/text")
+        texts+=("${teacher_dump}/${name}/text")
     done
     if "${use_lm}"; then
         texts+=("${lm_train[@]}" "${lm_dev[@]}")
@@ -208,22 +218,22 @@ fi
 if [ ${#teacher_systems[@]} -gt 0 ]; then
     if begin 5 "${#teacher_systems[@]} teachers"; then
         if [ ${#adopted[@]} -gt 0 ]; then
-            run adopt "${adopted[@]}" --token_list "${tokens}" --dump "${dump}/${student_train}" \
-                --exp "${expdir}"
+            run adopt "${adopted[@]}" --token_list "${tokens}" --exp "${expdir}" \
+                --dump "${teacher_dump}/${student_train}"
         fi
         if [ ${#teacher_jobs[@]} -gt 0 ]; then
-            run train "${training[@]}" "${teacher_jobs[@]}" --seed "${seed}" \
-                --args "${teacher_args}"
+            run train "${training[@]}" --dump "${teacher_dump}" "${teacher_jobs[@]}" \
+                --seed "${seed}" --args "${teacher_args}"
         fi
     fi
     if begin 6 "teachers on the student's test sets, and their outputs"; then
         run decode "${decoding[@]}" --systems "${teacher_systems[@]}" \
-            --sets "${tests[@]/#/${dump}/}" --lm_modes "${teacher_modes[@]}"
+            --sets "${tests[@]/#/${teacher_dump}/}" --lm_modes "${teacher_modes[@]}"
         if [ "${teacher_mode}" = cached ]; then
             if [ "${teacher_ctc}" = auto ]; then
                 teacher_ctc=$(run teaching "${student_configs[@]}" "--args=${student_args}")
             fi
-            run teacher_outputs "${teacher_options[@]}" --dump "${dump}" \
+            run teacher_outputs "${teacher_options[@]}" --dump "${teacher_dump}" \
                 --sets "${student_train}" "${student_dev}" --token_list "${tokens}" \
                 --out "${expdir}/teacher_outputs" --samples "${teacher_samples}" \
                 --ctc "${teacher_ctc}" --nj "${nj}"
@@ -233,7 +243,8 @@ fi
 
 students=("${training[@]}" "${student_jobs[@]}" --seed "${student_seeds[@]}"
     --args "${student_args}" --teacher_mode "${teacher_mode}"
-    --teacher_outputs "${expdir}/teacher_outputs" ${teacher_options[@]+"${teacher_options[@]}"})
+    --teacher_outputs "${expdir}/teacher_outputs" --teacher_dump "${teacher_dump}"
+    ${teacher_options[@]+"${teacher_options[@]}"})
 
 if begin 7 "${#student_systems[@]} students"; then
     run train "${students[@]}"
