@@ -1,32 +1,42 @@
 """HuBERT's Transformer: teachers, and the students that export to Hugging Face without guessing."""
 
+from collections.abc import Iterator
+
 import torch
 
 from espnet_dice.dice.stem import FEATURE_GRAD_MULT, Stem, hubert
 
 
-class Backbone(Stem):
-    """HuBERT with the parameters of ``transformers.HubertModel``, name by name.
-
-    Both kinds are there: norm after each block and a group norm in the stem (base), norm before
-    each block and layer norms in the stem (large, ``do_stable_layer_norm``).
+class Transformer(Stem):
+    """Positions, norms and blocks behind the stem; a subclass says how a block is run.
 
     Args:
-        config: ``transformers.HubertConfig``; kept as ``config``.
+        model: what :func:`stem.hubert` made; the stem's modules are taken.
+        encoder: transformers' encoder; its modules are used.
+        config: of the whole; kept as ``config``.
         feature_grad_mult: factor on the gradient of the convolutions; 0 freezes them.
 
     Attributes:
         dims: width of each hidden state, the input of the first block included.
-
-    Raises:
-        ConfigError: the stride is not 320, or the numbers do not go together.
     """
 
-    def __init__(self, config, feature_grad_mult: float = FEATURE_GRAD_MULT):
-        model = hubert(config)
+    def __init__(self, model, encoder, config, feature_grad_mult: float = FEATURE_GRAD_MULT):
         super().__init__(model, feature_grad_mult)
-        self.encoder = model.encoder
+        self.config = config
+        self.encoder = encoder
         self.dims = [config.hidden_size] * (config.num_hidden_layers + 1)
+
+    def blocks(
+        self, x: torch.Tensor, valid: torch.Tensor | None, layers: int | None
+    ) -> Iterator[torch.Tensor]:
+        """The output of each block, (B, T, D).
+
+        Args:
+            x: (B, T, D), the input of the first.
+            valid: (B, T) bool, True where a frame belongs to its utterance; None: all do.
+            layers: stop after this block.
+        """
+        raise NotImplementedError
 
     def forward(
         self,
@@ -58,13 +68,7 @@ class Backbone(Stem):
         if not self.config.do_stable_layer_norm:
             x = self.encoder.layer_norm(x)
         x = self.encoder.dropout(x)
-        attend = None if valid is None else valid[:, None, None, :]
-        hidden = [x]
-        for block in self.encoder.layers[:layers]:
-            if not dropped(self, self.config.layerdrop):
-                x = block(x, attention_mask=attend)
-            hidden.append(x)
-        return hidden
+        return [x, *self.blocks(x, valid, layers)]
 
     def final(self, x: torch.Tensor) -> torch.Tensor:
         """What a head takes from the last hidden state: (…, D) → (…, D).
@@ -76,10 +80,39 @@ class Backbone(Stem):
     def _positions(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
         """Convolutional position embedding; behind an utterance's end it sees zeros."""
         embed = self.encoder.pos_conv_embed
-        if valid is None or embed.batch_norm is None:
+        if valid is None or getattr(embed, "batch_norm", None) is None:
             return embed(x)
         x = embed.batch_norm(x.transpose(1, 2)) * valid.unsqueeze(1)
         return embed.activation(embed.padding(embed.conv(x))).transpose(1, 2)
+
+
+class Backbone(Transformer):
+    """HuBERT with the parameters of ``transformers.HubertModel``, name by name.
+
+    Both kinds are there: norm after each block and a group norm in the stem (base), norm before
+    each block and layer norms in the stem (large, ``do_stable_layer_norm``).
+
+    Args:
+        config: ``transformers.HubertConfig``; kept as ``config``.
+        feature_grad_mult: factor on the gradient of the convolutions; 0 freezes them.
+
+    Raises:
+        ConfigError: the stride is not 320, or the numbers do not go together.
+    """
+
+    def __init__(self, config, feature_grad_mult: float = FEATURE_GRAD_MULT):
+        model = hubert(config)
+        super().__init__(model, model.encoder, config, feature_grad_mult)
+
+    def blocks(
+        self, x: torch.Tensor, valid: torch.Tensor | None, layers: int | None
+    ) -> Iterator[torch.Tensor]:
+        """The output of each block, (B, T, D)."""
+        attend = None if valid is None else valid[:, None, None, :]
+        for block in self.encoder.layers[:layers]:
+            if not dropped(self, self.config.layerdrop):
+                x = block(x, attention_mask=attend)
+            yield x
 
 
 def dropped(module: torch.nn.Module, layerdrop: float) -> bool:

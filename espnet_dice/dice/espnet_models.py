@@ -8,33 +8,26 @@ from typing import Any
 
 import torch
 
-from espnet_dice.dice import checkpoints
+from espnet_dice.dice import hf_models, parameters, torchaudio_models
+from espnet_dice.dice.checkpoints import Checkpoint
 from espnet_dice.io.errors import ConfigError
 
 TORCHAUDIO = ("torchaudio_hubert",)
 CNN_FRONTEND = "wav2vec_cnn"
-SHAPES = [(512, 10, 5), *[(512, 3, 2)] * 4, *[(512, 2, 2)] * 2]
 NORMALIZE_EPS = 1e-5
 """``normalize_audio`` of ESPnet's CNNFrontend is a layer norm over the samples."""
-# longest first: the projection and the Transformer both lie below ``encoder.``
-TORCHAUDIO_NAMES = {
-    "wav2vec2.encoder.feature_projection.": "feature_projection.",
-    "wav2vec2.encoder.transformer.": "encoder.",
-    "wav2vec2.feature_extractor.": "feature_extractor.",
-    "mask_generator.mask_embedding": "masked_spec_embed",
-}
-SSL_NAMES = {
-    "frontend.layers.": "feature_extractor.conv_layers.",
-    "frontend.final_norm.": "feature_projection.layer_norm.",
-    "preencoder.linear_out.": "feature_projection.projection.",
-    "util_modules.mask.mask_embedding": "masked_spec_embed",
-    "encoder.": "encoder.",
-}
+HUBERT1 = "encoder.hubert_pretrain_model."
+MASK = "masked_spec_embed"
+SSL_NAMES: parameters.Rules = (
+    (r"frontend\.layers\.(.+)", r"feature_extractor.conv_layers.\1"),
+    (r"frontend\.final_norm\.(.+)", r"feature_projection.layer_norm.\1"),
+    (r"preencoder\.linear_out\.(.+)", r"feature_projection.projection.\1"),
+    (r"util_modules\.mask\.mask_embedding", MASK),
+)
+SSL_OWN = ("feature_extractor.", "feature_projection.", "encoder.", MASK)
 
 
-def convert(
-    found: checkpoints.Checkpoint, state: dict[str, torch.Tensor]
-) -> tuple[torch.nn.Module, bool, float]:
+def load(found: Checkpoint, trust_pickle: bool) -> tuple[torch.nn.Module, bool, float]:
     """A model of ours with an ESPnet model's parameters.
 
     Returns:
@@ -44,6 +37,7 @@ def convert(
         ConfigError: naming what in ``config.yaml`` cannot be a teacher.
     """
     config = found.config
+    state = parameters.read_state(found.weights, trust_pickle)
     encoder = config.get("encoder")
     _refuse(found, "normalize", config.get("normalize"), (None,))
     if encoder in TORCHAUDIO:
@@ -59,62 +53,26 @@ def convert(
             f"a teacher has the encoder {TORCHAUDIO[0]} (hubert1), or the frontend {CNN_FRONTEND} "
             "(ssl1)"
         )
-    checkpoints.fill(model, own, found.weights[0])
+    parameters.fill(model, own, found.weights[0])
     return model, normalize, NORMALIZE_EPS
 
 
-def _refuse(found: checkpoints.Checkpoint, key: str, value: Any, allowed: tuple) -> None:
+def _refuse(found: Checkpoint, key: str, value: Any, allowed: tuple) -> None:
     if value not in allowed:
         wanted = " or ".join("null" if a is None else str(a) for a in allowed)
         raise ConfigError(f"{found.config_file}: {key}: {value}; a teacher has {wanted}")
 
 
-def _renamed(
-    state: dict[str, torch.Tensor], names: dict[str, str], prefix: str = ""
-) -> dict[str, torch.Tensor]:
-    """Parameters under our names; those of losses and heads are left out."""
-    renamed = {}
-    for key, value in state.items():
-        for theirs, ours in names.items():
-            if key.startswith(prefix + theirs):
-                renamed[ours + key.removeprefix(prefix + theirs)] = value
-                break
-    return renamed
-
-
-def _torchaudio(found: checkpoints.Checkpoint, state: dict[str, torch.Tensor]):
+def _torchaudio(found: Checkpoint, state: parameters.State):
     """HuBERT of torchaudio; the defaults are those of ESPnet's TorchAudioHuBERTPretrainEncoder."""
-    from transformers import HubertConfig
-
-    from espnet_dice.dice.backbone import Backbone
-
-    conf = found.config.get("encoder_conf") or {}
-    shapes = conf.get("extractor_conv_layer_config") or SHAPES
-    mode = conf.get("extractor_mode", "group_norm")
-    config = {
-        "conv_dim": [s[0] for s in shapes],
-        "conv_kernel": [s[1] for s in shapes],
-        "conv_stride": [s[2] for s in shapes],
-        "conv_bias": conf.get("extractor_conv_bias", False),
-        "feat_extract_norm": mode.removesuffix("_norm"),
-        "hidden_size": conf.get("encoder_embed_dim", 768),
-        "num_hidden_layers": conf.get("encoder_num_layers", 12),
-        "num_attention_heads": conf.get("encoder_num_heads", 12),
-        "intermediate_size": conf.get("encoder_ff_interm_features", 3072),
-        "num_conv_pos_embeddings": conf.get("encoder_pos_conv_kernel", 128),
-        "num_conv_pos_embedding_groups": conf.get("encoder_pos_conv_groups", 16),
-        "do_stable_layer_norm": conf.get("encoder_layer_norm_first", False),
-    }
-    try:
-        model = Backbone(HubertConfig(**config))
-    except Exception as err:  # the validation of huggingface_hub raises classes of its own
-        said = " ".join(str(err).split())
-        raise ConfigError(f"{found.config_file}: encoder_conf: {said}") from err
-    named = _renamed(state, TORCHAUDIO_NAMES, "encoder.hubert_pretrain_model.")
-    return model, checkpoints.hf_names(named)
+    conf = torchaudio_models.config(found.config.get("encoder_conf") or {})
+    model = hf_models.build("hubert", conf, f"{found.config_file}: encoder_conf")
+    own = torchaudio_models.named(parameters.below(state, HUBERT1 + "wav2vec2."))
+    mask = state.get(HUBERT1 + "mask_generator.mask_embedding")
+    return model, own if mask is None else own | {MASK: mask}
 
 
-def _ssl(found: checkpoints.Checkpoint, state: dict[str, torch.Tensor]):
+def _ssl(found: Checkpoint, state: parameters.State):
     """ESPnet's CNNFrontend, a linear layer, and an encoder of ESPnet."""
     from espnet_dice.dice import students
     from espnet_dice.dice.espnet_student import EspnetStudent, encoder_class
@@ -123,7 +81,7 @@ def _ssl(found: checkpoints.Checkpoint, state: dict[str, torch.Tensor]):
     front = config.get("frontend_conf") or {}
     _refuse(found, "frontend_conf: conv_mode", front.get("conv_mode"), ("standard",))
     _refuse(found, "preencoder", config.get("preencoder"), ("linear",))
-    shapes = front.get("shapes") or SHAPES
+    shapes = front.get("shapes") or torchaudio_models.SHAPES
     encoder_conf = dict(config.get("encoder_conf") or {})
     if encoder_conf.get("input_layer", "conv2d") not in (None, "linear", "wav2vec"):
         raise ConfigError(
@@ -147,4 +105,5 @@ def _ssl(found: checkpoints.Checkpoint, state: dict[str, torch.Tensor]):
         encoder = encoder_class(config["encoder"])(input_size=width, **encoder_conf)
     except Exception as err:  # typeguard, assertions and ValueErrors of ESPnet alike
         raise ConfigError(f"{found.config_file}: encoder_conf: {err}") from err
-    return EspnetStudent(stem, encoder), _renamed(state, SSL_NAMES)
+    own = parameters.renamed(state, SSL_NAMES)
+    return EspnetStudent(stem, encoder), {k: v for k, v in own.items() if k.startswith(SSL_OWN)}

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.io import fingerprint
+from espnet_dice.io import fingerprint, pickled_arrays
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
+from espnet_dice.io.inert import fields
 
 CENTROIDS = "centroids.npy"
 STAGE = "stage 3 (k-means)"
@@ -56,15 +57,18 @@ def read(path: str | Path, trust_pickle: bool = False) -> np.ndarray:
     """Centroids from a file of somebody's own.
 
     Args:
-        path: ``.npy`` with (K, D) numbers, or the pickle of a scikit-learn KMeans, such as the
-            public ``hubert_base_ls960_L9_km500.bin``.
-        trust_pickle: unpickle such a file, which can run any code that its maker put into it.
+        path: ``.npy`` with (K, D) numbers, or the pickle of a scikit-learn KMeans, by joblib or
+            not, such as the public ``hubert_base_ls960_L9_km500.bin``. Its ``cluster_centers_``
+            are taken out of it, and nothing in it is run or imported.
+        trust_pickle: unpickle a file of another kind (compressed, say), which can run any code
+            that its maker put into it.
 
     Returns:
         (K, D) float32.
 
     Raises:
-        ConfigError: it is a pickle and ``trust_pickle`` is false, or it is missing.
+        ConfigError: it is missing, or a pickle whose centroids cannot be taken out without running
+            it, and ``trust_pickle`` is false.
         DataError: it holds no centroids.
     """
     path = Path(path)
@@ -78,18 +82,34 @@ def read(path: str | Path, trust_pickle: bool = False) -> np.ndarray:
             found = np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as err:
             raise DataError(f"{path}: damaged, or holds Python objects: {err}") from None
-    elif trust_pickle:
-        found = _unpickle(path)
     else:
-        raise ConfigError(
-            f"{path} is no .npy file; a pickled quantizer can run any code when it is read. If you "
-            "trust its maker, give --trust_pickle true; else ask for the centroids as .npy"
-        )
+        found = _pickled(path, trust_pickle)
     if found.ndim != 2 or 0 in found.shape or found.dtype.kind not in "fiu":
         raise DataError(f"{path}: expected centroids (K, D), found {found.dtype} {found.shape}")
     if not np.isfinite(found).all():
         raise DataError(f"{path}: centroids are NaN or infinite")
     return np.ascontiguousarray(found, np.float32)
+
+
+def _pickled(path: Path, trust_pickle: bool) -> np.ndarray:
+    """``cluster_centers_`` of a pickle, or the array that it is."""
+    try:
+        return _centers(pickled_arrays.read(path), path)
+    except DataError as err:
+        if trust_pickle:
+            return _unpickle(path)
+        raise ConfigError(
+            f"{err}: no centroids can be taken out without running it, which can be any code. If "
+            "you trust its maker, give --trust_pickle true; else ask for them as .npy"
+        ) from err
+
+
+def _centers(root: Any, path: Path) -> np.ndarray:
+    found = fields(root).get("cluster_centers_", root)
+    if not isinstance(found, pickled_arrays.Array) or found.values is None:
+        name = getattr(root, "origin", type(root).__name__)
+        raise DataError(f"{path}: a pickled {name} without numbers as cluster_centers_")
+    return found.values
 
 
 def _unpickle(path: Path) -> np.ndarray:

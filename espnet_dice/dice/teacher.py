@@ -1,8 +1,9 @@
 """Teachers: frozen models whose hidden states are clustered, copied and probed.
 
-A source is a directory in Hugging Face's format or the name of a model on its hub, an experiment of
-ours (``exp/dice_<tag>``), or an experiment of ESPnet's hubert1 or ssl1 recipes (its directory, or
-one of its ``.pth`` files). Importing this module imports torch; loading imports transformers (6 s).
+A source is a directory in Hugging Face's format (HuBERT, wav2vec 2.0, WavLM) or the name of a model
+on its hub, an experiment of ours (``exp/dice_<tag>``), an experiment of ESPnet's hubert1 or ssl1
+recipes (its directory, or one of its ``.pth`` files), or a file of torchaudio's, fairseq's or
+s3prl's. Importing this module imports torch; loading imports transformers (6 s).
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_dice.dice import checkpoints
+from espnet_dice.dice import builders, checkpoints
 from espnet_dice.dice.frames import RECEPTIVE, SAMPLE_RATE, STRIDE, n_frames
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.io.fingerprint import digest
@@ -156,8 +157,8 @@ def load(source: str | Path, trust_pickle: bool = False) -> Teacher:
 
     Args:
         source: see above.
-        trust_pickle: also read ``.bin`` and ``.pth`` files that hold more than tensors, which can
-            run any code.
+        trust_pickle: also read files that hold more than tensors and plain settings by running
+            what they say, which can be any code.
 
     Raises:
         ConfigError: there is no model, it is of another kind, its frames or its sampling rate are
@@ -165,8 +166,8 @@ def load(source: str | Path, trust_pickle: bool = False) -> Teacher:
         StaleError: an experiment that is not finished.
     """
     found = checkpoints.find(source)
-    model, normalize, eps = checkpoints.BUILDERS[found.kind](found, trust_pickle)
-    return Teacher(model, found.key(), str(source), normalize, eps)
+    built = builders.build(found, trust_pickle)
+    return Teacher(built.model, found.key(), str(source), built.normalize, built.eps)
 
 
 def key_of(source: str | Path) -> str:

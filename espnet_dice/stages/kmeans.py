@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> None:
         type=options.true_false,
         default=False,
         metavar="BOOL",
-        help="unpickle --given and old checkpoints, which can run any code in them",
+        help="unpickle --given and checkpoints that have to run, which can be any code",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--nj", type=int, default=None, help="threads (cores)")

@@ -318,7 +318,7 @@ def main(argv: list[str] | None = None) -> None:
         type=options.true_false,
         default=False,
         metavar="BOOL",
-        help="unpickle old checkpoints, which can run any code in them",
+        help="unpickle checkpoints that have to run, which can be any code",
     )
     parser.add_argument("--nj", type=int, default=options.cores(), help="processes")
     args = parser.parse_args(argv)

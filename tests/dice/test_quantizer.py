@@ -1,7 +1,9 @@
 """Centroids on disk, those of others, and pickles that are not opened unasked."""
 
+import copy
 import pickle
 
+import joblib
 import numpy as np
 import pytest
 
@@ -33,17 +35,56 @@ def test_round_trip(tmp_path):
     assert (found.key, found.source_key) == (made.key, "abc")
 
 
-def test_a_scikit_learn_pickle_is_read_only_when_trusted(tmp_path):
-    import joblib
+@pytest.fixture(scope="module")
+def kmeans():
     from sklearn.cluster import MiniBatchKMeans
 
     x = np.random.default_rng(1).normal(size=(100, 3))
-    model = MiniBatchKMeans(4, random_state=0).fit(x)
-    joblib.dump(model, tmp_path / "km.bin")
-    with pytest.raises(ConfigError, match=r"km\.bin is no \.npy file.*--trust_pickle"):
+    return MiniBatchKMeans(4, random_state=np.random.RandomState(0)).fit(x)
+
+
+def test_a_scikit_learn_pickle_gives_its_centroids(tmp_path, kmeans):
+    joblib.dump(kmeans, tmp_path / "km.bin")
+    (tmp_path / "km.pkl").write_bytes(pickle.dumps(kmeans))
+    for name in ("km.bin", "km.pkl"):
+        found = quantizer.read(tmp_path / name)
+        np.testing.assert_array_equal(found, kmeans.cluster_centers_.astype(np.float32))
+
+
+def test_nothing_that_a_quantizer_holds_is_run(tmp_path, kmeans):
+    trace = tmp_path / "trace"
+    bad = copy.copy(kmeans)
+    bad.extra = Leaves(trace)
+    joblib.dump(bad, tmp_path / "bad.bin")
+    found = quantizer.read(tmp_path / "bad.bin")
+    np.testing.assert_array_equal(found, kmeans.cluster_centers_.astype(np.float32))
+    assert not trace.exists()
+    joblib.load(tmp_path / "bad.bin")
+    assert trace.exists()  # an attack indeed
+
+
+def test_a_compressed_pickle_is_read_only_when_trusted(tmp_path, kmeans):
+    joblib.dump(kmeans, tmp_path / "km.bin", compress=3)
+    with pytest.raises(ConfigError, match=r"km\.bin: neither .*any code.* --trust_pickle true"):
         quantizer.read(tmp_path / "km.bin")
     found = quantizer.read(tmp_path / "km.bin", trust_pickle=True)
-    np.testing.assert_allclose(found, model.cluster_centers_, rtol=1e-6)
+    np.testing.assert_array_equal(found, kmeans.cluster_centers_.astype(np.float32))
+
+
+def test_pickles_without_centroids(tmp_path, kmeans):
+    unfitted = type(kmeans)(4)
+    joblib.dump(unfitted, tmp_path / "km.bin")
+    with pytest.raises(ConfigError, match=r"MiniBatchKMeans without numbers as cluster_centers_"):
+        quantizer.read(tmp_path / "km.bin")
+    with pytest.raises(DataError, match="MiniBatchKMeans has no cluster_centers_"):
+        quantizer.read(tmp_path / "km.bin", trust_pickle=True)
+    joblib.dump(kmeans, tmp_path / "km.bin")
+    whole = (tmp_path / "km.bin").read_bytes()
+    (tmp_path / "km.bin").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match=r"km\.bin: cut short"):
+        quantizer.read(tmp_path / "km.bin")
+    with pytest.raises(DataError, match=r"km\.bin"):
+        quantizer.read(tmp_path / "km.bin", trust_pickle=True)
 
 
 def test_an_attacking_pickle_leaves_no_trace(tmp_path):
@@ -51,7 +92,7 @@ def test_an_attacking_pickle_leaves_no_trace(tmp_path):
     (tmp_path / "bad.bin").write_bytes(pickle.dumps(Leaves(trace)))
     objects = np.array([Leaves(trace)], dtype=object)
     np.save(tmp_path / "bad.npy", objects, allow_pickle=True)
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="--trust_pickle true"):
         quantizer.read(tmp_path / "bad.bin")
     with pytest.raises(DataError, match="Python objects"):
         quantizer.read(tmp_path / "bad.npy")

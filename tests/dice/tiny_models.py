@@ -9,6 +9,7 @@ STEM = {"conv_dim": [16, 16, 24, 24, 32, 32, 32]}
 POSITIONS = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
 BASE = {**WIDTH, **STEM, **POSITIONS, "num_hidden_layers": 3}
 LARGE = {**BASE, "do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
+WAVLM = {"num_buckets": 16, "max_bucket_distance": 14}
 ENCODER = {"output_size": 32, "attention_heads": 4, "num_blocks": 2, "linear_units": 48}
 
 
@@ -20,8 +21,13 @@ def reference(conf: dict = BASE, seed: int = 0):
     """A ``transformers.HubertModel`` whose norms and biases are not those of a fresh model."""
     from transformers import HubertConfig, HubertModel
 
+    return perturbed(HubertModel, HubertConfig(**conf), seed=seed)
+
+
+def perturbed(make, *args, seed: int = 0, **kwargs):
+    """``make(…)`` with parameters away from their initial values."""
     torch.manual_seed(seed)
-    model = HubertModel(HubertConfig(**conf)).eval()
+    model = make(*args, **kwargs).eval()
     with torch.no_grad():
         for p in model.parameters():
             p += 0.05 * torch.randn_like(p)

@@ -87,8 +87,9 @@ $(corpus_help)
     --resample         Convert other sampling rates (default="${resample}")
     --allow_pipes      Run wav.scp entries that are shell commands (default="${allow_pipes}")
   Teacher
-    --teacher          Checkpoint: Hugging Face directory or name, ESPnet experiment; empty: HuBERT is
-                       trained from MFCC labels (default="${teacher}")
+    --teacher          Checkpoint: Hugging Face directory or name, file of torchaudio, fairseq or
+                       s3prl, ESPnet experiment (TEACHERS.md); empty: HuBERT is trained from MFCC
+                       labels (default="${teacher}")
     --teacher_config   Config of that training (default="${teacher_config}")
     --teacher_args     Options that win over it (default="${teacher_args}")
     --iterations       1, or 2: trained once more, on its own labels (default="${iterations}")
@@ -98,10 +99,10 @@ $(corpus_help)
   Labels
     --layer            Layer of the teacher, from 1, after the whole block (default="${layer}")
     --clusters         Clusters K of that layer (default="${clusters}")
-    --quantizer        Centroids to use instead of k-means: .npy, or with --trust_pickle true the
-                       pickle of a scikit-learn KMeans (default="${quantizer}")
-    --trust_pickle     Unpickle --quantizer and --teacher where they need it, which can run any code
-                       in them (default="${trust_pickle}")
+    --quantizer        Centroids to use instead of k-means: .npy, or the pickle of a scikit-learn
+                       KMeans (default="${quantizer}")
+    --trust_pickle     Run the pickle of --quantizer or --teacher where it cannot be read otherwise,
+                       and with it any code in it (default="${trust_pickle}")
     --sample_frames    Frames that k-means sees at most (default="${sample_frames}")
     --tau              Smallest temperature that soft labels must be good at; a student's own τ, which
                        may not be below it, is in its config (default="${tau}")
