@@ -250,7 +250,8 @@ def ctc_pair(
         at = int((theirs - lengths).abs().argmax())
         raise DataError(
             f"teacher {teacher.name} has {int(theirs[at])} CTC frames where the student has "
-            f"{int(lengths[at])}: kd_ctc > 0 needs equal subsampling (input_layer)"
+            f"{int(lengths[at])}: kd_ctc > 0 needs equal frame rates (encoder_conf: input_layer, "
+            "or subsample of an SSL encoder); kd_ctc: 0 takes any"
         )
     n = min(log_probs.size(1), target.ctc_log_probs.size(1))
     frames = torch.arange(n, device=log_probs.device)

@@ -282,3 +282,17 @@ def test_a_layer_that_is_not_there_and_features_are_refused(base):
         SSLEncoder(source=str(base[0]), layer=4)
     with pytest.raises(ConfigError, match="takes waveforms"):
         SSLEncoder(source=str(base[0]))(noise(2, 50, 83), torch.tensor([50, 40]))
+
+
+@torch.no_grad()
+def test_two_stacked_frames_are_as_many_as_conv2d_makes_of_features(base):
+    """So a teacher on features can teach the CTC branch: numbers may differ by two, not more."""
+    subsampling = compat.moved_module("nets.pytorch_backend.transformer.subsampling")
+    conv2d = subsampling.Conv2dSubsampling(83, 8, 0.0)
+    ours = SSLEncoder(source=str(base[0]), layer=1, subsample=2).eval()
+    for samples in range(1520, 9000, 83):
+        frames = (samples - 400) // 160 + 1  # of 25 ms every 10
+        mask = torch.ones(1, 1, frames, dtype=torch.bool)
+        _, theirs = conv2d(torch.zeros(1, frames, 83), mask)
+        _, lengths, _ = ours(noise(1, samples), torch.tensor([samples]))
+        assert 0 <= int(lengths) - int(theirs.sum()) <= 2
