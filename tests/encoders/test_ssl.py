@@ -10,7 +10,7 @@ from espnet_dice.encoders import architecture
 from espnet_dice.encoders.ssl import SSLEncoder
 from espnet_dice.io.errors import ConfigError
 from tests.dice import tiny
-from tests.dice.tiny_models import ENCODER, LARGE, noise, save
+from tests.dice.tiny_models import BASE, ENCODER, LARGE, WAVLM, noise, perturbed, save
 
 LENGTHS = torch.tensor([9000, 400, 719, 5555])
 CONV = {"hidden_size": 24, "num_hidden_layers": 2, "kernel_size": 5, "conv_dim": [8] * 7}
@@ -296,3 +296,40 @@ def test_two_stacked_frames_are_as_many_as_conv2d_makes_of_features(base):
         _, theirs = conv2d(torch.zeros(1, frames, 83), mask)
         _, lengths, _ = ours(noise(1, samples), torch.tensor([samples]))
         assert 0 <= int(lengths) - int(theirs.sum()) <= 2
+
+
+@pytest.mark.parametrize("conf", [{}, {"layer": 2, "subsample": 2}], ids=str)
+@pytest.mark.parametrize("kind", ["Wav2Vec2", "WavLM"])
+@torch.no_grad()
+def test_wav2vec2_and_wavlm_are_encoders_too(tmp_path, kind, conf):
+    import transformers
+
+    values = LARGE | (WAVLM if kind == "WavLM" else {})
+    made = getattr(transformers, f"{kind}Config")(**values)
+    theirs = perturbed(getattr(transformers, f"{kind}Model"), made)
+    theirs.save_pretrained(tmp_path)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path)
+    ours = SSLEncoder(source=str(tmp_path), **conf).eval()
+    speech = noise(3, 9000)
+    lengths = torch.tensor([9000, 6000, 5555])
+    out, frames, _ = ours(speech, lengths)
+    for i, n in enumerate(lengths.tolist()):
+        said = wanted(theirs, speech[i, :n], tmp_path)
+        want = said.last_hidden_state
+        if conf:
+            want = theirs.encoder.layer_norm(said.hidden_states[2])[0]
+            rows = torch.nn.functional.pad(want, (0, 0, 0, len(want) % 2)).reshape(-1, 96)
+            want = ours.adapter(rows)[None]
+        torch.testing.assert_close(out[i, : frames[i]], want[0], rtol=0, atol=3e-5)
+
+
+def test_an_encoder_of_another_kind_is_tuned_as_a_hubert_is(tmp_path):
+    """WavLM's blocks get gradients, and its convolutions none."""
+    import transformers
+
+    perturbed(transformers.WavLMModel, transformers.WavLMConfig(**BASE, **WAVLM)).save_pretrained(
+        tmp_path
+    )
+    ours = SSLEncoder(source=str(tmp_path), output_size=8, mask_prob=0.3).train()
+    assert gradients(ours) == {"stem": False, "blocks": True, "adapter": True}
+    assert architecture.of(str(tmp_path)) is None  # so its export keeps the path
