@@ -5,6 +5,7 @@ end, and a bias depends on the distance of two frames alone. What before them mi
 of a batch, normalisation and convolutions over time, is :class:`stem.Stem`'s and ours.
 """
 
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -26,6 +27,8 @@ STEM = (
     "mask_time_prob",
     "mask_feature_prob",
 )
+# transformers' attention has a mask of booleans beside a bias of floats
+warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask and attn_mask")
 
 
 class WavLM(Transformer):

@@ -17,6 +17,14 @@ LEGACY_PICKLES = 5
 """Magic number, version, system, the object, names of its tensors."""
 
 
+def _dictionary(*_: Any) -> dict:
+    return {}
+
+
+KNOWN = {"collections.defaultdict": _dictionary}
+"""Stand-ins that the file fills as what they are; omegaconf's containers have one."""
+
+
 def load(path: Path, trust_pickle: bool = False, foreign: bool = False) -> Any:
     """Read one file. Imports torch.
 
@@ -39,8 +47,9 @@ def load(path: Path, trust_pickle: bool = False, foreign: bool = False) -> Any:
         if not zipped and f.read(len(LEGACY)) != LEGACY:
             raise ConfigError(f"{path}: cut short, or no file that torch.save wrote")
     try:
-        names = set(foreign_names(path)) if foreign else set()
-        with torch.serialization.safe_globals([(stand_in(name), name) for name in sorted(names)]):
+        names = sorted(set(foreign_names(path))) if foreign else []
+        known = [(KNOWN.get(name) or stand_in(name), name) for name in names]
+        with torch.serialization.safe_globals(known):
             return torch.load(
                 path,
                 map_location="cpu",

@@ -1,7 +1,9 @@
 """Stage 3: a quantizer from streamed speech, the same twice; none from speech that says nothing."""
 
+import joblib
 import numpy as np
 import pytest
+from sklearn.cluster import MiniBatchKMeans
 
 from espnet_dice.dice import kmeans, quantizer, sources
 from espnet_dice.features import mfcc
@@ -10,7 +12,7 @@ from espnet_dice.stages import dumps
 from espnet_dice.stages.features import make_features
 from espnet_dice.stages.kmeans import collect, main, make_quantizer, use_given
 from tests.corpus import make_corpus, write_audio
-from tests.dice import tiny_models
+from tests.dice import fairseq_checkpoints, tiny_models
 
 
 def make_dump(root, name, utterances=12, seconds=0.3):
@@ -95,6 +97,21 @@ def test_given_centroids(tmp_path):
         use_given(tmp_path / "d.npy", "mfcc", 0, tmp_path / "km2")
     with pytest.raises(ConfigError, match="No such file"):
         use_given(tmp_path / "none.npy", "mfcc", 0, tmp_path / "km2")
+
+
+def test_a_pickled_quantizer_for_a_teacher_of_fairseqs(tmp_path):
+    teacher = fairseq_checkpoints.save(fairseq_checkpoints.hydra("hubert_base"), tmp_path / "m.pt")
+    frames = np.random.default_rng(0).normal(size=(60, 12))
+    model = MiniBatchKMeans(5, random_state=0).fit(frames)
+    joblib.dump(model, tmp_path / "km5.bin")
+    assert use_given(tmp_path / "km5.bin", str(teacher), 3, tmp_path / "km")
+    found = quantizer.load(tmp_path / "km")
+    np.testing.assert_array_equal(found.centroids, model.cluster_centers_.astype(np.float32))
+    assert found.source_key == sources.key_of(teacher, 3)
+    joblib.dump(MiniBatchKMeans(5).fit(frames[:, :7]), tmp_path / "other.bin")
+    with pytest.raises(ConfigError, match="7-d centroids, layer 3 of .*m.pt has 12 dim"):
+        use_given(tmp_path / "other.bin", str(teacher), 3, tmp_path / "km2")
+    assert not (tmp_path / "km2").exists()
 
 
 def test_the_command(world, tmp_path, capsys):
