@@ -94,6 +94,8 @@ def find(source: str | Path) -> Checkpoint:
         StaleError: an experiment of ours is not finished.
     """
     path = Path(source)
+    if path.is_file() and path.name in hub.WEIGHTS:
+        path = path.parent
     if path.is_file():
         # ESPnet writes .pth, fairseq and s3prl .pt
         experiment = path.suffix == ".pth" and (path.parent / "config.yaml").exists()

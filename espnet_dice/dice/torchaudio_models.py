@@ -6,6 +6,7 @@ there are nor where the norms stand; torchaudio's bundles do, and follow one rul
 file says it, with the names of the arguments of ``torchaudio.models.wav2vec2_model``.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ NAMES: parameters.Rules = (
     (ATTENTION + r"attention\.out_proj\.(.+)", r"encoder.layers.\1.attention.out_proj.\2"),
     (r"encoder\.transformer\.(.+)", r"encoder.\1"),
 )
-GIVEN = (
-    "encoder_num_heads",
-    "encoder_layer_norm_first",
-    "encoder_max_distance",
-    "normalize_waveform",
-)
+GIVEN = {
+    "encoder_num_heads": int,
+    "encoder_layer_norm_first": bool,
+    "encoder_max_distance": int,
+    "normalize_waveform": bool,
+}
 
 
 def is_one(found: Any) -> bool:
@@ -63,9 +64,10 @@ def load(found: Checkpoint, contents: dict[str, Any]) -> tuple[torch.nn.Module, 
     """
     path = found.weights[0]
     given = found.config
-    if unknown := sorted(set(given) - set(GIVEN)):
+    if wrong := [k for k, v in given.items() if type(v) is not GIVEN.get(k)]:
+        known = ", ".join(f"{k} ({kind.__name__})" for k, kind in GIVEN.items())
         raise ConfigError(
-            f"{found.config_file}: {', '.join(unknown)}: the arguments there are {', '.join(GIVEN)}"
+            f"{found.config_file}: {', '.join(wrong)}: the arguments there are {known}"
         )
     prefix = next(p for p in PREFIXES if p + FIRST_NORM in contents)
     state = parameters.below(parameters.tensors(contents, path), prefix)
@@ -75,7 +77,7 @@ def load(found: Checkpoint, contents: dict[str, Any]) -> tuple[torch.nn.Module, 
     model = hf_models.build(kind, config(made), str(path))
     parameters.fill(model, named(state), path)
     normalize = given.get("normalize_waveform", made["extractor_mode"] == "layer_norm")
-    return model, bool(normalize), EPS
+    return model, normalize, EPS
 
 
 def arguments(state: parameters.State, given: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -95,17 +97,18 @@ def arguments(state: parameters.State, given: dict[str, Any], path: Path) -> dic
     position = old if old in state else position + "parametrizations.weight.original1"
     dense = BLOCK + "0.feed_forward.intermediate_dense.weight"
     projection = "encoder.feature_projection.projection.weight"
-    convs = sum(conv.format(i) in state for i in range(len(state)))
-    missing = [k for k in (FIRST, position, dense, projection) if k not in state]
-    if missing:
+    if missing := [k for k in (FIRST, position, dense, projection) if k not in state]:
         raise ConfigError(f"{path}: missing: {', '.join(missing)}")
-    shapes = [tuple(state[conv.format(i)].shape) for i in range(convs)]
+    bias = state.get(BIAS)
+    if state[position].dim() != 3 or (bias is not None and bias.dim() != 2):
+        raise ConfigError(f"{path}: {position} or {BIAS} has another shape than torchaudio's")
+    names = map(conv.format, itertools.count())
+    shapes = [tuple(state[name].shape) for name in itertools.takewhile(state.__contains__, names)]
     kernels = tuple(shape[-1] for shape in shapes)
     if kernels != KERNELS:
         raise ConfigError(f"{path}: the stem has the kernels {kernels}, labels need {KERNELS}")
     width, groups, kernel = state[position].shape
     layered = "feature_extractor.conv_layers.1.layer_norm.weight" in state
-    bias = state.get(BIAS)
     heads = bias.shape[1] if bias is not None else given.get("encoder_num_heads", HEADS.get(width))
     if heads is None:
         raise ConfigError(
@@ -120,7 +123,7 @@ def arguments(state: parameters.State, given: dict[str, Any], path: Path) -> dic
         "extractor_conv_bias": FIRST.replace("weight", "bias") in state,
         "encoder_embed_dim": width,
         "encoder_pos_conv_kernel": kernel,
-        "encoder_pos_conv_groups": width // groups,
+        "encoder_pos_conv_groups": width // max(1, groups),
         "encoder_num_layers": len({k.split(".")[3] for k in state if k.startswith(BLOCK)}),
         "encoder_num_heads": heads,
         "encoder_ff_interm_features": len(state[dense]),

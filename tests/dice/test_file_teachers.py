@@ -13,6 +13,7 @@ from espnet_dice.dice.hf_models import build
 from espnet_dice.io.errors import ConfigError
 from tests.dice import fairseq_checkpoints as fairseq
 from tests.dice.parity import torchaudio as torchaudio_case
+from tests.dice.tiny_models import noise
 
 BUNDLES = {
     name: bundle
@@ -73,12 +74,28 @@ def plain(tmp_path_factory):
     [
         ({}, {}, r"attention heads of a model of width 48; write them into .*m\.pth\.json"),
         ({}, {"heads": 4}, r"m\.pth\.json: heads: the arguments there are encoder_num_heads"),
+        (
+            {},
+            {"encoder_num_heads": "4"},
+            r"m\.pth\.json: encoder_num_heads: the arguments .*\(int\)",
+        ),
+        ({}, {"normalize_waveform": "false"}, r"m\.pth\.json: normalize_waveform: .*\(bool\)"),
         ({}, {"encoder_num_heads": 5}, "m.pth: .*divisible by num_heads"),
         ({"extra.weight": torch.zeros(1)}, {"encoder_num_heads": 4}, "left over: extra.weight"),
         (
             {"feature_extractor.conv_layers.6.conv.weight": torch.zeros(32, 32, 3)},
             {"encoder_num_heads": 4},
             r"kernels \(10, 3, 3, 3, 3, 2, 3\), labels need",
+        ),
+        (
+            {"feature_extractor.conv_layers.3.conv.weight": None},
+            {"encoder_num_heads": 4},
+            r"kernels \(10, 3, 3\), labels need",
+        ),
+        (
+            {"encoder.transformer.pos_conv_embed.conv.parametrizations.weight.original1": noise(4)},
+            {"encoder_num_heads": 4},
+            "has another shape than torchaudio's",
         ),
         (
             {"encoder.feature_projection.projection.weight": None},
@@ -160,6 +177,14 @@ def test_settings_that_are_not_there_are_fairseqs_defaults():
     made = fairseq_models.config({}, "hubert", "m.pt")
     public = torchaudio_models.config(BUNDLES["HUBERT_BASE"]._params)
     assert made == public
+
+
+def test_quiet_waveforms_are_normalised_as_fairseq_does(tmp_path):
+    torch.save(fairseq.s3prl("hubert_large"), tmp_path / "m.pt")
+    mine = teacher.load(tmp_path / "m.pt")
+    quiet = 0.002 * fairseq.waves()[0]
+    wanted = mine.model(torch.nn.functional.layer_norm(quiet, quiet.shape)[None])
+    torch.testing.assert_close(mine.hidden([quiet])[0][-1], wanted[-1][0], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(

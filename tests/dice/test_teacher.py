@@ -196,6 +196,13 @@ def test_an_index_of_parameters_that_is_none(base, tmp_path):
         teacher.load(made)
 
 
+def test_its_file_of_parameters_is_the_directory(base, tmp_path):
+    assert teacher.key_of(base[0] / "model.safetensors") == teacher.key_of(base[0])
+    shutil.copy(base[0] / "model.safetensors", tmp_path)
+    with pytest.raises(ConfigError, match=r"neither config\.json"):
+        teacher.load(tmp_path / "model.safetensors")
+
+
 def test_another_sampling_rate(base, tmp_path):
     made = copy(base, tmp_path / "t", preprocessor={"sampling_rate": 8000})
     with pytest.raises(ConfigError, match="takes 8000 Hz; labels are made at 16000 Hz"):
