@@ -85,8 +85,12 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_writer(directory: str | Path) -> Iterator[None]:
+def only_writer(directory: str | Path, among: bool = False) -> Iterator[None]:
     """Hold ``directory`` (made if missing) for this process until the block ends, or it is killed.
+
+    Args:
+        directory: to hold.
+        among: beside others that hold it so, too, but not beside one that holds it alone.
 
     Raises:
         DataError: another process holds it.
@@ -95,7 +99,7 @@ def only_writer(directory: str | Path) -> Iterator[None]:
     fd = os.open(directory, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, (fcntl.LOCK_SH if among else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as err:
             raise DataError(
                 f"{directory}: another process is writing it; wait for its end"

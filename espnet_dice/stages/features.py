@@ -5,8 +5,6 @@ An output directory holds ``feats.scp`` (or ``wav.scp`` for ``raw``), ``text``, 
 mean and variance normalisation. Shards that are whole and still right are kept.
 """
 
-import logging
-import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -17,14 +15,16 @@ import numpy as np
 
 from espnet_dice.features.cmvn import GlobalStats
 from espnet_dice.io import options
-from espnet_dice.io.atomic import atomic_file, only_writer
+from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.audio import AudioOptions, add_audio_options, audio_options
 from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
-from espnet_dice.io.errors import ConfigError, DataError, ProblemList, cli
+from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, read
 from espnet_dice.io.progress import setup_logging
+from espnet_dice.stages import array
+from espnet_dice.stages.feature_shards import ALGORITHM, RAW, FeatureShard, cut
 from espnet_dice.stages.pool import Pool
-from espnet_dice.stages.shards import ALGORITHM, RAW, RECORDS, Shard, cut
+from espnet_dice.stages.sharded import Part, Sharded
 
 FEATS_TYPES = ("fbank_pitch", "fbank", RAW)
 NO_SPEEDS = (1.0,)
@@ -38,6 +38,7 @@ def make_features(
     audio: AudioOptions | None = None,
     speeds: Sequence[float] = NO_SPEEDS,
     pool: Pool | None = None,
+    part: Part | None = None,
 ) -> bool:
     """Make the features of one data directory.
 
@@ -50,6 +51,7 @@ def make_features(
         speeds: speed factors; every utterance is made once for each, 1.0 under its own id and
             others as ``sp0.9-ID`` of speaker ``sp0.9-SPEAKER``.
         pool: processes to use instead of ``nj`` new ones.
+        part: make only this part, see :mod:`sharded`.
 
     Returns:
         False if everything was there already.
@@ -63,26 +65,18 @@ def make_features(
     data = read_data_dir(data_dir, allow_pipes=audio.allow_pipes)
     settings = {k: v for k, v in asdict(audio).items() if k != "allow_pipes"}
     settings |= {"feats_type": feats_type, "speeds": list(speeds), "algorithm": ALGORITHM}
-    fingerprint = Fingerprint("features", settings, {"data": data.key()})
     utterances = perturbed(data, speeds)
-    shards = cut(out_dir, feats_type, audio, utterances)
-    todo = [shard for shard in shards if shard.finished() is None]
-    if fingerprint.is_done(out_dir) and not todo:
-        logging.info("%s: up to date (%d utterances)", out_dir, len(utterances))
-        return False
     _check_ours(out_dir)
-    logging.info("%s: %s", out_dir, fingerprint.why(out_dir))
-    with only_writer(out_dir), nullcontext(pool) if pool else Pool(nj) as workers:
-        fingerprint.begin(out_dir)
-        _sweep(out_dir, shards)
-        if len(todo) < len(shards):
-            logging.info("%s: %d of %d shards kept", out_dir, len(shards) - len(todo), len(shards))
-        problems = workers.make(todo, str(out_dir))
-        if problems:
-            raise ProblemList(str(data_dir), problems)
-        _assemble(out_dir, shards, utterances, feats_type)
-        fingerprint.finish(out_dir)
-    return True
+    shards = cut(out_dir, feats_type, audio, utterances)
+    made = Sharded(
+        out_dir,
+        Path(data_dir),
+        Fingerprint("features", settings, {"data": data.key()}),
+        shards,
+        lambda records: _assemble(out_dir, shards, records, utterances, feats_type),
+    )
+    with nullcontext(pool) if pool else Pool(nj) as workers:
+        return made.make(workers, part)
 
 
 def perturbed(data: DataDir, speeds: Sequence[float]) -> tuple[Utterance, ...]:
@@ -112,46 +106,32 @@ def _check_ours(out_dir: Path) -> None:
         )
 
 
-def _sweep(out_dir: Path, shards: list[Shard]) -> None:
-    """Remove what other settings or killed runs left; shards that may be kept stay."""
-    wanted = {shard.target.name for shard in shards} | {RECORDS, ".fingerprint.json"}
-    for path in out_dir.iterdir():
-        if path.name in wanted:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    records = {shard.record_path for shard in shards}
-    for path in (out_dir / RECORDS).glob("*"):
-        if path not in records:
-            path.unlink()
-
-
 def _assemble(
-    out_dir: Path, shards: list[Shard], utterances: Sequence[Utterance], feats_type: str
+    out_dir: Path,
+    shards: list[FeatureShard],
+    records: list[dict],
+    utterances: Sequence[Utterance],
+    feats_type: str,
 ) -> None:
-    records = []
-    for shard in shards:
-        record = shard.finished()
-        if record is None:
-            raise DataError(f"{shard.target}: its audio changed meanwhile; run the stage again")
-        records.append((shard, record))
     tables: dict[str, list[str]] = {"text": [], "utt2spk": [], "feats_type": [feats_type]}
     for utt in utterances:
         tables["text"].append(f"{utt.id} {utt.text}")
         tables["utt2spk"].append(f"{utt.id} {utt.speaker}")
     if feats_type == RAW:
-        rows = [row for _, record in records for row in record["rows"]]
+        rows = [row for record in records for row in record["rows"]]
         tables["utt2num_samples"] = [f"{utt} {samples}" for utt, _, samples in rows]
         tables["feats_shape"] = tables["utt2num_samples"]
         tables["wav.scp"] = [f"{utt} {path}" for utt, path, _ in rows]
     else:
-        rows = [(shard.target, *row) for shard, record in records for row in record["rows"]]
+        rows = [
+            (shard.target, *row)
+            for shard, record in zip(shards, records, strict=True)
+            for row in record["rows"]
+        ]
         tables["utt2num_frames"] = [f"{utt} {frames}" for _, utt, _, frames, _ in rows]
         tables["feats_shape"] = [f"{utt} {frames},{dim}" for _, utt, _, frames, dim in rows]
         tables["feats.scp"] = [f"{utt} {ark}:{offset}" for ark, utt, offset, _, _ in rows]
-        _stats([record for _, record in records]).save(out_dir / "feats_stats.npz")
+        _stats(records).save(out_dir / "feats_stats.npz")
     for name, lines in tables.items():
         with atomic_file(out_dir / name) as f:
             f.writelines(f"{line}\n" for line in lines)
@@ -180,6 +160,7 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument(
         "--speed_perturb", default="1.0", help='speed factors, such as "0.9 1.0 1.1"; sets get _sp'
     )
+    array.add_options(p)
     add_audio_options(p)
     args = p.parse_args(argv)
     setup_logging()
@@ -198,11 +179,13 @@ def main(argv: list[str] | None = None) -> None:
         if not ins or len(ins) != len(outs):
             raise ConfigError("give --sets, or as many --data_dir as --out_dir")
         pairs = [(Path(i), Path(o)) for i, o in zip(ins, outs, strict=True)]
-    with Pool(args.nj) as pool:
-        for data_dir, out_dir in pairs:
-            make_features(
-                data_dir, out_dir, args.feats_type, args.nj, audio_options(args), speeds, pool
-            )
+
+    def do(part: Part | None) -> int:
+        how = (args.feats_type, args.nj, audio_options(args), speeds)
+        with Pool(args.nj) as pool:
+            return sum(make_features(one, other, *how, pool, part) for one, other in pairs)
+
+    array.make(do, args, "features", argv, pairs[0][1].parent / "log")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,8 @@
-"""One shard of a label store: a run of utterances that is labelled whole or not at all.
+"""Shards of a label store."""
 
-A shard is made by one thread, so its bytes depend neither on the number of processes nor on that
-of cores; how a set is cut depends on its size alone.
-"""
-
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +11,10 @@ import numpy as np
 from espnet_dice.dice import sources, store, targets
 from espnet_dice.dice.codebook import Codebook
 from espnet_dice.dice.frames import STRIDE, n_frames
-from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DataError, DiceError
 from espnet_dice.io.fingerprint import digest
-from espnet_dice.stages import dumps
-from espnet_dice.stages.shards import MAX_SHARDS, RECORDS, SHARD_UTTERANCES
+from espnet_dice.stages import dumps, shards
+from espnet_dice.stages.shards import Shard, Unusable
 
 ALGORITHM = 1
 """Raise it when the labels of the same speech change, so that old ones are made again."""
@@ -54,85 +47,54 @@ class Labelling:
 
 
 @dataclass(frozen=True)
-class LabelShard:
-    """What one worker makes.
+class LabelShard(Shard):
+    """Labels of some utterances.
 
     Attributes:
-        out_dir: the store.
-        number: from 1.
+        utterances: (id, samples), in order of their ids.
         dump: path of the speech.
         labelling: how.
         made_from: fingerprint of the store.
-        utterances: (id, samples), in order of their ids.
     """
 
-    out_dir: Path
-    number: int
+    utterances: tuple[tuple[str, int], ...]
     dump: Path
     labelling: Labelling
     made_from: str
-    utterances: tuple[tuple[str, int], ...]
 
     @property
     def target(self) -> Path:
+        """The file of this shard."""
         return self.out_dir / store.shard_name(self.number)
 
     @property
-    def record_path(self) -> Path:
-        return self.out_dir / RECORDS / f"{self.number}.json"
+    def targets(self) -> tuple[Path, ...]:
+        """The file of this shard."""
+        return (self.target,)
 
     def key(self) -> str:
         """Everything that the shard's content depends on."""
         batch = [self.labelling.device.split(":")[0], self.labelling.batch_frames]
         return digest([ALGORITHM, self.made_from, batch, self.utterances])
 
-    def finished(self) -> dict[str, Any] | None:
-        """The record of this shard if it is whole and made from what is there now."""
-        try:
-            record = json.loads(self.record_path.read_text(encoding="utf-8"))
-            whole = self.target.stat().st_size == record["bytes"]
-            return record if whole and record["key"] == self.key() else None
-        except (FileNotFoundError, json.JSONDecodeError, KeyError):
-            return None
-
-    def make(self, count: Callable[[int], None]) -> list[str]:
-        """Label the shard's utterances.
-
-        Args:
-            count: called with the number of utterances dealt with so far.
-
-        Returns:
-            problems: one line each; nothing is written if there is any.
-        """
+    def write(self, problems: list[str], count: Callable[[int], None]) -> dict[str, Any]:
+        """Label the shard's utterances."""
         import torch
-        from threadpoolctl import threadpool_limits
 
         how = self.labelling
         source = _source(how.source, how.layer, how.trust_pickle, how.device, how.source_key)
         codebook = Codebook.load(how.codebook)
-        problems: list[str] = []
         uses = np.zeros(codebook.clusters, np.int64)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             # TF32 has three digits; what is left of them depends on the batch's shape
-            exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-            with threadpool_limits(1), exact:
+            with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
                 labelled = self._labelled(source, codebook, problems, count)
                 index = store.write_shard(self.target, _counted(labelled, uses))
-        except _Unusable:
-            return problems
         finally:
             torch.set_num_threads(threads)
-        record = {
-            "key": self.key(),
-            "bytes": self.target.stat().st_size,
-            "index": index,
-            "uses": uses.tolist(),
-        }
-        self.record_path.parent.mkdir(exist_ok=True)
-        write_text(self.record_path, json.dumps(record, ensure_ascii=False) + "\n")
-        return problems
+        return {"bytes": self.target.stat().st_size, "index": index, "uses": uses.tolist()}
 
     def _labelled(
         self,
@@ -159,7 +121,7 @@ class LabelShard:
             if not problems:
                 yield from ((utt, found[utt]) for utt, _ in window)
         if problems:
-            raise _Unusable
+            raise Unusable
 
     def _to_blame(
         self, source: sources.Source, codebook: Codebook, speech: dict[str, np.ndarray]
@@ -176,12 +138,10 @@ class LabelShard:
 
 def cut(out_dir: Path, dump: dumps.Dump, labelling: Labelling, made_from: str) -> list[LabelShard]:
     """Cut a set into shards of equal numbers of utterances."""
-    utterances = sorted(dump.lengths.items())
-    number = min(MAX_SHARDS, -(-len(utterances) // SHARD_UTTERANCES))
-    edges = [i * len(utterances) // number for i in range(number + 1)]
+    parts = shards.cut(sorted(dump.lengths.items()), shards.number_of(len(dump.lengths)))
     return [
-        LabelShard(out_dir, i + 1, dump.path, labelling, made_from, tuple(utterances[a:b]))
-        for i, (a, b) in enumerate(pairwise(edges))
+        LabelShard(out_dir, n, part, dump.path, labelling, made_from)
+        for n, part in enumerate(parts, 1)
     ]
 
 
@@ -256,10 +216,6 @@ def _counted(
     for utt, records in labelled:
         uses += np.bincount(records[:, 0], minlength=len(uses))
         yield utt, records
-
-
-class _Unusable(Exception):
-    """Problems were collected; what was being written is dropped."""
 
 
 @lru_cache(maxsize=1)

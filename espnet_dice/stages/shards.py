@@ -1,81 +1,89 @@
-"""One shard of a feature directory: a run of utterances that is made whole or not at all.
+"""One shard of a directory: a run of utterances that is made whole or not at all.
 
-How many shards a set has depends on its size alone, so the files do not depend on ``--nj``.
+How a set is cut depends on its size alone, and a shard is made by one thread, so the files depend
+neither on the number of processes nor on the machines that they run on.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import Any, TypeVar
 
-import numpy as np
+from espnet_dice.io.atomic import write_text
 
-from espnet_dice.io.arks import write_ark
-from espnet_dice.io.atomic import atomic_dir, write_text
-from espnet_dice.io.audio import AudioOptions, AudioReader
-from espnet_dice.io.datadir import Utterance
-from espnet_dice.io.errors import DataError
-from espnet_dice.io.fingerprint import digest, digest_stat
-
-ALGORITHM = 2
-"""Raise it when the features of the same audio change, so that old ones are made again."""
-RAW = "raw"
 RECORDS = ".shards"
 SHARD_UTTERANCES = 100
 MAX_SHARDS = 64
+T = TypeVar("T")
+
+
+class Unusable(Exception):
+    """Problems were collected; what was being written is dropped."""
 
 
 @dataclass(frozen=True)
-class Shard:
+class Shard(ABC):
     """What one worker makes.
 
+    A shard is whole once its record is there, which has the key of all that it was made from.
+
     Attributes:
-        out_dir: the feature directory.
+        out_dir: the directory that it is a part of.
         number: from 1.
-        feats_type: ``fbank_pitch``, ``fbank`` or ``raw``.
-        audio: what audio to accept.
-        utterances: in order of their ids.
+        utterances: what it holds, in the order in which it is made.
     """
 
     out_dir: Path
     number: int
-    feats_type: str
-    audio: AudioOptions
-    utterances: tuple[Utterance, ...]
+    utterances: tuple[Any, ...]
 
     @property
-    def target(self) -> Path:
-        """The archive, or for ``raw`` the directory of cut audio."""
-        name = f"wavs.{self.number}" if self.feats_type == RAW else f"feats.{self.number}.ark"
-        return self.out_dir / name
+    @abstractmethod
+    def targets(self) -> tuple[Path, ...]:
+        """The files or directories that are made."""
+
+    @abstractmethod
+    def key(self) -> str:
+        """Everything that the content depends on."""
+
+    @abstractmethod
+    def write(self, problems: list[str], count: Callable[[int], None]) -> dict[str, Any]:
+        """Write the targets.
+
+        Args:
+            problems: gets one line for each that is found.
+            count: to be called with the number of utterances dealt with so far.
+
+        Returns:
+            What the directory must know of the shard (JSON-able); ``bytes`` of each file in it.
+
+        Raises:
+            Unusable: there are problems; no target was written.
+        """
 
     @property
     def record_path(self) -> Path:
+        """Where the record is."""
         return self.out_dir / RECORDS / f"{self.number}.json"
 
-    def key(self) -> str:
-        """Everything that the shard's content depends on; transcripts do not count."""
-        audio = {k: v for k, v in asdict(self.audio).items() if k != "allow_pipes"}
-        entries = [
-            [u.id, u.recording.kind, u.recording.source, u.start, u.end, u.speed]
-            for u in self.utterances
-        ]
-        files = [u.recording.path for u in self.utterances if u.recording.path is not None]
-        return digest([ALGORITHM, self.feats_type, audio, entries, digest_stat(files)])
-
-    def finished(self, key: str | None = None) -> dict[str, Any] | None:
+    def finished(self) -> dict[str, Any] | None:
         """The record of this shard if it is whole and made from what is there now."""
         try:
             record = json.loads(self.record_path.read_text(encoding="utf-8"))
-            if record["key"] != (key or self.key()):
-                return None
-            if self.feats_type == RAW:
-                return record if self.target.is_dir() else None
-            return record if self.target.stat().st_size == record["bytes"] else None
+            return record if record["key"] == self.key() and self.is_whole(record) else None
         except (FileNotFoundError, json.JSONDecodeError, KeyError):
             return None
+
+    def is_whole(self, record: dict[str, Any]) -> bool:
+        """Whether the targets are as large as they were made.
+
+        Raises:
+            FileNotFoundError: one is missing.
+        """
+        return sum(target.stat().st_size for target in self.targets) == record["bytes"]
 
     def make(self, count: Callable[[int], None]) -> list[str]:
         """Make the shard.
@@ -92,107 +100,21 @@ class Shard:
         problems: list[str] = []
         # sums must not depend on how many threads BLAS finds
         with threadpool_limits(1):
-            write = self._write_raw if self.feats_type == RAW else self._write_ark
             try:
-                record = write(self._samples(problems, count), problems)
-            except _Unusable:
+                record = self.write(problems, count)
+            except Unusable:
                 return problems
         self.record_path.parent.mkdir(exist_ok=True)
         write_text(self.record_path, json.dumps({"key": key, **record}, ensure_ascii=False) + "\n")
         return problems
 
-    def _samples(
-        self, problems: list[str], count: Callable[[int], None]
-    ) -> Iterator[tuple[Utterance, np.ndarray, int]]:
-        """Read on after a problem, so that all are reported, and then give up."""
-        reader = AudioReader(self.audio)
-        for n, utt in enumerate(self.utterances, 1):
-            try:
-                samples, rate = reader.read(utt)
-            except DataError as err:
-                problems.append(str(err))
-            else:
-                yield utt, samples, rate
-            count(n)
-        if problems:
-            raise _Unusable
 
-    def _write_ark(
-        self, read: Iterator[tuple[Utterance, np.ndarray, int]], problems: list[str]
-    ) -> dict[str, Any]:
-        from espnet_dice.features.cmvn import GlobalStats
-
-        extract, stats = extractor(self.feats_type), GlobalStats()
-
-        def matrices() -> Iterator[tuple[str, np.ndarray]]:
-            for utt, samples, rate in read:
-                try:
-                    matrix = extract(samples, rate, utt.id)
-                    if len(matrix) == 0:
-                        length = 1000 * len(samples) / rate
-                        raise ValueError(f"{length:.1f} ms are too short for one frame")
-                    stats.add(matrix)
-                except ValueError as err:
-                    problems.append(f"{utt.name}: {err}; mend or remove the utterance")
-                else:
-                    yield utt.id, matrix
-
-        index = write_ark(matrices(), self.target)
-        return {
-            "bytes": self.target.stat().st_size,
-            "rows": [[utt, *entry] for utt, entry in index.items()],
-            "count": stats.count,
-            "sum": stats.sum.tolist(),
-            "sum_square": stats.sum_square.tolist(),
-        }
-
-    def _write_raw(
-        self, read: Iterator[tuple[Utterance, np.ndarray, int]], problems: list[str]
-    ) -> dict[str, Any]:
-        import soundfile
-
-        rows = []
-        with atomic_dir(self.target) as made:
-            for utt, samples, rate in read:
-                # soundfile gives the samples as they are only if it read them so here
-                plain = utt.is_whole and utt.recording.kind == "file"
-                if plain and self.audio.channel is None and not self.audio.resample:
-                    path = utt.recording.source
-                else:
-                    name = quote(utt.id, safe="") + ".flac"
-                    soundfile.write(made / name, samples, rate, subtype="PCM_16")
-                    path = str(self.target / name)
-                rows.append([utt.id, path, len(samples)])
-        return {"rows": rows}
+def number_of(utterances: int) -> int:
+    """How many shards a set has."""
+    return min(MAX_SHARDS, -(-utterances // SHARD_UTTERANCES))
 
 
-class _Unusable(Exception):
-    """Problems were collected; what was being written is dropped."""
-
-
-def cut(
-    out_dir: Path, feats_type: str, audio: AudioOptions, utterances: tuple[Utterance, ...]
-) -> list[Shard]:
-    """Cut a set into shards of equal size."""
-    number = min(MAX_SHARDS, -(-len(utterances) // SHARD_UTTERANCES))
-    edges = [i * len(utterances) // number for i in range(number + 1)]
-    return [
-        Shard(out_dir, i + 1, feats_type, audio, utterances[edges[i] : edges[i + 1]])
-        for i in range(number)
-    ]
-
-
-def extractor(feats_type: str) -> Callable[[np.ndarray, int, str], np.ndarray]:
-    """The function (samples, rate, utterance) → (frames, dimensions) of a feature type."""
-    from espnet_dice import features
-
-    if feats_type == "fbank":
-        return lambda samples, rate, utt: features.fbank(samples, rate)
-    from espnet_dice.features.pitch_options import PitchOptions
-
-    # what Kaldi's own binary computes, so that features agree with those of ESPnet's recipes
-    pitch = PitchOptions(search="kaldi")
-    # Kaldi adds a little noise to the pitch: the id as its seed makes it the same in every run
-    return lambda samples, rate, utt: features.fbank_pitch(
-        samples, rate, seed=utt, pitch_options=pitch
-    )
+def cut(items: Sequence[T], number: int) -> list[tuple[T, ...]]:
+    """Cut into parts of equal size."""
+    edges = [i * len(items) // number for i in range(number + 1)]
+    return [tuple(items[a:b]) for a, b in pairwise(edges)]

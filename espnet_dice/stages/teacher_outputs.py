@@ -5,23 +5,24 @@
 
 makes ``exp/teacher_outputs/<teacher>/<set>/teacher.scp`` (see :mod:`espnet_dice.kd.cache` for the
 rows and columns) and, for KD on the CTC branch, ``ctc.scp``. A cache is keyed to the features and
-transcripts, the token list and the teacher's parameters.
+transcripts, the token list and the teacher's parameters. A killed run goes on with the shards that
+are missing; ``--shard`` makes some of them only.
 """
 
 import logging
-import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from espnet_dice.io import options
-from espnet_dice.io.arks import ArkReader, write_ark_scp
-from espnet_dice.io.atomic import atomic_dir
-from espnet_dice.io.errors import DataError, cli
+from espnet_dice.io.arks import write_scp
+from espnet_dice.io.errors import ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.io.progress import setup_logging, track
 from espnet_dice.kd import cache
-from espnet_dice.stages import dumps, experiment, tokens, trainer
+from espnet_dice.stages import array, dumps, experiment, trainer
+from espnet_dice.stages.sharded import Part, Sharded
+from espnet_dice.stages.shards import Shard
+from espnet_dice.stages.teacher_shards import Asking, TeacherShard, cut
 from espnet_dice.stages.teaching import parse_teachers
 from espnet_dice.stages.workers import Work, run_forked
 
@@ -44,6 +45,7 @@ def make_outputs(
     seed: int = 0,
     batch_size: int = 16,
     nj: int | None = None,
+    part: Part | None = None,
 ) -> int:
     """Write the outputs of every teacher for every set that are not there yet.
 
@@ -56,154 +58,97 @@ def make_outputs(
         with_ctc: also the CTC branch's log posteriors.
         seed: of the noise.
         batch_size: utterances at a time.
-        nj: processes.
+        nj: processes; the outputs do not depend on it.
+        part: make only this part of every directory, see :mod:`sharded`.
 
     Returns:
         How many directories were written.
+
+    Raises:
+        StaleError: a teacher is missing or unfinished; a part of something else than was begun.
+        DataError: speech or a transcript cannot be read.
     """
     token_key = key_of(token_list, "stage 3 (tokens)")
     settings = {"n_samples": n_samples, "ctc": with_ctc, "seed": seed}
-    works = []
+    made = 0
     for name, exp in teachers.items():
         teacher = experiment.load(exp, "stage 5 (teachers)")
+        asking = Asking(
+            teacher.directory, teacher.model, token_list, n_samples, with_ctc, seed, batch_size
+        )
         for dump in sets:
             target = out / name / dump.name
             made_from = fingerprint_of(dump, token_key, teacher, settings)
-            if made_from.is_done(target):
-                logging.info("teacher outputs %s/%s: unchanged, skipped", name, dump.name)
-                continue
-            logging.info("teacher outputs %s/%s: %s", name, dump.name, made_from.why(target))
-
-            def run(teacher=teacher, dump=dump, target=target, made_from=made_from):
-                write_outputs(teacher, dump, token_list, target, made_from, batch_size)
-
-            works.append(Work(f"{name}/{dump.name}", run, out / name / f"{dump.name}.log"))
-    if works:
-        trainer.task_class("asr")  # costs 12 s: once, before the children are forked
-        run_forked(works, nj or options.cores())
-    return len(works)
-
-
-def write_outputs(
-    teacher: experiment.Experiment,
-    dump: dumps.Dump,
-    token_list: Path,
-    out: Path,
-    made_from: Fingerprint,
-    batch_size: int = 16,
-) -> None:
-    """Run one teacher over one set and write ``out`` in one step."""
-    import torch
-
-    from espnet_dice.kd import teachers
-
-    torch.set_num_threads(1)
-    setup_logging()
-    entries = (token_list / tokens.LIST).read_text(encoding="utf-8").splitlines()
-    model = teachers.load(teacher.directory, teacher.model, entries)
-    settings = made_from.record["settings"]
-    batches = _batches(dump, token_list, entries, batch_size)
-    said, ctc = {}, {}
-    for utt_ids, speech, lengths, text, text_lengths in track(
-        batches, len(batches), f"{teacher.name} on {dump.name}", "batch"
-    ):
-        # the noise of a batch depends on its utterances alone, not on what came before
-        generator = torch.Generator().manual_seed(_seed_of(settings["seed"], utt_ids[0]))
-        found = teachers.targets(
-            model,
-            speech,
-            lengths,
-            text,
-            text_lengths,
-            settings["n_samples"],
-            settings["ctc"],
-            generator,
-        )
-        for b, utt in enumerate(utt_ids):
-            n = int(text_lengths[b])
-            ids = np.append(text[b, :n].numpy(), model.eos)
-            var = None if found.variances is None else found.variances[b, : n + 1].numpy()
-            said[utt] = cache.pack(found.log_probs[b, : n + 1].numpy(), var, ids)
-            if settings["ctc"]:
-                frames = int(found.ctc_lengths[b])
-                ctc[utt] = found.ctc_log_probs[b, :frames].numpy()
-    with atomic_dir(out) as tmp:
-        for stem, matrices in ((cache.DECODER, said), (cache.CTC, ctc)):
-            if matrices:
-                ark = f"{stem}.ark"
-                write_ark_scp(sorted(matrices.items()), tmp / ark, tmp / f"{stem}.scp", out / ark)
-        made_from.finish(tmp)
-    logging.info("%s: %s", out, describe(said, len(entries)))
-
-
-def describe(said: dict[str, np.ndarray], vocab_size: int) -> str:
-    """How sure a teacher is: tokens, mean p̂ of the reference, mean entropy, mean variance."""
-    rows = np.concatenate(list(said.values())).astype(np.float64)
-    log_probs, ids = rows[:, :vocab_size], rows[:, -1].astype(int)
-    right = np.exp(log_probs[np.arange(len(ids)), ids]).mean()
-    entropy = -(np.exp(log_probs) * log_probs).sum(1).mean()
-    line = f"{len(ids)} tokens, p(reference) {right:.3f}, entropy {entropy:.3f} nats"
-    if rows.shape[1] > vocab_size + 1:
-        line += f", variance {rows[:, vocab_size:-1].mean():.3f}"
-    return line
-
-
-def _seed_of(seed: int, utt: str) -> int:
-    return (seed << 32) + zlib.crc32(utt.encode())
-
-
-def _batches(
-    dump: dumps.Dump, token_list: Path, entries: list[str], batch_size: int
-) -> "_Batches":
-    """Batches of utterances of like length."""
-    import sentencepiece as spm
-
-    model = spm.SentencePieceProcessor(model_file=str(token_list / tokens.MODEL))
-    ids = {token: i for i, token in enumerate(entries)}
-    text = tokens.check_text(dump.text)
-    missing = sorted(set(text) ^ set(dump.lengths))
-    if missing:
-        raise DataError(f"{dump.path}: {missing[0]} is only in one of text and features")
-    order = sorted(text, key=lambda utt: (dump.lengths[utt], utt))
-    encoded = {utt: [ids[p] for p in model.encode(text[utt], out_type=str)] for utt in order}
-    return _Batches(dump, order, encoded, batch_size)
-
-
-class _Batches:
-    """Ids, speech, its lengths, token ids, their lengths; speech is read batch by batch."""
-
-    def __init__(self, dump, order, encoded, batch_size):
-        self.dump = dump
-        self.encoded = encoded
-        self.parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __iter__(self):
-        import torch
-
-        pad = torch.nn.utils.rnn.pad_sequence
-        read = self._reader()
-        for utts in self.parts:
-            speech = [torch.as_tensor(np.array(read(utt))) for utt in utts]
-            text = [torch.tensor(self.encoded[utt]) for utt in utts]
-            yield (
-                utts,
-                pad(speech, batch_first=True),
-                torch.tensor([len(s) for s in speech]),
-                pad(text, batch_first=True, padding_value=-1),
-                torch.tensor([len(t) for t in text]),
+            shards = cut(target, dump, asking, made_from.key)
+            workers = Forked(nj or options.cores(), out / name / f"{dump.name}.log")
+            outputs = Sharded(
+                target,
+                dump.path,
+                made_from,
+                shards,
+                lambda records, shards=shards: assemble(shards, records),
             )
+            made += outputs.make(workers, part)
+    return made
 
-    def _reader(self):
-        if self.dump.dim:
-            return ArkReader(self.dump.path / "feats.scp").__getitem__
-        import soundfile
 
-        lines = (self.dump.path / "wav.scp").read_text(encoding="utf-8").splitlines()
-        paths = dict(line.split(maxsplit=1) for line in lines)
-        return lambda utt: soundfile.read(paths[utt], dtype="float32")[0]
+@dataclass(frozen=True)
+class Forked:
+    """Processes that are forked once ESPnet is imported, which costs 12 s.
+
+    Attributes:
+        nj: how many.
+        log: what they say.
+    """
+
+    nj: int
+    log: Path
+
+    def make(self, shards: list[Shard], what: str) -> list[str]:
+        """Make the shards.
+
+        Raises:
+            DiceError: one cannot be made.
+        """
+        if not shards:
+            return []
+        trainer.task_class("asr")
+        nj = min(self.nj, len(shards))
+        works = [
+            Work(what, lambda mine=shards[i::nj]: self._make(mine, what), self.log)
+            for i in range(nj)
+        ]
+        run_forked(works, nj)
+        return []
+
+    def _make(self, shards: list[Shard], what: str) -> None:
+        setup_logging()
+        for shard in track(shards, len(shards), what, "shard"):
+            problems = shard.make(lambda n: None)
+            if problems:
+                raise ProblemList(what, problems)
+
+
+def assemble(shards: list[TeacherShard], records: list[dict]) -> None:
+    """Write the index of every archive, and tell how sure the teacher is."""
+    out = shards[0].out_dir
+    for stem in shards[0].stems:
+        entries = [
+            (utt, shard.ark(stem), offset)
+            for shard, record in zip(shards, records, strict=True)
+            for utt, offset in record["rows"][stem]
+        ]
+        write_scp(sorted(entries), out / f"{stem}.scp")
+    logging.info("%s: %s", out, describe([record["sums"] for record in records]))
+
+
+def describe(sums: list[dict[str, float]]) -> str:
+    """How sure a teacher is: tokens, mean p̂ of the reference, mean entropy, mean variance."""
+    total = {key: sum(part[key] for part in sums) for key in sums[0]}
+    mean = {key: value / total["tokens"] for key, value in total.items()}
+    line = f"{total['tokens']} tokens, p(reference) {mean['right']:.3f}"
+    line += f", entropy {mean['entropy']:.3f} nats"
+    return line + (f", variance {mean['variance']:.3f}" if "variance" in mean else "")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -220,21 +165,28 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--ctc", type=options.true_false, default=False, help="CTC branch too")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances at a time")
-    parser.add_argument("--nj", type=int, default=None, help="processes (cores)")
+    parser.add_argument("--nj", type=int, default=options.cores(), help="processes")
+    array.add_options(parser)
     args = parser.parse_args(argv)
     setup_logging()
     sets = [dumps.load(args.dump / name) for name in args.sets]
-    made = make_outputs(
-        parse_teachers(args.teacher),
-        sets,
-        args.token_list,
-        args.out,
-        args.samples,
-        args.ctc,
-        args.seed,
-        args.batch_size,
-        args.nj,
-    )
+    teachers = parse_teachers(args.teacher)
+
+    def do(part: Part | None) -> int:
+        return make_outputs(
+            teachers,
+            sets,
+            args.token_list,
+            args.out,
+            args.samples,
+            args.ctc,
+            args.seed,
+            args.batch_size,
+            args.nj,
+            part,
+        )
+
+    made = array.make(do, args, "teacher_outputs", argv, args.out / "log")
     print(f"{args.out}: {made} made, {len(args.teacher) * len(sets) - made} unchanged")
 
 

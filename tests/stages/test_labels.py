@@ -21,7 +21,7 @@ from espnet_dice.features import mfcc
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import DataError, ProblemList, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.stages import dumps, label_shards, labels
+from espnet_dice.stages import dumps, label_report, label_shards, labels
 from espnet_dice.stages.features import make_features
 from tests.corpus import make_corpus, noise, write_audio
 from tests.dice import tiny_models
@@ -91,7 +91,7 @@ def test_labels_are_those_of_the_features(world, tmp_path):
     # one codebook for both, or a student could not be validated on what it is trained on
     books = [(tmp_path / d.name / store.CODEBOOK).read_bytes() for d in (train, dev)]
     assert books[0] == books[1]
-    line = labels.describe(tmp_path / "dev")
+    line = label_report.describe(tmp_path / "dev")
     assert "5 utterances" in line and f"of {K} clusters used" in line and "perplexity" in line
 
 
@@ -335,20 +335,20 @@ def test_agreement_with_an_alignment(world, tmp_path):
     lines[0] += " ph0 ph1"  # a frame or two more, as of other toolkits
     lines.append("other ph1 ph2")
     (tmp_path / "ali").write_text("\n".join(lines) + "\n")
-    got = labels.compare(reader, tmp_path / "ali")
+    got = label_report.compare(reader, tmp_path / "ali")
     ids = np.concatenate([reader.ids(u) for u in reader])
     flat = np.concatenate(list(phones.values()))
     assert got["pnmi"] == pytest.approx(homogeneity_score(flat, ids))
     assert (got["frames"], got["utterances"]) == (len(flat), 5)
-    assert f"PNMI {got['pnmi']:.3f}" in labels.describe(tmp_path / "dev", tmp_path / "ali")
+    assert f"PNMI {got['pnmi']:.3f}" in label_report.describe(tmp_path / "dev", tmp_path / "ali")
     (tmp_path / "ali").write_text(f"{lines[1]} {lines[1]}\n")
     with pytest.raises(DataError, match=r"ali:1: u001: .* every 20 ms"):
-        labels.compare(reader, tmp_path / "ali")
+        label_report.compare(reader, tmp_path / "ali")
     (tmp_path / "ali").write_text("x a b\n")
     with pytest.raises(DataError, match="none of the utterances"):
-        labels.compare(reader, tmp_path / "ali")
+        label_report.compare(reader, tmp_path / "ali")
     with pytest.raises(DataError, match="no such alignment"):
-        labels.compare(reader, tmp_path / "none")
+        label_report.compare(reader, tmp_path / "none")
 
 
 def test_too_few_bytes_are_said_and_stay_readable(world, tmp_path, caplog):
