@@ -1,5 +1,7 @@
 """Small speech models by distillation, as an ESPnet plug-in."""
 
+from typing import Any
+
 __version__ = "0.1.0"
 
 
@@ -11,3 +13,13 @@ def register() -> None:
     from espnet_dice import registry
 
     registry.register()
+
+
+def load(path, **options: Any) -> Any:
+    """Load a trained model: a recogniser, which transcribes, or a HuBERT student, which extracts.
+
+    See :func:`espnet_dice.inference.load.load`. A recogniser imports ``espnet2`` (about 12 s).
+    """
+    from espnet_dice.inference.load import load
+
+    return load(path, **options)

@@ -20,7 +20,9 @@ import yaml
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.stages.settings import accepted_keys
 
-CONFIG, MODEL, STATS = "config.yaml", "model.pth", "feats_stats.npz"
+CONFIG, MODEL = "config.yaml", "model.pth"
+# in a directory: espnet_model_zoo takes a name without one, from a hub, for a plain word
+BPE, STATS = "data/bpe.model", "data/feats_stats.npz"
 PLAIN = {"model": "espnet", "decoder": "transformer"}
 VARIANCE = "decoder.variance."
 # Where the training data was: of no use elsewhere.
@@ -126,12 +128,12 @@ def check_outputs(theirs, ours, frames: int = 120, tolerance: float = 1e-5) -> f
 def write_export(
     config_file: Path, model_file: Path, bpe_model: Path, directory: Path, final: Path
 ) -> float:
-    """Write config.yaml, model.pth, bpe.model, feats_stats.npz and a packed zip.
+    """Write config.yaml, model.pth, data/{bpe.model,feats_stats.npz} and a packed zip.
 
     Args:
         config_file, model_file: of the trained recogniser.
         bpe_model: SentencePiece model.
-        directory: where to write.
+        directory: where to write; what is there already is packed too.
         final: where ``directory`` is going to be; ESPnet looks up the paths in a config from the
             working directory, so that ``config.yaml`` needs absolute ones.
 
@@ -155,7 +157,8 @@ def write_export(
         )
     stats_file = (config.get("normalize_conf") or {}).get("stats_file")
     with_stats = stats_file is not None
-    shutil.copyfile(bpe_model, directory / bpe_model.name)
+    (directory / BPE).parent.mkdir()
+    shutil.copyfile(bpe_model, directory / BPE)
     if with_stats:
         shutil.copyfile(stats_file, directory / STATS)
     state = plain_state(torch.load(model_file, map_location="cpu"))
@@ -170,7 +173,7 @@ def write_export(
         )
 
     def configured(where: Path | None) -> dict:
-        names = bpe_model.name, STATS if with_stats else None
+        names = BPE, STATS if with_stats else None
         return plain_config(config, *(str(where / n) if where and n else n for n in names))
 
     built = configured(directory.resolve())

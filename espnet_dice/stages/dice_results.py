@@ -18,6 +18,7 @@ from espnet_dice.io import options
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DataError, DiceError, cli
 from espnet_dice.io.progress import setup_logging
+from espnet_dice.stages import cards
 from espnet_dice.stages.probes import OUT, RUN, SPEED
 from espnet_dice.stages.results import JSON, MARKDOWN, layout, read_json
 
@@ -223,6 +224,7 @@ def main(argv: list[str] | None = None) -> None:
     setup_logging()
     rows, records = collect(args.exp)
     write(rows, records, args.exp)
+    cards.refresh(args.exp)
     print(table(rows, records))
     over = spread_table(rows, records)
     if over:

@@ -1,11 +1,14 @@
 """Stage 11: export recognisers to plain ESPnet, checked against the model that ESPnet builds.
 
-``exp/asr_<tag>/export`` holds config.yaml (with absolute paths), model.pth, bpe.model,
-feats_stats.npz and asr_<tag>.zip, which can be moved: ``espnet2.main_funcs.pack_funcs.unpack``
-sets its paths right.
+``exp/asr_<tag>/export`` holds config.yaml (with absolute paths), model.pth, data/ (bpe.model and
+feats_stats.npz), features.json, and two forms that can be moved: asr_<tag>.zip, the archive of
+``espnet2.bin.pack``, and ``hf/``, the same files with a model card, to upload to a hub.
 """
 
+import contextlib
 import logging
+import os
+import zipfile
 from pathlib import Path
 
 from espnet_dice.io import options
@@ -13,9 +16,11 @@ from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import cli
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import experiment, tokens, trainer
+from espnet_dice.stages import cards, experiment, frontend, tokens, trainer
+from espnet_dice.stages.settings import read_config
 
-VERSION = 1  # raise when the same model gives another export
+MODEL = "model.pth"
+VERSION = 2  # raise when the same model gives another export
 
 
 def export(systems: list[Path], token_list: Path) -> int:
@@ -52,6 +57,9 @@ def export(systems: list[Path], token_list: Path) -> int:
 
     for system, out, fingerprint in pending:
         with atomic_dir(out) as tmp:
+            heard = frontend.of_training(read_config(system.config))
+            if heard is not None:
+                heard.save(tmp)  # before: all that is there is packed
             logging.disable(logging.INFO)  # ESPnet tells of every parameter that it initialises
             try:
                 worst = asr.write_export(
@@ -59,9 +67,22 @@ def export(systems: list[Path], token_list: Path) -> int:
                 )
             finally:
                 logging.disable(logging.NOTSET)
+            hub_directory(tmp, tmp / f"{system.name}.zip")
+            cards.recogniser(system, tmp)
             fingerprint.finish(tmp)
         logging.info("%s: exported, largest difference of outputs %.1g", system.name, worst)
     return len(pending)
+
+
+def hub_directory(directory: Path, archive: Path) -> None:
+    """Make ``hf``, the archive unpacked, as a hub wants it; parameters are linked, not copied."""
+    hub = directory / cards.HF
+    with zipfile.ZipFile(archive) as z:
+        z.extractall(hub)
+    linked = hub / ".linked"
+    with contextlib.suppress(OSError):  # not every disk has links
+        os.link(directory / MODEL, linked)
+        os.replace(linked, hub / MODEL)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,8 +1,8 @@
 """Stage 7 of DiceHuBERT: export students for transformers, s3prl and onnxruntime.
 
-``exp/dice_<tag>/export`` holds ``hf/`` (config.json, model.safetensors, preprocessor_config.json),
-``model.onnx``, ``model.int8.onnx`` and ``export.json`` with the differences and speeds that were
-measured while exporting. No file is a pickle.
+``exp/dice_<tag>/export`` holds ``hf/`` (config.json, model.safetensors, preprocessor_config.json,
+and README.md, the model card), ``model.onnx``, ``model.int8.onnx`` and ``export.json`` with the
+differences and speeds that were measured while exporting. No file is a pickle.
 """
 
 import json
@@ -16,9 +16,9 @@ from espnet_dice.io.atomic import atomic_dir, write_text
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import experiment
+from espnet_dice.stages import cards, experiment
 
-VERSION = 1  # raise when the same model gives another export
+VERSION = 2  # raise when the same model gives another export
 REPORT = "export.json"
 
 
@@ -59,6 +59,7 @@ def export(systems: list[Path], onnx: bool | None = None) -> int:
     for system, fingerprint in pending:
         with atomic_dir(system.directory / "export") as tmp:
             report = write_export(system.directory, tmp, with_onnx)
+            cards.student(system, tmp)
             fingerprint.finish(tmp)
         logging.info("%s: exported; %s", system.name, told(report))
     return len(pending)

@@ -13,7 +13,7 @@ from pathlib import Path
 from espnet_dice.io import fingerprint, options
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import results
+from espnet_dice.stages import cards, results
 from espnet_dice.stages.results import Row
 
 SCLITE = ("sclite", "/usr/lib/sctk/bin/sclite")
@@ -146,6 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     setup_logging()
     rows = score(args.exp)
     results.write(rows, args.exp)
+    cards.refresh(args.exp)
     print(results.table(rows))
     print(f"\nin {args.exp / results.MARKDOWN} and {args.exp / results.JSON}")
 

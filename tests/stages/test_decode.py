@@ -1,9 +1,11 @@
 import json
 import logging
 
+import kaldiio
 import numpy as np
 import pytest
 
+import espnet_dice
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.stages import decode, dumps, experiment
 from espnet_dice.stages.decoder import BEAM, check_options, read_results
@@ -62,6 +64,16 @@ def test_the_number_of_workers_changes_nothing(recipe, decoded, tmp_path, monkey
     assert decode.run([other], nj=1) == 1
     for name in ("text", "token", "score"):
         assert (other.out / name).read_bytes() == (d.out / name).read_bytes()
+
+
+@pytest.mark.parametrize("with_lm", [False, True])
+def test_the_python_api_decodes_to_the_same(recipe, decoded, with_lm):
+    lm = {"lm": recipe.lm} if with_lm else {}
+    conf = {k: v for k, v in tiny.DECODE.items() if with_lm or k != "lm_weight"}
+    model = espnet_dice.load(recipe.plain, **lm, **conf)
+    feats = kaldiio.load_scp(str(TEST / "feats.scp"))
+    texts = {utt: model.decode(np.array(feats[utt])) for utt in feats}
+    assert texts == read(decoded["asr_plain_seed0", with_lm] / "text")
 
 
 def test_what_is_whole_is_skipped(recipe, decoded):

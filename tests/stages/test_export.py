@@ -88,7 +88,7 @@ def test_config_is_plain_and_keys_are_exact(recipe, exported):
     assert config["model_conf"]["lsm_weight"] == 0.15 and config["model_conf"]["ctc_weight"] == 0.3
     assert not {k for k in config["model_conf"] if k.startswith(("kd_", "unc_", "teacher"))}
     assert not {"variance", "train_samples", "decode_samples"} & set(config["decoder_conf"])
-    assert Path(config["bpemodel"]) == exported / "bpe.model"
+    assert Path(config["bpemodel"]) == exported / "data/bpe.model"
     assert "dump" not in (exported / "config.yaml").read_text()
     model, _ = ASRTask.build_model_from_file(exported / "config.yaml", exported / "model.pth")
     state = torch.load(exported / "model.pth", weights_only=True)

@@ -9,7 +9,7 @@ import yaml
 from espnet_dice.dice import students, teacher
 from espnet_dice.export import missing_for_onnx
 from espnet_dice.io.errors import ConfigError, StaleError
-from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.fingerprint import NAME, Fingerprint
 from espnet_dice.stages import experiment, export_hubert
 from tests.dice.tiny_models import BASE, noise
 
@@ -49,7 +49,7 @@ def test_a_student_of_convolutions_leaves_as_onnx_only(tmp_path, capsys):
     export_hubert.main(["--systems", str(system)])
     assert "1 exported, 0 unchanged" in capsys.readouterr().out
     files = {f.name for f in (system / "export").iterdir()}
-    assert files == {"model.onnx", "model.int8.onnx", "export.json", ".fingerprint.json"}
+    assert files == {"model.onnx", "model.int8.onnx", "export.json", "README.md", NAME}
     told = export_hubert.told(json.loads((system / "export/export.json").read_text()))
     assert "model.int8.onnx: 0." in told and "s per second of audio" in told
 

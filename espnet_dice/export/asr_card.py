@@ -1,0 +1,139 @@
+"""The card of an exported recogniser."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from espnet_dice.export.card import NOT_SAID, UNKNOWN, Card, code, licence_of
+
+RAW = "raw"
+USE = """This directory is what `espnet_model_zoo` takes from the Hugging Face hub:
+
+    from espnet2.bin.asr_inference import Speech2Text
+    Speech2Text.from_pretrained("OWNER/NAME")  # where it was uploaded
+
+{heard}
+
+    import espnet_dice
+    espnet_dice.load(".").transcribe("speech.wav")  # here: this directory
+"""
+FEATURES = (
+    "It is called with features, (frames, {dim}) float32, which `espnet_dice` computes from a "
+    "waveform on its own:"
+)
+WAVES = "It is called with a waveform of {rate} Hz. From a file:"
+
+
+def make(
+    name: str,
+    training: Mapping[str, str],
+    config: Mapping[str, Any],
+    features: Any,
+    rows: Sequence[Mapping[str, Any]],
+    made: str,
+) -> Card:
+    """The card.
+
+    Args:
+        name: of the experiment.
+        training: facts about the training, Markdown.
+        config: ESPnet's ``config.yaml`` of the training.
+        features: what it hears (``feats_type``, ``rate``), None where that is not known.
+        rows: its lines of ``results.json``.
+        made: versions.
+    """
+    dim = config.get("input_size")
+    facts = {
+        **training,
+        "encoder, decoder": f"{_size(config, 'encoder')}; {_size(config, 'decoder')}",
+        "input": _heard(features, dim),
+        "tokens": f"{len(config.get('token_list') or ())}, {code(config.get('token_type'))}",
+        "loss": loss(config.get("model_conf") or {}),
+        **_teachers(config.get("model_conf") or {}),
+        "licence of this model and of its data": NOT_SAID,
+    }
+    if features.feats_type == RAW if features else dim is None:
+        heard = WAVES.format(rate=features.rate if features else "16000")
+    else:
+        heard = FEATURES.format(dim=dim)
+    return Card(
+        name=name,
+        about="A speech recogniser (CTC and attention) in plain ESPnet's format.",
+        library="espnet",
+        pipeline="automatic-speech-recognition",
+        tags=("espnet", "audio", "automatic-speech-recognition", "knowledge-distillation"),
+        facts=facts,
+        results=_table(rows),
+        use=USE.format(heard=heard).strip(),
+        made=made,
+        scores=[_score(row, kind) for row in rows for kind in ("wer", "cer")],
+    )
+
+
+def loss(conf: Mapping[str, Any]) -> str:
+    """The training loss in words.
+
+    Args:
+        conf: ``model_conf``.
+    """
+    ctc = conf.get("ctc_weight", 0.5)
+    said = f"{ctc:g}·CTC + {1 - ctc:g}·attention (label smoothing {conf.get('lsm_weight', 0):g})"
+    alpha, beta, on_ctc = (conf.get(k) or 0 for k in ("kd_alpha", "kd_beta", "kd_ctc"))
+    if alpha:
+        what = "token distributions"
+        if beta:
+            what += f" and their uncertainty (β {beta:g})"
+        said += f"; of the attention loss α {alpha:g} matches the teachers' {what}"
+    if on_ctc:
+        said += f"; {on_ctc:g} of the CTC loss matches the teachers' CTC"
+    return said
+
+
+def _teachers(conf: Mapping[str, Any]) -> dict[str, str]:
+    said = []
+    for teacher in conf.get("teachers") or ():
+        found = licence_of(teacher["exp"]) if teacher.get("exp") else None
+        licence = code(found) if found else UNKNOWN
+        weight = f"weight {teacher['weight']:g}, " if "weight" in teacher else ""
+        said.append(f"{code(teacher['name'])} ({weight}licence: {licence})")
+    return {"teachers": "; ".join(said)} if said else {}
+
+
+def _size(config: Mapping[str, Any], part: str) -> str:
+    conf = config.get(f"{part}_conf") or {}
+    blocks, width = conf.get("num_blocks"), conf.get("output_size")
+    more = [f"{blocks} blocks" if blocks else "", f"width {width}" if width else ""]
+    return ", ".join([code(config.get(part)), *filter(None, more)])
+
+
+def _heard(features: Any, dim: int | None) -> str:
+    if features is None:
+        return f"features, (frames, {dim})" if dim else "waveforms"
+    shape = f", (frames, {dim})" if dim and features.feats_type != RAW else ""
+    return f"{code(features.feats_type)}{shape}, of speech at {features.rate} Hz"
+
+
+def _score(row: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    lm = f", LM {row['lm']}" if row["lm"] else ", no LM"
+    return {
+        "task": "automatic-speech-recognition",
+        "set": row["set"],
+        "metric": kind,
+        "name": f"{kind.upper()} %{lm}",
+        "value": row[kind],
+    }
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    lines = [
+        "| set | LM | WER % | CER % | words | CPU-s per audio-s |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        lm = code(row["lm"]) if row["lm"] else "–"
+        lines.append(
+            f"| {code(row['set'])} | {lm} | {row['wer']:.1f} | {row['cer']:.1f} | {row['words']} "
+            f"| {row['cpu_s_per_audio_s']:.3f} |"
+        )
+    return "\n".join(lines)

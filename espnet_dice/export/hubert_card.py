@@ -1,0 +1,144 @@
+"""The card of an exported HuBERT student."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from espnet_dice.export.card import NOT_SAID, UNKNOWN, Card, code, licence_of
+
+MFCC = "mfcc"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+MEASURES = {
+    "char": "character error rate, %",
+    "sid": "speaker accuracy, %",
+    "kws": "keyword equal error rate, %",
+}
+HF_USE = """With `transformers` (here: this directory):
+
+    from transformers import HubertModel, Wav2Vec2FeatureExtractor
+    prepare = Wav2Vec2FeatureExtractor.from_pretrained(".")
+    model = HubertModel.from_pretrained(".").eval()
+    ready = prepare(samples, sampling_rate=16000, return_tensors="pt")
+    hidden = model(ready.input_values, output_hidden_states=True).hidden_states
+"""
+USE = """With `espnet_dice`, a list of (frames, width), one for each layer:
+
+    import espnet_dice
+    espnet_dice.load(".").extract("speech.wav")
+"""
+
+
+def make(
+    name: str,
+    training: Mapping[str, str],
+    config: Mapping[str, Any],
+    labels: Mapping[str, Any] | None,
+    report: Mapping[str, Any],
+    row: Mapping[str, Any] | None,
+    probes: Mapping[str, Mapping[str, Any]],
+    made: str,
+) -> Card:
+    """The card.
+
+    Args:
+        name: of the experiment.
+        training: facts about the training, Markdown.
+        config: ``config.yaml`` of the training.
+        labels: ``store.json`` of its labels, None where it learned none or they are gone.
+        report: ``export.json``.
+        row: its entry of ``results.json``, None where it was not probed.
+        probes: what ``results.json`` says of the probes.
+        made: versions.
+    """
+    teacher = config.get("teacher") or (labels or {}).get("source")
+    parameters = f"{report['parameters'] / 1e6:.2f} M, without the head of its pre-training"
+    normalize = "mean 0 and variance 1" if report["normalize"] else "as it is"
+    facts = {
+        **training,
+        "parameters": parameters,
+        "layers": f"{report['layers']}, width {report['dim']}",
+        "input": f"mono, 16000 Hz, {normalize}; a frame every 20 ms",
+        "loss": losses(config.get("loss") or [{"name": "dice_hard"}]),
+        "labels": _labels(labels),
+        **_teacher(teacher),
+        "licence of this model and of its data": NOT_SAID,
+        **_checked(report),
+    }
+    hf = "hf" in report
+    return Card(
+        name=name,
+        about="A small HuBERT, trained by distillation with HuBERT's own masked prediction."
+        if hf
+        else "A small speech encoder with HuBERT's frames, as ONNX.",
+        library="transformers" if hf else "onnx",
+        pipeline="feature-extraction",
+        tags=("hubert", "speech", "audio", "knowledge-distillation", "dicehubert"),
+        facts=facts,
+        results=_table(row, probes),
+        use=((HF_USE + "\n" if hf else "") + USE).strip(),
+        made=made,
+        base_model=teacher if teacher and _on_hub(teacher) else None,
+    )
+
+
+def losses(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The losses with their weights and settings."""
+    said = []
+    for entry in entries:
+        weight = entry.get("weight", 1)
+        more = ", ".join(f"{k} {v}" for k, v in (entry.get("conf") or {}).items())
+        shown = code(f"{entry['name']} ({more})" if more else entry["name"])
+        said.append(shown if weight == 1 else f"{weight:g} × {shown}")
+    return " + ".join(said)
+
+
+def _labels(labels: Mapping[str, Any] | None) -> str:
+    if labels is None:
+        return "none, or no longer there"
+    k = f"K = {labels['clusters']}"
+    if labels.get("source") == MFCC:
+        return f"k-means of MFCC, {k}: the first iteration of HuBERT"
+    kl = ", ".join(f"{value:.1e} nats at τ {tau}" for tau, value in labels.get("kl", {}).items())
+    soft = f"; soft labels are kept with a KL of {kl}" if kl else ""
+    return f"k-means of the teacher's layer {labels.get('layer')} (from 1), {k}{soft}"
+
+
+def _teacher(source: str | None) -> dict[str, str]:
+    if not source or source == MFCC:
+        return {}
+    found = licence_of(source)
+    return {"teacher": code(source), "licence of the teacher": code(found) if found else UNKNOWN}
+
+
+def _on_hub(source: str) -> bool:
+    from pathlib import Path
+
+    return not Path(source).exists() and HUB_NAME.fullmatch(source) is not None
+
+
+def _checked(report: Mapping[str, Any]) -> dict[str, str]:
+    said = {}
+    if "hf" in report:
+        worst = report["hf"]["largest_difference"]
+        said["hidden states beside the trained model's"] = f"largest difference {worst:.1g}"
+    for file, figures in report.get("onnx", {}).items():
+        speed = f"{figures['seconds_per_audio_second']:.4f} CPU-s per second of speech, one thread"
+        error = figures.get("relative_error")
+        said[code(file)] = speed + ("" if error is None else f"; relative error {error:.1g}")
+    return said
+
+
+def _table(row: Mapping[str, Any] | None, probes: Mapping[str, Mapping[str, Any]]) -> str:
+    if row is None:
+        return ""
+    lines = ["| probe | score | no features at all | what |", "|---|--:|--:|---|"]
+    for task, scores in row["scores"].items():
+        values, probe = list(scores.values()), probes[task]
+        phones = task == "char" and probe["made_from"].get("phones")
+        name = "phone error rate, %" if phones else MEASURES[task]
+        mean = sum(values) / len(values)
+        lines.append(f"| {name} | {mean:.1f} | {probe['floor']:.1f} | {code(probe['about'])} |")
+    said = (
+        "Probes: the frozen model, a learned weighted sum of its layers, a light head; not SUPERB."
+    )
+    return "\n".join([*lines, "", said])

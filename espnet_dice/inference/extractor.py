@@ -1,0 +1,85 @@
+"""Hidden states of a HuBERT student, from its parameters or from its ONNX graph."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from espnet_dice.dice.frames import RECEPTIVE, SAMPLE_RATE
+from espnet_dice.inference.waves import name_of, samples_of
+from espnet_dice.io.audio import AudioOptions
+from espnet_dice.io.errors import ConfigError, DataError
+
+HF, ONNX = "hf", "model.onnx"
+
+
+class Extractor:
+    """Speech in, hidden states out.
+
+    Args:
+        source: ``exp/dice_<tag>``, its ``export``, an ``.onnx`` file in that, or whatever
+            :func:`espnet_dice.dice.teacher.load` takes.
+        device: ``cpu`` or ``cuda:N``; ONNX runs on the CPU.
+        resample, channel: see :class:`AudioOptions`.
+
+    Attributes:
+        name: of the model.
+
+    Raises:
+        DiceError: there is no model, or it is not whole.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        device: str = "cpu",
+        resample: bool = False,
+        channel: int | None = None,
+    ):
+        source = Path(source)
+        self.name = source.resolve().name
+        self.audio = AudioOptions(SAMPLE_RATE, resample, channel)
+        if (source / HF).is_dir():
+            source = source / HF
+        elif (source / ONNX).is_file():  # a student that Hugging Face has no class for
+            source = source / ONNX
+        self._run = _onnx(source) if source.suffix == ".onnx" else _torch(source, device)
+
+    def extract(self, audio: Any, rate: int | None = None) -> list[np.ndarray]:
+        """Hidden states of an utterance.
+
+        Args:
+            audio: a file's name; or (samples,) int16, or float in [-1, 1].
+            rate: sampling rate of an array, in Hz.
+
+        Returns:
+            (frames, D) float32 each: the input of block 1, then the output of every block; frame t
+            hears the samples 320 t … 320 t + 399 at 16 kHz (before the blocks mix them).
+
+        Raises:
+            DataError: the audio is not usable.
+        """
+        samples = samples_of(audio, rate, self.audio)
+        if len(samples) < RECEPTIVE:
+            raise DataError(
+                f"{name_of(audio) or 'the array'}: {len(samples)} samples are less than one frame "
+                f"({RECEPTIVE})"
+            )
+        return self._run(samples)
+
+
+def _torch(source: Path, device: str):
+    from espnet_dice.dice import teacher
+
+    model = teacher.load(source).to(device)
+    return lambda samples: [x.cpu().numpy() for x in model.hidden([samples])[0]]
+
+
+def _onnx(path: Path):
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise ConfigError(f"{path}: needs onnxruntime: pip install 'espnet-dice[onnx]'")
+    from espnet_dice.export import onnx
+
+    run = onnx.session(path)
+    return lambda samples: list(run(samples[None])[1][:, 0])

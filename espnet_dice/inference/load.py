@@ -1,0 +1,60 @@
+"""Which kind of model a path holds."""
+
+from pathlib import Path
+from typing import Any
+
+from espnet_dice.io.errors import ConfigError
+
+
+def load(path: str | Path, **options: Any) -> Any:
+    """Load a recogniser or a HuBERT student, told apart by its files.
+
+    Args:
+        path: ``exp/asr_<tag>``, its ``export`` or its ``asr_<tag>.zip``; ``exp/dice_<tag>``, its
+            ``export``, the ``hf`` or an ``.onnx`` in that; a Hugging Face directory.
+        options: of :class:`recogniser.Recogniser` (lm, beam_size, ctc_weight …) or of
+            :class:`extractor.Extractor`; both have device, resample and channel.
+
+    Returns:
+        A ``Recogniser`` with ``transcribe``, or an ``Extractor`` with ``extract``.
+
+    Raises:
+        ConfigError: there is neither, or an option is unknown.
+        StaleError: the training is not finished.
+    """
+    path = Path(path)
+    if is_recogniser(path):
+        from espnet_dice.inference.recogniser import Recogniser
+
+        return Recogniser(path, **options)
+    known = {"device", "resample", "channel"}
+    for key in options:
+        if key not in known:
+            raise ConfigError(
+                f"{path}: a HuBERT student has no option {key!r}; it has {', '.join(sorted(known))}"
+            )
+    from espnet_dice.inference.extractor import Extractor
+
+    return Extractor(path, **options)
+
+
+def is_recogniser(path: Path) -> bool:
+    """Whether a path holds a recogniser; if not, it holds a HuBERT student.
+
+    Raises:
+        ConfigError: it holds neither.
+    """
+    if path.is_file() and path.suffix in (".zip", ".onnx"):
+        return path.suffix == ".zip"
+    config = path / "config.yaml"
+    if config.is_file():
+        from espnet_dice.inference.recogniser import read_config
+
+        return "decoder" in read_config(config)  # ESPnet's SSL and our students have none
+    if any((path / name).exists() for name in ("config.json", "hf", "model.onnx")):
+        return False
+    what = "neither a recogniser nor a HuBERT student" if path.exists() else "no such directory"
+    raise ConfigError(
+        f"{path}: {what}: give exp/asr_<tag> or exp/dice_<tag>, its export directory, a packed "
+        ".zip, a Hugging Face directory or an .onnx file"
+    )

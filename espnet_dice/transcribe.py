@@ -1,0 +1,40 @@
+"""Transcribe audio files with a trained recogniser: FILE, a tab, TEXT, a line each.
+
+python -m espnet_dice.transcribe exp/asr_<tag> a.wav b.flac
+"""
+
+from pathlib import Path
+
+from espnet_dice.io import options
+from espnet_dice.io.errors import cli
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Transcribe: a command."""
+    parser = options.parser(__doc__)
+    parser.add_argument("model", type=Path, help="exp/asr_<tag>, its export, or a packed .zip")
+    parser.add_argument("files", nargs="+", help="mono audio files")
+    parser.add_argument("--lm", type=Path, default=None, help="exp/lm_<tag>")
+    parser.add_argument("--config", type=Path, default=None, help="beam search: conf/decode.yaml")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
+    parser.add_argument(
+        "--resample",
+        type=options.true_false,
+        default=False,
+        metavar="BOOL",
+        help="convert other sampling rates",
+    )
+    args = parser.parse_args(argv)
+    from espnet_dice.inference.recogniser import Recogniser
+    from espnet_dice.stages.settings import read_config
+
+    decode = read_config(args.config) if args.config else {}
+    if args.lm is None:
+        decode.pop("lm_weight", None)  # as the recipes do where a system is decoded without
+    model = Recogniser(args.model, args.lm, args.device, args.resample, **decode)
+    for file in args.files:
+        print(f"{file}\t{model.transcribe(file)}", flush=True)
+
+
+if __name__ == "__main__":
+    cli(main)

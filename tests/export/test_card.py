@@ -1,0 +1,183 @@
+"""Model cards: read by the hub's own library, and not to be subverted by names."""
+
+import json
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from espnet_dice.export import asr_card, card, hubert_card
+from espnet_dice.stages.frontend import Frontend
+
+EVIL = "x`|<script>alert(1)</script>\n---\nlicense: mit\n# [a](b) *c* $front"
+TRAINING = {"parameters": "0.20 M", "epochs": "2, seed 0"}
+LABELS = {"clusters": 500, "source": "owner/hubert", "layer": 9, "kl": {"5": 0.001}}
+REPORT = {
+    "parameters": 26_900_000,
+    "layers": 12,
+    "dim": 384,
+    "normalize": False,
+    "hf": {"largest_difference": 1e-6},
+    "onnx": {"model.onnx": {"relative_error": 2e-7, "seconds_per_audio_second": 0.05}},
+}
+PROBES = {
+    "char": {"about": "CTC", "floor": 80.0, "made_from": {"phones": None}},
+    "sid": {"about": "speakers", "floor": 5.0, "made_from": {}},
+}
+HEARD = Frontend("fbank_pitch", 16000)
+SCORES = {"char": {"0": 40.0, "1": 42.0}, "sid": {"0": 70.5}}
+
+
+def row(name="s_test", lm=None, wer=27.6):
+    rates = {"wer": wer, "cer": 11.4, "words": 617, "cpu_s_per_audio_s": 0.25}
+    return {"system": "x", "set": name, "lm": lm, **rates}
+
+
+def student(name="dice_a", labels=LABELS, report=REPORT, probed=True, **config):
+    config = {"loss": [{"name": "dice_soft", "conf": {"tau": 5.0}}], **config}
+    measured = {"scores": SCORES} if probed else None
+    made = hubert_card.make(
+        name, TRAINING, config, labels, report, measured, PROBES, "`espnet_dice 1`."
+    )
+    return card.render(made)
+
+
+def recogniser(
+    name="asr_a",
+    rows=(),
+    heard=HEARD,
+    input_size=83,
+    **conf,
+):
+    config = {
+        "input_size": input_size,
+        "token_list": ["a"] * 31,
+        "token_type": "bpe",
+        "encoder": "transformer",
+        "encoder_conf": {"num_blocks": 2, "output_size": 64},
+        "decoder": "transformer",
+        "model_conf": {"ctc_weight": 0.3, "lsm_weight": 0.15, **conf},
+    }
+    made = asr_card.make(name, TRAINING, config, heard, rows, "`espnet_dice 1`.")
+    return card.render(made)
+
+
+def facts(text):
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {line[0]: line[1] for line in rows if len(line) == 2}
+
+
+def test_a_student(tmp_path):
+    text = student()
+    found = ModelCard(text)
+    data = found.data
+    assert (data.license, data.library_name) == ("unknown", "transformers")
+    assert data.pipeline_tag == "feature-extraction" and "hubert" in data.tags
+    assert data.base_model == "owner/hubert"
+    said = facts(text)
+    assert said["loss"] == "`dice_soft (tau 5.0)`"
+    assert said["labels"] == (
+        "k-means of the teacher's layer 9 (from 1), K = 500; soft labels are kept with a KL of "
+        "1.0e-03 nats at τ 5"
+    )
+    assert said["teacher"] == "`owner/hubert`"
+    assert said["licence of the teacher"] == card.UNKNOWN
+    assert said["parameters"].startswith("26.90 M") and said["layers"] == "12, width 384"
+    assert "relative error 2e-07" in said["`model.onnx`"]
+    assert "| character error rate, % | 41.0 | 80.0 | `CTC` |" in text
+    assert "| speaker accuracy, % | 70.5 | 5.0 | `speakers` |" in text
+    assert 'HubertModel.from_pretrained(".")' in text and "espnet_dice 1" in text
+
+
+def test_a_student_without_results_and_without_labels():
+    loss = [{"name": "dice_hard"}, {"name": "dice_feature", "weight": 0.1}]
+    text = student(labels=None, probed=False, loss=loss)
+    assert "Not measured yet" in text
+    said = facts(text)
+    assert said["loss"] == "`dice_hard` + 0.1 × `dice_feature`"
+    assert "teacher" not in said and ModelCard(text).data.base_model is None
+    mfcc = facts(student(labels={"clusters": 100, "source": "mfcc"}))
+    assert mfcc["labels"].startswith("k-means of MFCC, K = 100") and "teacher" not in mfcc
+
+
+def test_a_recogniser():
+    text = recogniser(rows=[row(), row(lm="mini", wer=25.0)])
+    data = ModelCard(text).data
+    assert (data.library_name, data.pipeline_tag) == ("espnet", "automatic-speech-recognition")
+    scores = {(r.metric_name, r.dataset_name): r.metric_value for r in data.eval_results}
+    assert scores["WER %, no LM", "s_test"] == 27.6
+    assert scores["WER %, LM mini", "s_test"] == 25.0 and len(scores) == 4
+    assert "| `s_test` | `mini` | 25.0 | 11.4 | 617 | 0.250 |" in text
+    said = facts(text)
+    assert said["input"] == "`fbank_pitch`, (frames, 83), of speech at 16000 Hz"
+    assert said["encoder, decoder"] == "`transformer`, 2 blocks, width 64; `transformer`"
+    assert said["loss"] == "0.3·CTC + 0.7·attention (label smoothing 0.15)"
+    assert "teachers" not in said
+
+
+def test_a_recogniser_of_waveforms():
+    text = recogniser(heard=Frontend("raw", 8000), input_size=1)
+    assert facts(text)["input"] == "`raw`, of speech at 8000 Hz"
+    assert "called with a waveform of 8000 Hz" in text and "features" not in text
+
+
+def test_a_recogniser_with_teachers(tmp_path):
+    (tmp_path / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# A teacher\n")
+    teachers = [{"name": "a", "weight": 0.5, "exp": str(tmp_path)}, {"name": "b", "weight": 0.5}]
+    conf = {"kd_alpha": 0.7, "kd_beta": 0.5, "kd_ctc": 0.3, "teachers": teachers}
+    said = facts(recogniser(**conf))
+    assert said["teachers"] == (
+        f"`a` (weight 0.5, licence: `cc-by-4.0`); `b` (weight 0.5, licence: {card.UNKNOWN})"
+    )
+    assert said["loss"].endswith(
+        "of the attention loss α 0.7 matches the teachers' token distributions and their "
+        "uncertainty (β 0.5); 0.3 of the CTC loss matches the teachers' CTC"
+    )
+
+
+@pytest.mark.parametrize("make", [student, recogniser])
+def test_names_cannot_become_markup(make):
+    if make is student:
+        text = student(EVIL, {**LABELS, "source": EVIL}, loss=[{"name": EVIL}])
+    else:
+        text = recogniser(EVIL, rows=[row(EVIL, EVIL)], teachers=[{"name": EVIL}])
+    found = ModelCard(text)
+    assert found.data.license == "unknown"  # the front matter ends where it should
+    body = found.text.splitlines()
+    assert sum(line.startswith("#") for line in body) == 4
+    for line in body:
+        literal = line.replace("\\|", "¦").split("`")
+        assert len(literal) % 2 == 1, line
+        outside = "".join(literal[::2])
+        assert "<" not in outside and "](" not in outside and "$" not in outside, line
+    if make is recogniser:
+        assert found.data.eval_results[0].dataset_name == EVIL
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("a`b", "`a b`"), ("a|b", "`a\\|b`"), ("a\r\nb", "`a b`"), ("", "–"), ("``", "–")],
+)
+def test_inline_code(text, code):
+    assert card.code(text) == code
+
+
+def test_the_licence_of_a_teacher(tmp_path):
+    assert card.licence_of(tmp_path) is None
+    (tmp_path / "config.json").write_text(json.dumps({"license": "mit"}))
+    assert card.licence_of(tmp_path) == "mit"
+    front = {"license": "other", "license_name": "lab-1"}
+    (tmp_path / "README.md").write_text(f"---\r\n{yaml.safe_dump(front)}---\n\nlicense: no\n")
+    assert card.licence_of(tmp_path) == "lab-1"
+    assert card.licence_of(tmp_path / "README.md") == "lab-1"
+    for broken in (
+        "---\n[\n---\n",
+        "license: mit\n",
+        "---\nlicense: unknown\n---\n",
+        "---\n- 1\n---\n",
+    ):
+        (tmp_path / "README.md").write_text(broken)
+        (tmp_path / "config.json").unlink(missing_ok=True)
+        assert card.licence_of(tmp_path) is None
+    for name in ("owner/never-downloaded", "no such name at all", ""):
+        assert card.licence_of(name) is None
