@@ -11,8 +11,9 @@ usage() {
 Usage: ./run.sh                                 both recipes of the embedded corpus, kd1 and dice1
        ./run.sh kd1 [--option value] …          uncertainty-matching distillation of a recogniser
        ./run.sh dice1 [--option value] …        DiceHuBERT
+       ./run.sh dicekd1 [--option value] …      both, and recognisers on DiceHuBERT's students
        ./run.sh --option value …                kd1 with these options
-       ./run.sh kd1|dice1 --help                a recipe's stages and options
+       ./run.sh kd1|dice1|dicekd1 --help        a recipe's stages and options
 
 Each ends with a table (also in egs2/mini_synth/<recipe>/exp/RESULTS.md). What was done is not done
 again, and an interrupted run goes on where it was. PYTHON=python3.12 chooses the interpreter.
@@ -21,7 +22,7 @@ END
 }
 
 case "${1:-}" in
-    kd1 | dice1)
+    kd1 | dice1 | dicekd1)
         recipes=("$1")
         shift
         ;;
