@@ -3,6 +3,7 @@
 # the students its DiceHuBERT student; one student has a new encoder of that size.
 set -euo pipefail
 
+export CALLER_DIR=${CALLER_DIR:-${PWD}}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 students=(
