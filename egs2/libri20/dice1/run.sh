@@ -13,6 +13,7 @@ students=(
     conf/train_dice_libri20_narrow_soft.yaml
     conf/train_dice_libri20_narrow_feature.yaml
     conf/train_dice_libri20_shallow_hard.yaml
+    conf/train_dice_libri20_narrow_hard_masked.yaml
 )
 
 # shellcheck disable=SC2016  # $PYTHON and $CORPUS are for stage 1
