@@ -48,7 +48,7 @@ def is_recogniser(path: Path) -> bool:
         return path.suffix == ".zip"
     config = path / "config.yaml"
     if config.is_file():
-        from espnet_dice.inference.recogniser import read_config
+        from espnet_dice.inference.files import read_config
 
         return "decoder" in read_config(config)  # ESPnet's SSL and our students have none
     if any((path / name).exists() for name in ("config.json", "hf", "model.onnx")):

@@ -15,7 +15,7 @@ import numpy as np
 from espnet_dice.io import fingerprint
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.stages.shards import ALGORITHM, RAW, extractor
+from espnet_dice.stages.feature_shards import ALGORITHM, RAW, extractor
 
 NAME = "features.json"
 
@@ -27,7 +27,7 @@ class Frontend:
     Attributes:
         feats_type: ``fbank_pitch``, ``fbank`` or ``raw``.
         rate: sampling rate in Hz.
-        algorithm: version of the features, see :data:`shards.ALGORITHM`.
+        algorithm: version of the features, see :data:`feature_shards.ALGORITHM`.
     """
 
     feats_type: str
