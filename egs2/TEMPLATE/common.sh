@@ -30,6 +30,27 @@ corpus_help() {
 END
 }
 
+# Where jobs run: options of every recipe; a cmd.sh as ESPnet's recipes have it may set the first two
+train_cmd=
+cuda_cmd=
+num_nodes=1
+launch=
+if [ -e cmd.sh ]; then
+    # shellcheck source=/dev/null
+    . ./cmd.sh
+fi
+jobs_help() {
+    cat <<END
+    --train_cmd        What starts arrays of --nj jobs for features, labels and teacher outputs, such
+                       as "slurm.pl --mem 4G"; empty: processes here (default="${train_cmd}")
+    --cuda_cmd         What starts trainings, through ESPnet's launcher, and labels on a GPU; empty:
+                       this host (default="${cuda_cmd}")
+    --num_nodes        Hosts of a training with --cuda_cmd (default="${num_nodes}")
+    --launch           Instead: what starts the processes of a training, see
+                       egs2/TEMPLATE/DISTRIBUTED.md (default="${launch}")
+END
+}
+
 log() {
     echo "$(date '+%Y-%m-%dT%H:%M:%S') ($(basename "$0")) $*" >&2
 }
@@ -105,6 +126,19 @@ start_recipe() {
     "${py[@]}" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("espnet2") is None)' ||
         die "'${python}' is not a Python with ESPnet: start ./run.sh at the top, which sets one up, " \
             "or give --python"
+    # shellcheck disable=SC2154  # --ngpu
+    if [ -n "${cuda_cmd}" ] && [ -z "${launch}" ]; then
+        launch="${python} -m espnet2.bin.launch --cmd '${cuda_cmd}' --num_nodes ${num_nodes}"
+        launch+=" --ngpu ${ngpu} --log {out}/launch.log --init_file_prefix {out}/.dist_init_ --"
+    fi
+    [ "${num_nodes}" = 1 ] || [ -n "${launch}" ] || die "--num_nodes needs --cuda_cmd"
+    # models at a time, for the stages' scripts
+    # shellcheck disable=SC2034,SC2154
+    if [ "${ngpu}" -gt 0 ] || [ -n "${launch}" ]; then
+        models=1
+    else
+        models=${nj}
+    fi
     # One run at a time in a recipe directory: two would write the same files.
     mkdir -p log
     exec 9>>log/.lock

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from espnet_dice.io.errors import ConfigError, DiceError
+from espnet_dice.stages import launch
 from espnet_dice.stages.sharded import Part
 from espnet_dice.stages.workers import tail
 
@@ -78,7 +79,7 @@ def run(cmd: str, jobs: int, stage: str, argv: Sequence[str], logs: Path) -> Non
         words = shlex.split(cmd)
     except ValueError as err:
         raise ConfigError(f"--cmd {cmd!r}: {err}") from err
-    job = [sys.executable, "-m", f"espnet_dice.stages.{stage}", *argv]
+    job = [*launch.python(), "-m", f"espnet_dice.stages.{stage}", *argv]
     logging.info("%d jobs by %s, logs: %s", jobs, words[0], log)
     code = subprocess.run(
         [*words, f"JOB=1:{jobs}", str(log), *job, "--shard", f"JOB/{jobs}", "--nj", "1"]

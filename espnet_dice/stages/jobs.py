@@ -166,10 +166,11 @@ def run_jobs(
     nj = min(nj or (1 if ngpu or start else cores()), len(pending))
     threads = max(1, cores() // nj)
     logging.info("models to train: %d, %d at a time, CPU threads: %d", len(pending), nj, threads)
+    logs = [launch.log_of(p.job.out, start, trainer.LOG) for p in pending]
     monitor = Monitor(
         [
-            Watched(p.job.out.name, p.job.out / trainer.LOG, p.max_epoch, p.criterion[1])
-            for p in pending
+            Watched(p.job.out.name, log, p.max_epoch, p.criterion[1])
+            for p, log in zip(pending, logs, strict=True)
         ]
     )
     works = [

@@ -21,6 +21,7 @@ from espnet_dice.io.errors import ConfigError, DiceError
 from espnet_dice.stages.workers import die_with, tail
 
 TASKS = ("asr", "lm", "dice")
+CARRIED = ("PYTHONPATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 INIT_FILE = ".dist_init_"
 
 
@@ -44,6 +45,12 @@ def split(text: str) -> tuple[str, ...]:
         return tuple(shlex.split(text))
     except ValueError as err:
         raise ConfigError(f"--launch {text!r}: {err}") from err
+
+
+def log_of(out: Path, launch: Sequence[str], default: str) -> Path:
+    """Where the training tells its progress: ESPnet's launcher has a ``--log`` of its own."""
+    name = value(launch, "--log")
+    return out / default if name is None else Path(name.replace("{out}", str(out)))
 
 
 def check_alone(env: Mapping[str, str]) -> None:
@@ -72,7 +79,7 @@ def command(
             everything else on one GPU a process.
         launch: from :func:`split`.
     """
-    ours = [sys.executable, "-m", "espnet_dice.bin.train", task, *options]
+    ours = [*python(), "-m", "espnet_dice.bin.train", task, *options]
     if not launch:
         return [*ours, "--ngpu", str(ngpu), "--multiprocessing_distributed", "true"]
     ours += ["--ngpu", "1"] if ngpu else ["--ngpu", "0", "--dist_backend", "gloo"]
@@ -80,6 +87,12 @@ def command(
     meeting = out.absolute() / f"{INIT_FILE}{uuid.uuid4().hex[:8]}"
     ours += ["--dist_init_method", f"file://{meeting}"]
     return [*(word.replace("{out}", str(out)) for word in launch), *ours]
+
+
+def python() -> list[str]:
+    """This Python, for a job on another machine: Kaldi's slurm.pl hands on nothing but PATH."""
+    variables = [f"{name}={os.environ[name]}" for name in CARRIED if name in os.environ]
+    return [*(["env", *variables] if variables else []), sys.executable]
 
 
 def run(command: list[str], out: Path, log: Path) -> None:

@@ -1,6 +1,7 @@
 """What a training job is doing, read from its log: epoch, validation score, seconds an epoch."""
 
 import logging
+import os
 import re
 import sys
 import time
@@ -58,6 +59,8 @@ class Watched:
         if not self.log.exists():
             return
         with open(self.log, "rb") as f:
+            if f.seek(0, os.SEEK_END) < self.offset:  # ESPnet's launcher began a new one
+                self.offset = 0
             f.seek(self.offset)
             new = f.read()
         whole, newline, _ = new.rpartition(b"\n")

@@ -16,6 +16,7 @@ from espnet_dice.io.atomic import only_writer
 from espnet_dice.io.errors import ConfigError, DataError, DiceError, StaleError
 from espnet_dice.stages import experiment, launch, train, trainer
 from espnet_dice.stages.jobs import Plan, run_jobs
+from espnet_dice.stages.monitor import Watched
 from tests.stages import tiny
 from tests.stages import tiny_dice as dice
 
@@ -49,14 +50,24 @@ def kd_job(tag, conf):
     return tiny.asr_job(tag, conf, teacher="t=exp/asr_teacher_t")
 
 
-def fork_ranks(job, monkeypatch, before=lambda rank: None):
-    """Run the processes of torchrun, forked where ESPnet is imported; their exit codes."""
+def torchrun(rank, port):
+    env = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    return {**env, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def srun(rank, port):
+    return {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NTASKS": "2"}
+
+
+def fork_ranks(job, launcher=torchrun, before=lambda rank: None):
+    """Run a launcher's processes, forked where ESPnet is imported; their exit codes."""
     plan = Plan(job)
     if not plan.goes_on:
         job.out.mkdir(parents=True)
         plan.fingerprint.begin(job.out)
     job.prepare()
-    options = [*plan.command(job.out), "--ngpu", "0", "--dist_backend", "gloo"]
+    command = launch.command(job.task, plan.command(job.out), job.out, 0, ["srun"])
+    command = command[command.index("espnet_dice.bin.train") + 1 :]
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -68,10 +79,9 @@ def fork_ranks(job, monkeypatch, before=lambda rank: None):
                 sys.stderr = open(job.out / f"rank{rank}.log", "a", buffering=1)
                 logging.root.handlers = []
                 torch.set_num_threads(1)
-                os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+                os.environ |= launcher(rank, port)
                 before(rank)
-                one_process.main([job.task, *options])
+                one_process.main(command)
                 os._exit(0)
             finally:
                 os._exit(1)
@@ -123,10 +133,13 @@ def world(trained, trained_dice, tmp_path_factory):
     (root / "exp").mkdir()
     for name in ("asr_teacher_t", "teacher_outputs"):
         (root / "exp" / name).symlink_to(trained.root / "exp" / name)
-    with tiny.inside(root), pytest.MonkeyPatch.context() as patch:
+    with tiny.inside(root):
         run_jobs([dice.job("alone", dice_config(epochs=EPOCHS - 1)), kd_job("alone", kd_config())])
-        for job in (dice.job("shared", dice_config()), kd_job("shared", kd_config())):
-            assert fork_ranks(job, patch) == [0, 0], (job.out / "rank0.log").read_text()[-3000:]
+        for job, by in (
+            (dice.job("shared", dice_config()), torchrun),
+            (kd_job("shared", kd_config()), srun),
+        ):
+            assert fork_ranks(job, by) == [0, 0], (job.out / "rank0.log").read_text()[-3000:]
     return root
 
 
@@ -176,14 +189,14 @@ def test_a_killed_rank_leaves_a_run_that_goes_on(recipe, monkeypatch):
         monkeypatch.setattr(DiceHubertModel, "forward", killed)
 
     job = dice.job("killed", dice_config())
-    assert fork_ranks(job, monkeypatch, die) == [1, -signal.SIGKILL]
+    assert fork_ranks(job, before=die) == [1, -signal.SIGKILL]
     assert (job.out / "1epoch.pth").exists() and not (job.out / "2epoch.pth").exists()
     with pytest.raises(StaleError, match="never finished"):
         experiment.load(job.out)
     monkeypatch.undo()
     monkeypatch.chdir(recipe)
     job = dice.job("killed", dice_config())
-    assert fork_ranks(job, monkeypatch) == [0, 0]
+    assert fork_ranks(job) == [0, 0]
     assert "2/3epoch started" in (job.out / "rank0.log").read_text()
     shared = Path("exp/dice_shared")
     for part in ("train", "valid"):
@@ -206,7 +219,7 @@ SLURM_PROCID=0 SLURM_NODEID=0 "$@" && wait $!
 """
 
 
-def test_espnets_launcher_starts_the_processes_of_a_stage(recipe, monkeypatch, capsys):
+def test_espnets_launcher_starts_the_processes_of_a_stage(recipe, monkeypatch, capsys, caplog):
     """``espnet2.bin.launch`` on stand-ins of slurm.pl and srun, two hosts, one process each."""
     for name, text in (("slurm.pl", SLURM_PL), ("srun", SRUN)):
         (recipe / "bin").mkdir(exist_ok=True)
@@ -221,33 +234,47 @@ def test_espnets_launcher_starts_the_processes_of_a_stage(recipe, monkeypatch, c
     arguments = ["--dump", str(tiny.DUMP), "--token_list", str(tiny.TOKENS), "--launch", start]
     arguments += ["--job", "launched", str(config), "train", "dev"]
     arguments += ["--teacher", "t=exp/asr_teacher_t", "--teacher_outputs", "exp/teacher_outputs"]
+    caplog.set_level(logging.INFO)
     train.main(arguments)
     assert "asr_launched: 0.0" in capsys.readouterr().out
     out = Path("exp/asr_launched")
     log = (out / "launch.log").read_text()
+    assert "asr_launched: 3 of 3 epochs, valid acc" in caplog.text
     # the first process tells the results, the other only what goes wrong
     assert log.count("1epoch results") == 1 and not list(out.glob(".dist_init*"))
     same_model(out, Path("exp/asr_shared"), atol=0, rtol=0)
 
 
 def test_ranks_are_the_launchers():
-    torchrun = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a"}
-    torchrun["MASTER_PORT"] = "1"
-    srun = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}
+    second = torchrun(1, 29500)
+    slurm = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}
     said = ["--dist_rank", "3", "--dist_world_size", "4", "--local_rank", "1"]
     assert launch.rank_options([], {}) == []
-    assert launch.rank_options([], torchrun) == ["--dist_init_method", "env://"]
-    assert launch.rank_options([], srun) == said
-    own = {**srun, "CUDA_VISIBLE_DEVICES": "2"}  # by --gpus-per-task
+    assert launch.rank_options([], second) == ["--dist_init_method", "env://"]
+    assert launch.rank_options([], slurm) == said
+    own = {**slurm, "CUDA_VISIBLE_DEVICES": "2"}  # by --gpus-per-task
     assert launch.rank_options([], own) == [*said[:-1], "0"]
-    assert launch.rank_options([], {**srun, "CUDA_VISIBLE_DEVICES": "0,1"}) == said
-    assert launch.rank_options([], {**srun, "SLURM_NTASKS": "1"}) == []
+    assert launch.rank_options([], {**slurm, "CUDA_VISIBLE_DEVICES": "0,1"}) == said
+    assert launch.rank_options([], {**slurm, "SLURM_NTASKS": "1"}) == []
     espnet = ["--dist_launcher", "slurm", "--multiprocessing_distributed", "true"]
-    assert launch.rank_options(espnet, srun) == []
-    assert not launch.is_first(espnet, srun) and launch.is_first(espnet, {"SLURM_PROCID": "0"})
-    assert launch.is_first([], {}) and not launch.is_first([], torchrun)
-    assert launch.is_first([], srun)  # a batch job's variables say nothing to one process
-    assert not launch.is_first(said, srun) and launch.is_first(["--dist_rank=0"], torchrun)
+    assert launch.rank_options(espnet, slurm) == []
+    assert not launch.is_first(espnet, slurm) and launch.is_first(espnet, {"SLURM_PROCID": "0"})
+    assert launch.is_first([], {}) and not launch.is_first([], second)
+    assert launch.is_first([], slurm)  # a batch job's variables say nothing to one process
+    assert not launch.is_first(said, slurm) and launch.is_first(["--dist_rank=0"], second)
+
+
+def test_progress_is_read_where_it_is_told(tmp_path):
+    start = launch.split("python -m espnet2.bin.launch --log {out}/launch.log --")
+    log = launch.log_of(tmp_path, start, "train.log")
+    assert log == tmp_path / "launch.log"
+    assert launch.log_of(tmp_path, ["torchrun"], "train.log") == tmp_path / "train.log"
+    log.write_text("2/9epoch started\n" * 9)
+    watched = Watched("x", log, 9, "acc")
+    log.unlink()  # the launcher keeps it under another name, and begins a new one
+    log.write_text("3/9epoch started\n")
+    watched.read(1.0)
+    assert watched.epoch == 2
 
 
 def test_a_stage_is_started_once(recipe, monkeypatch):

@@ -60,6 +60,7 @@ def test_help_shows_the_corpus_and_its_defaults(script, tmp_path):
         (["--teachers", "a=exp:"], "--teachers 'a=exp:': write NAME=TRAIN_SET/DEV_SET or NAME=exp"),
         (["--data_dir", "x", "--espnet_root", "y"], "give --espnet_root or --data_dir, not both"),
         (["--espnet_root", "y"], "--espnet_root needs --espnet_recipe"),
+        (["--num_nodes", "2"], "--num_nodes needs --cuda_cmd"),
         (["--run_args", "x"], "unknown option --run_args"),
     ],
 )

@@ -76,6 +76,8 @@ Usage: $(basename "$0") [--option value] …
     --datadir          Data directories (default="${datadir}")
     --dumpdir          Checked audio (default="${dumpdir}")
     --expdir           Quantizers, labels, models, results (default="${expdir}")
+  Jobs
+$(jobs_help)
   Data
 $(corpus_help)
     --train_set        Speech to learn from; needs no right transcripts (default="${train_set}")
@@ -124,8 +126,8 @@ END
 }
 
 parse_options "$@"
-check_numbers stage stop_stage nj ngpu seed fs iterations mfcc_clusters it1_layer it1_clusters \
-    layer clusters sample_frames
+check_numbers stage stop_stage nj ngpu num_nodes seed fs iterations mfcc_clusters it1_layer \
+    it1_clusters layer clusters sample_frames
 check_bools resample allow_pipes trust_pickle onnx
 for name in train_set dev_set probe_test; do
     [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
@@ -195,16 +197,18 @@ quantize() { # tag, source, layer, clusters
 label() { # tag, source, layer
     run labels --source "$2" --layer "$3" --quantizer "${expdir}/quantizer/$1" --dump "${dump}" \
         --sets "${train_set}" "${dev_set}" --out "${expdir}/labels/$1" --nj "${nj}" \
-        --tau "${tau}" --device "${device}" --trust_pickle "${trust_pickle}"
+        --tau "${tau}" --device "${device}" --trust_pickle "${trust_pickle}" --cmd "${label_cmd}"
 }
+label_cmd=${train_cmd}
+[ "${device}" = cpu ] || label_cmd=${cuda_cmd:+${cuda_cmd} --gpu 1}
 training=(--dump "${dump}" --train "${train_set}" --valid "${dev_set}" --exp "${expdir}"
-    --nj "${nj}" --ngpu "${ngpu}")
+    --nj "${models}" --ngpu "${ngpu}" --launch "${launch}")
 
 if begin 1 "data: ${sets[*]}"; then
     make_data "${sets[@]}"
     run data --data_dir "${sets[@]/#/${datadir}/}" "${audio[@]}"
     run features --data "${datadir}" --dump "${dumpdir}" --feats_type raw --sets "${sets[@]}" \
-        --nj "${nj}" "${audio[@]}"
+        --nj "${nj}" --cmd "${train_cmd}" "${audio[@]}"
 fi
 
 if begin 2 "teacher: ${teacher_name}"; then

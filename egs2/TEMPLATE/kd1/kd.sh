@@ -67,6 +67,8 @@ Usage: $(basename "$0") [--option value] …
     --datadir          Data directories (default="${datadir}")
     --dumpdir          Features (default="${dumpdir}")
     --expdir           Models, decodings, results (default="${expdir}")
+  Jobs
+$(jobs_help)
   Data
 $(corpus_help)
     --student_train    Student's training set (default="${student_train}")
@@ -110,7 +112,7 @@ END
 }
 
 parse_options "$@"
-check_numbers stage stop_stage nj ngpu seed teacher_samples fs
+check_numbers stage stop_stage nj ngpu num_nodes seed teacher_samples fs
 check_bools resample allow_pipes use_lm
 for name in student_train student_dev student_tests; do
     [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
@@ -180,7 +182,8 @@ read -ra lm_train <<< "${lm_train_text:-${dump}/${student_train}/text}"
 read -ra lm_dev <<< "${lm_dev_text:-${dump}/${student_dev}/text}"
 read -ra modes <<< "${lm_modes}"
 read -ra teacher_modes <<< "${teacher_lm_modes}"
-training=(--dump "${dump}" --token_list "${tokens}" --exp "${expdir}" --nj "${nj}" --ngpu "${ngpu}")
+training=(--dump "${dump}" --token_list "${tokens}" --exp "${expdir}" --nj "${models}"
+    --ngpu "${ngpu}" --launch "${launch}")
 decoding=(--config "${inference_config}" --nj "${nj}" --ngpu "${ngpu}"
     ${lm_options[@]+"${lm_options[@]}"})
 
@@ -191,10 +194,10 @@ fi
 
 if begin 2 "features: ${feats_type}"; then
     run features --data "${datadir}" --dump "${dumpdir}" --feats_type "${teacher_feats_type}" \
-        --sets "${sets[@]}" --nj "${nj}" "${audio[@]}"
+        --sets "${sets[@]}" --nj "${nj}" --cmd "${train_cmd}" "${audio[@]}"
     if [ "${teacher_feats_type}" != "${feats_type}" ]; then
         run features --data "${datadir}" --dump "${dumpdir}" --feats_type "${feats_type}" \
-            --sets "${student_sets[@]}" --nj "${nj}" "${audio[@]}"
+            --sets "${student_sets[@]}" --nj "${nj}" --cmd "${train_cmd}" "${audio[@]}"
     fi
 fi
 
@@ -212,7 +215,7 @@ fi
 if "${use_lm}" && begin 4 "language model: ${lm_tag}"; then
     run lm --config "${lm_config}" --tag "${lm_tag}" --token_list "${tokens}" --exp "${expdir}" \
         --train "${lm_train[@]}" --valid "${lm_dev[@]}" --seed "${seed}" --args "${lm_args}" \
-        --ngpu "${ngpu}"
+        --ngpu "${ngpu}" --launch "${launch}"
 fi
 
 if [ ${#teacher_systems[@]} -gt 0 ]; then
@@ -236,7 +239,7 @@ if [ ${#teacher_systems[@]} -gt 0 ]; then
             run teacher_outputs "${teacher_options[@]}" --dump "${teacher_dump}" \
                 --sets "${student_train}" "${student_dev}" --token_list "${tokens}" \
                 --out "${expdir}/teacher_outputs" --samples "${teacher_samples}" \
-                --ctc "${teacher_ctc}" --nj "${nj}"
+                --ctc "${teacher_ctc}" --nj "${nj}" --cmd "${train_cmd}"
         fi
     fi
 fi
