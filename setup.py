@@ -17,6 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["espnet_dice", "espnet_dice.*"]),
+    package_data={"espnet_dice.systems": ["conf/*.yaml"]},
     python_requires=">=3.11",
     # No upper bounds: the user's ESPnet says what goes with it. torchaudio is not here, because
     # its wheels name no torch and the newest could land beside an older torch.

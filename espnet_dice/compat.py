@@ -51,6 +51,20 @@ def espnet_version() -> int:
     return version
 
 
+def need_espnet3() -> None:
+    """Refuse an ESPnet without ``espnet3``, which 202611 brought.
+
+    Raises:
+        ConfigError: naming what to do.
+    """
+    version = espnet_version()
+    if importlib.util.find_spec("espnet3") is None:
+        raise ConfigError(
+            f"ESPnet {version} has no espnet3: egs3 recipes need ESPnet 202611 (Python 3.12 or "
+            "3.13); the same recipe without it is in egs2"
+        )
+
+
 def moved_module(path: str) -> ModuleType:
     """Import a module that lies below ``espnet`` in 202511 and ``espnet2.legacy`` in 202611.
 
