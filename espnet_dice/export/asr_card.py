@@ -45,6 +45,7 @@ def make(
     facts = {
         **training,
         "encoder, decoder": f"{_size(config, 'encoder')}; {_size(config, 'decoder')}",
+        **_pretrained(config.get("encoder_conf") or {}),
         "input": _heard(features, dim),
         "tokens": f"{len(config.get('token_list') or ())}, {code(config.get('token_type'))}",
         "loss": loss(config.get("model_conf") or {}),
@@ -86,6 +87,14 @@ def loss(conf: Mapping[str, Any]) -> str:
     if on_ctc:
         said += f"; {on_ctc:g} of the CTC loss matches the teachers' CTC"
     return said
+
+
+def _pretrained(conf: Mapping[str, Any]) -> dict[str, str]:
+    source = conf.get("source")
+    if not source:
+        return {}
+    found = licence_of(source)
+    return {"encoder from": f"{code(source)} (licence: {code(found) if found else UNKNOWN})"}
 
 
 def _teachers(conf: Mapping[str, Any]) -> dict[str, str]:

@@ -50,8 +50,12 @@ def is_recogniser(path: Path) -> bool:
     if config.is_file():
         from espnet_dice.inference.files import read_config
 
-        return "decoder" in read_config(config)  # ESPnet's SSL and our students have none
-    if any((path / name).exists() for name in ("config.json", "hf", "model.onnx")):
+        keys = read_config(config)
+        if "decoder" in keys:
+            return True
+        if "student" in keys or "encoder" in keys:  # ours, or ESPnet's SSL
+            return False
+    elif any((path / name).exists() for name in ("config.json", "hf", "model.onnx")):
         return False
     what = "neither a recogniser nor a HuBERT student" if path.exists() else "no such directory"
     raise ConfigError(

@@ -37,7 +37,8 @@ def recogniser(system: experiment.Experiment, directory: Path) -> Path:
     """
     config = _config(system)
     features = frontend.of_training(config)
-    rows = [row for row in read_json(system.directory.parent / JSON) or () if _of(row, system)]
+    found = read_json(system.directory.parent / JSON)
+    rows = [row for row in found if _of(row, system)] if isinstance(found, list) else []
     card = asr_card.make(system.name, _training(system), config, features, rows, made_with())
     return _write(card, directory / HF)
 
@@ -138,7 +139,7 @@ def _probed(system: experiment.Experiment) -> tuple[dict[str, Any] | None, dict[
     """The student's line of the results, if they were measured after its training."""
     path = system.directory.parent / JSON
     found = read_json(path)
-    if not isinstance(found, dict):
+    if not isinstance(found, dict):  # of recognisers
         return None, {}
     if path.stat().st_mtime < (system.directory / experiment.NAME).stat().st_mtime:
         logging.info("%s is older than %s: not in its card", path, system.name)

@@ -47,6 +47,7 @@ def recogniser(
     rows=(),
     heard=HEARD,
     input_size=83,
+    encoder_conf=None,
     **conf,
 ):
     config = {
@@ -54,7 +55,7 @@ def recogniser(
         "token_list": ["a"] * 31,
         "token_type": "bpe",
         "encoder": "transformer",
-        "encoder_conf": {"num_blocks": 2, "output_size": 64},
+        "encoder_conf": encoder_conf or {"num_blocks": 2, "output_size": 64},
         "decoder": "transformer",
         "model_conf": {"ctc_weight": 0.3, "lsm_weight": 0.15, **conf},
     }
@@ -116,9 +117,11 @@ def test_a_recogniser():
 
 
 def test_a_recogniser_of_waveforms():
-    text = recogniser(heard=Frontend("raw", 8000), input_size=1)
+    encoder = {"source": "exp/dice_a", "layer": 2}
+    text = recogniser(heard=Frontend("raw", 8000), input_size=1, encoder_conf=encoder)
+    assert facts(text)["encoder from"] == f"`exp/dice_a` (licence: {card.UNKNOWN})"
     assert facts(text)["input"] == "`raw`, of speech at 8000 Hz"
-    assert "called with a waveform of 8000 Hz" in text and "features" not in text
+    assert "called with a waveform of 8000 Hz" in text and "called with features" not in text
 
 
 def test_a_recogniser_with_teachers(tmp_path):

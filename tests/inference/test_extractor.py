@@ -107,6 +107,9 @@ def test_what_is_no_model(system, tmp_path):
         espnet_dice.load(tmp_path)
     with pytest.raises(ConfigError, match="has no option 'beam_size'; it has channel, device"):
         espnet_dice.load(system, beam_size=3)
+    (tmp_path / "config.yaml").write_text("lm: transformer\n")
+    with pytest.raises(ConfigError, match="neither a recogniser nor a HuBERT student"):
+        espnet_dice.load(tmp_path)
     (tmp_path / "config.yaml").write_text("- 1\n")
     with pytest.raises(ConfigError, match=r"config\.yaml: no configuration of a model"):
         espnet_dice.load(tmp_path)

@@ -13,7 +13,7 @@ from scipy.signal import resample_poly
 
 import espnet_dice
 from espnet_dice import transcribe
-from espnet_dice.inference import recogniser
+from espnet_dice.inference.files import rate_of
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import key_of
 from espnet_dice.stages import decode, dumps, export, features, tokens, train
@@ -188,7 +188,7 @@ def test_features_of_elsewhere(recipe, tmp_path):
 
 @pytest.mark.parametrize(("fs", "rate"), [(8000, 8000), ("16k", 16000), (None, 16000)])
 def test_sampling_rate_of_espnets_frontends(fs, rate):
-    assert recogniser.rate_of({} if fs is None else {"fs": fs}) == rate
+    assert rate_of({} if fs is None else {"fs": fs}) == rate
 
 
 def test_the_archive_holds_what_a_hub_needs(recipe):
