@@ -7,6 +7,7 @@ import pickletools
 import joblib
 import numpy as np
 import pytest
+from joblib.numpy_pickle import NumpyArrayWrapper
 
 from espnet_dice.io import pickled_arrays
 from espnet_dice.io.errors import DataError
@@ -168,4 +169,12 @@ def test_shapes_that_a_file_cannot_have(tmp_path, shape):
     changed = data[:2] + data[11:].replace(inside, wanted, 1)
     (tmp_path / "a").write_bytes(changed)
     with pytest.raises(DataError, match="cut short, or a pickle of another kind"):
+        pickled_arrays.read(tmp_path / "a")
+
+
+def test_no_memory_is_taken_for_numbers_that_a_file_does_not_have(tmp_path):
+    wrapper = NumpyArrayWrapper(np.ndarray, (2**40,), "C", np.dtype("f8"))
+    wrapper.numpy_array_alignment_bytes = None
+    (tmp_path / "a").write_bytes(pickle.dumps(wrapper))
+    with pytest.raises(DataError, match=f"{2**43} bytes are wanted behind byte"):
         pickled_arrays.read(tmp_path / "a")
