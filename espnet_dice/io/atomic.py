@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,12 +86,15 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_writer(directory: str | Path, among: bool = False) -> Iterator[None]:
+def only_writer(
+    directory: str | Path, among: bool = False, patience_s: float = 0.0
+) -> Iterator[None]:
     """Hold ``directory`` (made if missing) for this process until the block ends, or it is killed.
 
     Args:
         directory: to hold.
         among: beside others that hold it so, too, but not beside one that holds it alone.
+        patience_s: seconds to wait for another that holds it.
 
     Raises:
         DataError: another process holds it.
@@ -99,7 +103,7 @@ def only_writer(directory: str | Path, among: bool = False) -> Iterator[None]:
     fd = os.open(directory, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(fd, (fcntl.LOCK_SH if among else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            _lock(fd, fcntl.LOCK_SH if among else fcntl.LOCK_EX, patience_s)
         except BlockingIOError as err:
             raise DataError(
                 f"{directory}: another process is writing it; wait for its end"
@@ -109,6 +113,17 @@ def only_writer(directory: str | Path, among: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, kind: int, patience_s: float) -> None:
+    limit = time.monotonic() + patience_s
+    while True:
+        try:
+            return fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= limit:
+                raise
+            time.sleep(0.5)
 
 
 def _umask() -> int:

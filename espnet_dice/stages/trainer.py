@@ -18,6 +18,8 @@ from espnet_dice.stages import experiment, launch
 
 CHECKPOINT = "checkpoint.pth"
 LOG = "train.log"
+PATIENCE_S = 15.0
+"""The loaders of a killed training hold its directory for some seconds more."""
 
 
 def task_class(task: str) -> type:
@@ -119,7 +121,7 @@ def run_here(task: str, options: list[str], out: Path, first: bool = True) -> No
             without telling them their ranks.
     """
     save_whole_files()
-    with only_writer(out) if first else contextlib.nullcontext():
+    with only_writer(out, patience_s=PATIENCE_S) if first else contextlib.nullcontext():
         if first:
             repair(out)
         task_class(task).main(cmd=options)

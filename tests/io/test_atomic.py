@@ -4,11 +4,12 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from espnet_dice.io.atomic import atomic_dir, atomic_file, write_text
-from espnet_dice.io.errors import describe_os_error
+from espnet_dice.io.atomic import atomic_dir, atomic_file, only_writer, write_text
+from espnet_dice.io.errors import DataError, describe_os_error
 
 
 def test_file_appears_whole_with_ordinary_permissions(tmp_path):
@@ -85,3 +86,18 @@ def test_directory_after_a_kill(tmp_path, point):
         assert list(made.iterdir()) == []
         (made / "x").write_text("newer")
     assert (path / "x").read_text() == "newer" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_directory_has_one_writer_or_several_that_share_it(tmp_path):
+    with only_writer(tmp_path, among=True), only_writer(tmp_path, among=True):
+        for patience_s in (0.0, 0.1):
+            with pytest.raises(DataError, match="another process is writing it"):
+                only_writer(tmp_path, patience_s=patience_s).__enter__()
+    with only_writer(tmp_path), pytest.raises(DataError, match="another process"):
+        only_writer(tmp_path, among=True).__enter__()
+    holds = only_writer(tmp_path)
+    holds.__enter__()
+    ends = threading.Timer(0.2, holds.__exit__, (None, None, None))
+    ends.start()
+    with only_writer(tmp_path, patience_s=60):
+        ends.join()

@@ -286,12 +286,13 @@ def test_a_stage_is_started_once(recipe, monkeypatch):
         run_jobs([dice.job("once", dice_config())], launched_by="srun 'x")
 
 
-def test_a_launch_that_fails_shows_the_end_of_its_log(recipe):
+def test_a_launch_that_fails_shows_the_end_of_its_log(recipe, monkeypatch):
     job = dice.job("fails", dice_config())
     start = "bash -c 'echo no such partition >&2; exit 3' srun"
     with pytest.raises(DiceError, match=r"(?s)bash ended with code 3.*no such partition.*goes on"):
         run_jobs([job], launched_by=start)
     # processes that were not told their ranks must not write one directory
+    monkeypatch.setattr(trainer, "PATIENCE_S", 0.1)
     with only_writer(job.out), pytest.raises(DataError, match="another process is writing"):
         one_process.main(["dice", "--output_dir", str(job.out)])
 
