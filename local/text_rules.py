@@ -18,6 +18,8 @@ from collections.abc import Callable
 UNKNOWN = re.compile(r"<unk>", re.IGNORECASE)
 MARK = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\{[^{}\s]*\}")
 HYPHENS = re.compile(r"[-‐-―/]")
+SPLIT = re.compile(r"(?<=\S)\s+(?=')")
+"""Before the second half of a word that TED-LIUM writes in two: ``it 's``."""
 APOSTROPHES = str.maketrans("’‘`´", "''''")
 # WSJ's verbalised punctuation is a sign and its name: ,COMMA (LEFT-PAREN 'SINGLE-QUOTE
 SIGN_AND_NAME = re.compile(r"[^A-Z0-9<\[]+(?=[A-Z])")
@@ -43,7 +45,7 @@ def letters(text: str) -> str:
             kept.append(" ")
         elif unicodedata.category(char)[0] in "LN":
             raise ValueError(f"{char!r} (U+{ord(char):04X}) is none of A-Z, apostrophe, space")
-    words = "".join(kept).split()
+    words = re.sub(r"'+", "'", "".join(kept)).split()
     return " ".join(word for word in words if word.strip("'"))
 
 
@@ -83,9 +85,9 @@ def tedlium2(text: str) -> str:
     """
     text = re.sub(r"\(\d\)", "", text)
     text = re.sub(r"\(\S*\)\s*$", "", text)
-    text = re.sub(r"<sil>", " ", text, flags=re.IGNORECASE)
-    text = re.sub(r"(?<=\S)\s+(?=')", "", text)
-    return letters(re.sub(rf"(?:{MARK.pattern})'?\w*", " ", text))  # no 's of a mark is left
+    text = SPLIT.sub("", re.sub(r"<sil>", " ", text, flags=re.IGNORECASE))
+    text = letters(re.sub(rf"(?:{MARK.pattern})'?\w*", " ", text))  # no 's of a mark is left
+    return re.sub(r"'+", "'", SPLIT.sub("", text))
 
 
 RULES: dict[str, Callable[[str], str]] = {
