@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -304,3 +305,18 @@ def test_the_command_of_one_process(capsys):
         one_process.main(["tts"])
     with pytest.raises(ConfigError, match="--output_dir is missing"):
         one_process.main(["dice", "--ngpu", "0"])
+
+
+SPAWNED = """
+import runpy, sys
+runpy.run_module("espnet_dice.bin.train", run_name="__mp_main__", alter_sys=True)
+import torch
+assert torch.save.whole and type(sys.meta_path[0]).__name__ == "_TaskFinder"
+assert "espnet2" not in sys.modules
+"""
+
+
+def test_a_rank_that_espnet_spawns_is_prepared():
+    """For each GPU of --ngpu ESPnet spawns a child, which imports the command's module first."""
+    done = subprocess.run([sys.executable, "-c", SPAWNED], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
