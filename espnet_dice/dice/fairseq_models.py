@@ -2,7 +2,7 @@
 
 All have fairseq's names of parameters and settings, some in objects of fairseq's, argparse's
 or omegaconf's classes, whose stand-ins (:mod:`espnet_dice.io.inert`) say as much. Settings that are
-not there have fairseq's defaults.
+not there have the defaults of that code.
 """
 
 import ast
@@ -135,7 +135,7 @@ def config(conf: dict[str, Any], kind: str, path: Path) -> dict[str, Any]:
     if kind == "wavlm":
         numbers |= {
             "num_buckets": ("num_buckets", 320),
-            "max_bucket_distance": ("max_distance", 800),
+            "max_bucket_distance": ("max_distance", 1280),
         }
     made = {k: _value(conf, key, int, default, path) for k, (key, default) in numbers.items()}
     return made | {

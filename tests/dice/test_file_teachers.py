@@ -177,6 +177,8 @@ def test_settings_that_are_not_there_are_fairseqs_defaults():
     made = fairseq_models.config({}, "hubert", "m.pt")
     public = torchaudio_models.config(BUNDLES["HUBERT_BASE"]._params)
     assert made == public
+    wavlm = fairseq_models.config({}, "wavlm", "m.pt")
+    assert (wavlm["num_buckets"], wavlm["max_bucket_distance"]) == (320, 1280)  # WavLMConfig's
 
 
 def test_quiet_waveforms_are_normalised_as_fairseq_does(tmp_path):
