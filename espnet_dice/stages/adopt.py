@@ -5,7 +5,7 @@
 
 makes ``exp/asr_teacher_libri``: its parameters, its config with this recipe's paths, and its
 feature statistics, so that later stages use it as one of their own. The other recipe is not
-changed, and may move or go afterwards.
+changed, and may move or go afterwards (not an SSL model that the teacher's encoder is).
 """
 
 import logging
@@ -78,16 +78,20 @@ def _take(
             f"{teacher.config}: token_list is not that of {token_list}: a teacher and its student "
             "need one list (stage 3)"
         )
-    if dim is not None and (config.get("input_size") or 0) != dim:
+    theirs = config.get("input_size") or 0
+    theirs = 0 if theirs == 1 else theirs  # waveforms
+    if dim is not None and theirs != dim:
+        told = [f"features of {n} dimensions" if n else "waveforms" for n in (theirs, dim)]
         raise ConfigError(
-            f"{teacher.config}: trained on features of {config.get('input_size')} dimensions, here "
-            f"there are {dim}: choose the same --feats_type"
+            f"{teacher.config}: trained on {told[0]}, here are {told[1]}: choose the --feats_type "
+            "of that recipe, or --teacher_feats_type"
         )
     with atomic_dir(out) as tmp:
         shutil.copyfile(teacher.model_file, tmp / teacher.model)
         if "stats_file" in (config.get("normalize_conf") or {}):
             write_stats(teacher, tmp / STATS)
             config["normalize_conf"]["stats_file"] = str(out / STATS)
+        _keep_encoder(config, teacher.directory)
         config["bpemodel"] = str(token_list / tokens.MODEL)
         config |= _without_data(config)
         (tmp / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
@@ -95,6 +99,14 @@ def _take(
         more = ("train_set", "valid_set", "seconds")
         experiment.write(tmp, **{key: getattr(teacher, key) for key in same + more})
         mark.finish(tmp)
+
+
+def _keep_encoder(config: dict[str, Any], directory: Path) -> None:
+    """Let an SSL encoder that was named from the other recipe be found from here."""
+    conf = config.get("encoder_conf") or {}
+    place = directory.resolve().parents[1] / str(conf.get("source"))
+    if conf.get("source") and place.exists():
+        conf["source"] = str(place)
 
 
 def _without_data(config: dict[str, Any]) -> dict[str, Any]:

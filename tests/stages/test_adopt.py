@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.stages import adopt, decode, dumps, experiment, teacher_outputs, tokens
 from tests.stages import tiny
@@ -46,15 +49,22 @@ def test_it_says_what_it_said_where_it_was_trained(trained, student):
     dev = [dumps.load(tiny.DUMP / "dev")]
     options = {"n_samples": 0, "nj": 1}
     teacher_outputs.make_outputs({"t": NAME}, dev, tiny.TOKENS, Path("exp/here"), **options)
-    said = (here / "exp/here/t/dev/teacher.ark").read_bytes()
+    said = _matrices(Path("exp/here"))
+    assert len(said) == tiny.SIZES["dev"]
     with tiny.inside(trained.root):
         out = here / "exp/there"
         there = {"t": tiny.EXP / "asr_teacher_t"}
         teacher_outputs.make_outputs(there, dev, tiny.TOKENS, out, **options)
-    assert (here / "exp/there/t/dev/teacher.ark").read_bytes() == said
+    for utt, matrix in _matrices(here / "exp/there").items():
+        assert np.array_equal(said[utt], matrix)
     (plan,) = decode.plan([NAME], [tiny.DUMP / "test"], None, [False], _decoding())
     assert decode.run([plan], nj=1) == 1 and NAME in plan.out.parents
     assert not list(trained.root.glob("exp/asr_teacher_t/decode_here*")), "written elsewhere"
+
+
+def _matrices(outputs: Path) -> dict[str, np.ndarray]:
+    reader = ArkReader(outputs / "t/dev/teacher.scp")
+    return {utt: np.array(reader[utt]) for utt in dumps.load(tiny.DUMP / "dev").lengths}
 
 
 def _decoding() -> Path:
@@ -69,7 +79,10 @@ def test_what_does_not_fit_is_refused(trained, student, tmp_path_factory):
     shutil.copytree(source, other)
     config = yaml.safe_load((other / "config.yaml").read_text())
     (other / "config.yaml").write_text(yaml.safe_dump(config | {"input_size": 80}))
-    with pytest.raises(ConfigError, match=r"features of 80 dimensions, here there are 20"):
+    with pytest.raises(ConfigError, match=r"on features of 80 dimensions, here are features of 20"):
+        adopt.adopt({"libri": other}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train")
+    (other / "config.yaml").write_text(yaml.safe_dump(config | {"input_size": 1}))
+    with pytest.raises(ConfigError, match=r"trained on waveforms, here are features of 20"):
         adopt.adopt({"libri": other}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train")
     shorter = config | {"token_list": config["token_list"][:-1]}
     (other / "config.yaml").write_text(yaml.safe_dump(shorter))
@@ -79,3 +92,31 @@ def test_what_does_not_fit_is_refused(trained, student, tmp_path_factory):
     NAME.mkdir(parents=True)
     with pytest.raises(StaleError, match=r"asr_teacher_libri is there and was not taken"):
         adopt.adopt({"libri": source}, tiny.EXP, tiny.TOKENS)
+
+
+def test_an_ssl_encoder_is_found_from_here(trained, student, tmp_path_factory):
+    _, source = student
+    recipe = tmp_path_factory.mktemp("other")
+    shutil.copytree(source, recipe / "exp/asr_x")
+    (recipe / "hubert").mkdir()
+    config = yaml.safe_load((recipe / "exp/asr_x/config.yaml").read_text())
+    for given, wanted in (("hubert", str(recipe / "hubert")), ("owner/name", "owner/name")):
+        config["encoder_conf"] = {"source": given}
+        (recipe / "exp/asr_x/config.yaml").write_text(yaml.safe_dump(config))
+        shutil.rmtree(NAME, ignore_errors=True)
+        adopt.adopt({"libri": recipe / "exp/asr_x"}, tiny.EXP, tiny.TOKENS)
+        assert (
+            yaml.safe_load((NAME / "config.yaml").read_text())["encoder_conf"]["source"] == wanted
+        )
+
+
+def test_the_recipe_takes_it_in_stage_5(trained, student):
+    here, source = student
+    script = Path(__file__).parents[2] / "egs2/TEMPLATE/kd1/kd.sh"
+    options = ["--student_train", "train", "--student_dev", "dev", "--student_tests", "test"]
+    options += ["--stage", "5", "--stop_stage", "5", "--use_lm", "false"]
+    options += ["--teachers", f"libri=exp:{source}", "--python", sys.executable]
+    done = subprocess.run([str(script), *options], cwd=here, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "1 taken, 0 unchanged" in done.stdout
+    assert experiment.load(NAME).sha256 == experiment.load(source).sha256
