@@ -1,6 +1,9 @@
 """What leaves the house: models in the formats of other tools."""
 
 import importlib.util
+import logging
+
+from espnet_dice.io.errors import ConfigError
 
 ONNX_NEEDS = ("onnx", "onnxruntime", "onnxscript")
 
@@ -8,3 +11,22 @@ ONNX_NEEDS = ("onnx", "onnxruntime", "onnxscript")
 def missing_for_onnx() -> list[str]:
     """Packages of the extra ``onnx`` that are not installed."""
     return [name for name in ONNX_NEEDS if importlib.util.find_spec(name) is None]
+
+
+def wants_onnx(asked: bool | None) -> bool:
+    """Whether to export to ONNX.
+
+    Args:
+        asked: None: if the packages that it takes are installed.
+
+    Raises:
+        ConfigError: it is asked for, and they are not.
+    """
+    missing = missing_for_onnx()
+    if asked and missing:
+        raise ConfigError(
+            f"--onnx true needs {', '.join(missing)}: pip install 'espnet-dice[onnx]'"
+        )
+    if asked is None and missing:
+        logging.info("no ONNX: %s not installed (pip install 'espnet-dice[onnx]')", missing[0])
+    return not missing if asked is None else asked

@@ -126,8 +126,13 @@ def check_outputs(theirs, ours, frames: int = 120, tolerance: float = 1e-5) -> f
 
 
 def write_export(
-    config_file: Path, model_file: Path, bpe_model: Path, directory: Path, final: Path
-) -> float:
+    config_file: Path,
+    model_file: Path,
+    bpe_model: Path,
+    directory: Path,
+    final: Path,
+    onnx: bool = False,
+) -> dict[str, Any]:
     """Write config.yaml, model.pth, data/{bpe.model,feats_stats.npz} and a packed zip.
 
     Args:
@@ -136,9 +141,10 @@ def write_export(
         directory: where to write; what is there already is packed too.
         final: where ``directory`` is going to be; ESPnet looks up the paths in a config from the
             working directory, so that ``config.yaml`` needs absolute ones.
+        onnx: also the encoder, as :mod:`asr_onnx` does, if it is of a kind that has such a form.
 
     Returns:
-        The largest difference between the two models' outputs.
+        ``largest_difference`` between the two models' outputs, and what was measured of ``onnx``.
 
     Raises:
         ConfigError: the result is not exactly plain ESPnet's model, or with an SSL encoder that
@@ -188,7 +194,20 @@ def write_export(
     write_config(directory, configured(None))
     pack(directory, f"{final.parent.name}.zip")
     write_config(directory, configured(final.resolve()))
-    return worst
+    report: dict[str, Any] = {"largest_difference": worst}
+    if onnx:
+        report["onnx"] = _onnx(plain, directory, final.parent.name)
+    return report
+
+
+def _onnx(model, directory: Path, name: str) -> dict[str, Any]:
+    from espnet_dice.export import asr_onnx
+
+    why = asr_onnx.why_not(model)
+    if why is not None:
+        logging.warning("%s: no ONNX: %s", name, why)
+        return {}
+    return asr_onnx.write(model, directory, name)
 
 
 def write_config(directory: Path, config: dict) -> None:

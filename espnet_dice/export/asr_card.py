@@ -28,6 +28,7 @@ def make(
     training: Mapping[str, str],
     config: Mapping[str, Any],
     features: Any,
+    report: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     made: str,
 ) -> Card:
@@ -38,6 +39,7 @@ def make(
         training: facts about the training, Markdown.
         config: ESPnet's ``config.yaml`` of the training.
         features: what it hears (``feats_type``, ``rate``), None where that is not known.
+        report: ``export.json``.
         rows: its lines of ``results.json``.
         made: versions.
     """
@@ -51,6 +53,7 @@ def make(
         "loss": loss(config.get("model_conf") or {}),
         **_teachers(config.get("model_conf") or {}),
         "licence of this model and of its data": NOT_SAID,
+        **_checked(report),
     }
     if features.feats_type == RAW if features else dim is None:
         heard = WAVES.format(rate=features.rate if features else "16000")
@@ -95,6 +98,19 @@ def _pretrained(conf: Mapping[str, Any]) -> dict[str, str]:
         return {}
     found = licence_of(source)
     return {"encoder from": f"{code(source)} (licence: {code(found) if found else UNKNOWN})"}
+
+
+def _checked(report: Mapping[str, Any]) -> dict[str, str]:
+    said = {}
+    if "largest_difference" in report:
+        worst = report["largest_difference"]
+        said["outputs beside the trained model's"] = f"largest difference {worst:.1g}"
+    for file, figures in report.get("onnx", {}).items():
+        said[code(file)] = (
+            "encoder and CTC: features (batch, frames, dim) of equal lengths → `encoder_out`, "
+            f"`ctc_log_probs`; relative error {figures['relative_error']:.1g}"
+        )
+    return said
 
 
 def _teachers(conf: Mapping[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +115,37 @@ def to_onnx(module: Exported, path: Path, source: str) -> None:
     """
     speech = 0.1 * torch.randn(2, SAMPLE_RATE)
     dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=RECEPTIVE)}
+    trace(module, speech, dims, OUTPUTS, path, source)
+
+
+def trace(
+    module: torch.nn.Module,
+    speech: torch.Tensor,
+    dims: dict[int, Any],
+    outputs: Sequence[str],
+    path: Path,
+    source: str,
+) -> None:
+    """Write the graph that a module computes.
+
+    Args:
+        module: of one argument.
+        speech: an example of it.
+        dims: its dynamic dimensions.
+        outputs: names of what it returns.
+        path: where to write.
+        source: what is exported, for messages.
+
+    Raises:
+        ConfigError: an operation has no ONNX form.
+    """
     try:
         with _quiet():
             program = torch.onnx.export(
                 module,
                 (speech,),
                 input_names=[INPUT],
-                output_names=list(OUTPUTS),
+                output_names=list(outputs),
                 dynamic_shapes=(dims,),
                 dynamo=True,
                 optimize=True,

@@ -39,7 +39,10 @@ def recogniser(system: experiment.Experiment, directory: Path) -> Path:
     features = frontend.of_training(config)
     found = read_json(system.directory.parent / JSON)
     rows = [row for row in found if _of(row, system)] if isinstance(found, list) else []
-    card = asr_card.make(system.name, _training(system), config, features, rows, made_with())
+    report = read_json(directory / REPORT) or {}
+    card = asr_card.make(
+        system.name, _training(system), config, features, report, rows, made_with()
+    )
     return _write(card, directory / HF)
 
 

@@ -10,10 +10,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.export import missing_for_onnx
+from espnet_dice.export import wants_onnx
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_dir, write_text
-from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.errors import cli
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import cards, experiment
@@ -36,14 +36,7 @@ def export(systems: list[Path], onnx: bool | None = None) -> int:
         StaleError: an experiment is not finished.
         ConfigError: an exported model would not be the trained one.
     """
-    missing = missing_for_onnx()
-    if onnx and missing:
-        raise ConfigError(
-            f"--onnx true needs {', '.join(missing)}: pip install 'espnet-dice[onnx]'"
-        )
-    if onnx is None and missing:
-        logging.info("no ONNX: %s not installed (pip install 'espnet-dice[onnx]')", missing[0])
-    with_onnx = not missing if onnx is None else onnx
+    with_onnx = wants_onnx(onnx)
     pending = []
     for directory in systems:
         system = experiment.load(directory, "stage 5")

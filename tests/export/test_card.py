@@ -59,7 +59,9 @@ def recogniser(
         "decoder": "transformer",
         "model_conf": {"ctc_weight": 0.3, "lsm_weight": 0.15, **conf},
     }
-    made = asr_card.make(name, TRAINING, config, heard, rows, "`espnet_dice 1`.")
+    onnx = {"encoder.int8.onnx": {"relative_error": 0.02}}
+    report = {"largest_difference": 1e-6, "onnx": onnx}
+    made = asr_card.make(name, TRAINING, config, heard, report, rows, "`espnet_dice 1`.")
     return card.render(made)
 
 
@@ -114,6 +116,8 @@ def test_a_recogniser():
     assert said["encoder, decoder"] == "`transformer`, 2 blocks, width 64; `transformer`"
     assert said["loss"] == "0.3·CTC + 0.7·attention (label smoothing 0.15)"
     assert "teachers" not in said
+    assert said["outputs beside the trained model's"] == "largest difference 1e-06"
+    assert said["`encoder.int8.onnx`"].endswith("relative error 0.02")
 
 
 def test_a_recogniser_of_waveforms():

@@ -55,7 +55,7 @@ def test_a_student_of_convolutions_leaves_as_onnx_only(tmp_path, capsys):
 
 
 def test_onnx_that_cannot_be(tmp_path, monkeypatch):
-    monkeypatch.setattr(export_hubert, "missing_for_onnx", lambda: ["onnxruntime"])
+    monkeypatch.setattr("espnet_dice.export.missing_for_onnx", lambda: ["onnxruntime"])
     system = trained(tmp_path / "dice_a")
     with pytest.raises(ConfigError, match=r"--onnx true needs onnxruntime: pip install"):
         export_hubert.export([system], onnx=True)

@@ -1,0 +1,107 @@
+"""A recogniser's encoder as ONNX: features in, frames and CTC log-probabilities out.
+
+Enough for greedy CTC decoding, or for a decoder of one's own, without torch. Beam search with the
+attention decoder stays with ESPnet.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from espnet_dice.export import onnx
+from espnet_dice.io.errors import ConfigError
+
+FLOAT, INT8 = "encoder.onnx", "encoder.int8.onnx"
+OUTPUTS = ("encoder_out", "ctc_log_probs")
+PARTS = ("embed", "encoders", "after_norm")
+MIN_FRAMES, MAX_FRAMES = 7, 19000
+"""What conv2d subsampling needs for one frame, and what ESPnet's positions of 5000 reach."""
+LENGTHS = (MIN_FRAMES, 101, 333)
+"""Frames of the utterances on which outputs are compared."""
+
+
+class Encoder(torch.nn.Module):
+    """What the ONNX graph computes of utterances of equal lengths, normalisation included."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.encoder = copy.deepcopy(model.encoder).cpu()
+        self.ctc = copy.deepcopy(model.ctc.ctc_lo).cpu()
+        normalize = model.normalize
+        self.register_buffer("mean", torch.as_tensor(normalize.mean).float().clone())
+        self.register_buffer("std", torch.as_tensor(normalize.std).float().clone())
+
+    def forward(self, speech: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, T, F) → (B, T', D), (B, T', V): without padding nothing needs a mask."""
+        x, _ = self.encoder.embed((speech - self.mean) / self.std, None)
+        for block in self.encoder.encoders:
+            x, _ = block(x, None)
+        x = self.encoder.after_norm(x[0] if isinstance(x, tuple) else x)
+        return x, self.ctc(x).log_softmax(-1)
+
+
+def why_not(model) -> str | None:
+    """Why a recogniser's encoder has no such form, or None if it has."""
+    if model.frontend is not None or getattr(model, "preencoder", None) is not None:
+        return "it takes waveforms"
+    if type(model.normalize).__name__ != "GlobalMVN":
+        return "its normalisation is not global_mvn"
+    if not all(hasattr(model.encoder, part) for part in PARTS):
+        return f"{type(model.encoder).__name__} is not built of {', '.join(PARTS)}"
+    return None if model.ctc is not None else "it has no CTC"
+
+
+def write(model, directory: Path, source: str) -> dict[str, Any]:
+    """Write encoder.onnx and encoder.int8.onnx, and compare them with ESPnet's own ``encode``.
+
+    Args:
+        model: ESPnet's recogniser, of which :func:`why_not` says nothing.
+        directory: where to write; exists.
+        source: its name for messages.
+
+    Returns:
+        For each file the error relative to ESPnet's output, the largest difference, and its size.
+
+    Raises:
+        ConfigError: the graph cannot be written, or it computes something else.
+    """
+    model = model.eval()
+    module = Encoder(model).eval()
+    frames = torch.export.Dim("frames", min=MIN_FRAMES, max=MAX_FRAMES)
+    dims = {0: torch.export.Dim("batch"), 1: frames}
+    speech = torch.randn(2, 100, len(module.mean))
+    onnx.trace(module, speech, dims, OUTPUTS, directory / FLOAT, source)
+    onnx.quantise(directory / FLOAT, directory / INT8)
+    figures = {}
+    for name, tolerance in ((FLOAT, onnx.TOLERANCE), (INT8, onnx.INT8_TOLERANCE)):
+        error, largest = compare(model, onnx.session(directory / name), module)
+        if not error <= tolerance:
+            raise ConfigError(
+                f"{source}: {name} computes something else: relative error {error:.3g}, at most "
+                f"{tolerance:g} is allowed"
+            )
+        size = (directory / name).stat().st_size
+        figures[name] = {"relative_error": error, "largest_difference": largest, "bytes": size}
+    return figures
+
+
+def compare(model, run, module: Encoder) -> tuple[float, float]:
+    """The larger relative (root-mean-square) error of two outputs, and the largest difference."""
+    generator = torch.Generator().manual_seed(0)
+    error = largest = 0.0
+    for frames in LENGTHS:
+        noise = torch.randn(2, frames, len(module.mean), generator=generator)
+        speech = noise * module.std + module.mean
+        with torch.no_grad():
+            memory, _ = model.encode(speech.clone(), torch.tensor([frames, frames]))  # in place
+            wanted = memory.numpy(), model.ctc.log_softmax(memory).numpy()
+        for a, b in zip(wanted, run(speech.numpy()), strict=True):
+            if a.shape != b.shape or not np.isfinite(b).all():
+                return float("inf"), float("inf")
+            difference = np.abs(a - b)
+            largest = max(largest, float(difference.max()))
+            error = max(error, float(np.sqrt((difference**2).mean() / (a**2).mean())))
+    return error, largest

@@ -1,0 +1,86 @@
+"""Encoders of recognisers in onnxruntime, beside ESPnet's own."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from espnet_dice.export import missing_for_onnx
+from espnet_dice.io.errors import ConfigError
+from tests.stages import tiny
+
+pytestmark = pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
+DIM = 20
+CONFORMER = {
+    "output_size": 16,
+    "attention_heads": 2,
+    "linear_units": 32,
+    "num_blocks": 2,
+    "cnn_module_kernel": 7,
+}
+
+
+def build(directory, **conf):
+    """ESPnet's recogniser with fresh parameters."""
+    from espnet2.tasks.asr import ASRTask
+
+    rng = np.random.default_rng(0)
+    mean, count = rng.normal(size=DIM), 100
+    square = count * (mean**2 + rng.uniform(1, 9, DIM))
+    np.savez(directory / "stats.npz", count=count, sum=count * mean, sum_square=square)
+    (directory / "c.yaml").write_text(yaml.safe_dump({**tiny.asr_config(), **conf}))
+    options = ["--config", directory / "c.yaml", "--output_dir", directory, "--token_list", "x"]
+    options += ["--input_size", DIM, "--normalize", "global_mvn"]
+    options += ["--normalize_conf", f"stats_file={directory / 'stats.npz'}"]
+    args = ASRTask.get_parser().parse_args([*map(str, options)])
+    args.token_list = ["<blank>", "<unk>", "A", "B", "<sos/eos>"]
+    torch.manual_seed(0)
+    return ASRTask.build_model(args).eval()
+
+
+def test_a_conformer(tmp_path):
+    from espnet_dice.export import asr_onnx, onnx
+
+    model = build(tmp_path, encoder="conformer", encoder_conf=CONFORMER)
+    assert asr_onnx.why_not(model) is None
+    figures = asr_onnx.write(model, tmp_path, "asr_c")
+    assert figures["encoder.onnx"]["relative_error"] < 1e-5
+    assert figures["encoder.int8.onnx"]["relative_error"] < 0.2
+    run = onnx.session(tmp_path / "encoder.onnx")
+    for frames in (8, 59, 1200):
+        speech = torch.randn(3, frames, DIM, generator=torch.Generator().manual_seed(frames))
+        with torch.no_grad():
+            wanted, lengths = model.encode(speech.clone(), torch.tensor([frames] * 3))
+            ctc = model.ctc.log_softmax(wanted)
+        found, found_ctc = run(speech.numpy())
+        assert found.shape[1] == int(lengths[0])
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found_ctc, ctc, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        model.encoder.after_norm.bias += 0.01  # no longer what was written
+        error, _ = asr_onnx.compare(model, run, asr_onnx.Encoder(model))
+    assert error > onnx.TOLERANCE
+
+
+def test_what_computes_something_else_is_refused(tmp_path, monkeypatch):
+    from espnet_dice.export import asr_onnx, onnx
+
+    model = build(tmp_path)
+    monkeypatch.setattr(onnx, "trace", lambda *a: None)
+    monkeypatch.setattr(onnx, "quantise", lambda *a: None)
+    monkeypatch.setattr(onnx, "session", lambda path: lambda x: [np.zeros((2, 1, 16))] * 2)
+    with pytest.raises(ConfigError, match=r"asr_x: encoder\.onnx computes something else"):
+        asr_onnx.write(model, tmp_path, "asr_x")
+
+
+def test_encoders_without_such_a_form(tmp_path):
+    from espnet_dice.export import asr_onnx
+
+    model = build(tmp_path)
+    assert asr_onnx.why_not(model) is None
+    model.normalize = None
+    assert asr_onnx.why_not(model) == "its normalisation is not global_mvn"
+    model.frontend = torch.nn.Identity()
+    assert asr_onnx.why_not(model) == "it takes waveforms"
+    model = build(tmp_path, encoder="rnn", encoder_conf={"num_layers": 1, "hidden_size": 8})
+    assert asr_onnx.why_not(model) == "RNNEncoder is not built of embed, encoders, after_norm"
