@@ -24,9 +24,7 @@ def data():
 def test_token_kd_is_the_papers_cross_entropy(data, temperature):
     student, teacher = (x.log_softmax(-1) for x in data[:2])
     got = losses.soft_cross_entropy(student, teacher, VALID, temperature)
-    want = references.token_kd(
-        student.exp().numpy(), teacher.exp().numpy(), LENGTHS, temperature
-    )
+    want = references.token_kd(student.exp().numpy(), teacher.exp().numpy(), LENGTHS, temperature)
     assert got.item() == pytest.approx(want, rel=1e-12)
 
 

@@ -156,11 +156,7 @@ def test_the_whole_loss_against_the_references(task, batch, beta, convex):
         probs = [x.log_probs.double().exp().numpy() for x in (own, said)]
         variances = [x.variances.double().numpy() for x in (own, said)]
         tok += weight * references.token_kd(*probs, lengths, temperature) / 3
-        unc += (
-            weight
-            * references.uncertainty_matching(*variances, lengths, "variance", "nmse")
-            / 3
-        )
+        unc += weight * references.uncertainty_matching(*variances, lengths, "variance", "nmse") / 3
     ids = [[*batch["text"][b, : n - 1].tolist(), V - 1] for b, n in enumerate(lengths)]
     nll = references.smoothed_nll(own.log_probs.double().numpy(), ids, lengths, 0.15)
     keep = (lambda w: 1 - w) if convex else (lambda w: 1.0)
