@@ -130,7 +130,7 @@ def test_what_is_wrong_is_told_before_anything_is_heard(dump, tmp_path, monkeypa
     monkeypatch.setattr(probes, "probe_system", lambda *_: pytest.fail("heard"))
     with pytest.raises(StaleError, match="nothing/here|run stage 2"):
         run_probes({"none": "fbank"}, Corpus(dump, "train", "dev", "gone", QUICK), exp)
-    with pytest.raises(ConfigError, match="no such directory"):
+    with pytest.raises(ConfigError, match="no such file or directory"):
         run_probes({"none": str(tmp_path / "no")}, corpus(dump), exp)
     with pytest.raises(DataError, match="no word of 9 letters"):
         run_probes({"none": "fbank"}, corpus(dump, keyword_letters=9), exp)
