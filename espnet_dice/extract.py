@@ -36,13 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, help="where the .npz files go")
     parser.add_argument("--layers", type=int, nargs="+", default=None, help="default: all")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
-    parser.add_argument(
-        "--resample",
-        type=options.true_false,
-        default=False,
-        metavar="BOOL",
-        help="convert other sampling rates",
-    )
+    options.add_resample(parser)
     args = parser.parse_args(argv)
     names = [file.stem for file in args.files]
     for name in names:

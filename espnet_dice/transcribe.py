@@ -17,13 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lm", type=Path, default=None, help="exp/lm_<tag>")
     parser.add_argument("--config", type=Path, default=None, help="beam search: conf/decode.yaml")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
-    parser.add_argument(
-        "--resample",
-        type=options.true_false,
-        default=False,
-        metavar="BOOL",
-        help="convert other sampling rates",
-    )
+    options.add_resample(parser)
     args = parser.parse_args(argv)
     from espnet_dice.inference.recogniser import Recogniser
     from espnet_dice.stages.settings import read_config

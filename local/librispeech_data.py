@@ -7,7 +7,6 @@
 (``test_clean``: test-clean). The speaker is the reader. The audio stays where it is.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from espnet_dice.io.errors import DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
-from local.made import Row, is_made, write_rows
+from local.made import Row, corpus_parser, make_sets, say_made
 from local.text_rules import letters
 
 UNIONS = {
@@ -89,8 +88,8 @@ def make_librispeech(corpus: str | Path, out: str | Path, sets: list[str]) -> di
     corpus, out = Path(corpus), Path(out)
     if (corpus / "LibriSpeech").is_dir():
         corpus = corpus / "LibriSpeech"
-    made = {}
-    for name in sets:
+
+    def plan(name: str) -> tuple[Fingerprint, Iterator[Row]]:
         subsets = UNIONS.get(name, (name.replace("_", "-"),))
         found = chapters(corpus, subsets)
         lost = [str(t) for t in map(transcripts, found) if not t.is_file()]
@@ -99,9 +98,9 @@ def make_librispeech(corpus: str | Path, out: str | Path, sets: list[str]) -> di
         held = {"corpus": os.path.abspath(corpus), "set": name, "subsets": subsets}
         digest = digest_files(map(transcripts, found))
         mark = Fingerprint("librispeech_data", held, {"transcripts": digest})
-        if not is_made(out / name, mark, overwrite=True):
-            made[name] = write_rows(out / name, _rows(corpus, found), mark)
-    return made
+        return mark, _rows(corpus, found)
+
+    return make_sets(out, sets, plan)
 
 
 def _rows(corpus: Path, found: list[Path]) -> Iterator[Row]:
@@ -114,18 +113,10 @@ def _rows(corpus: Path, found: list[Path]) -> Iterator[Row]:
 
 def main() -> None:
     """The command."""
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument("--corpus", required=True, help="LibriSpeech, or the directory that holds it")
-    p.add_argument("--out", required=True, help="where the sets go")
-    p.add_argument("sets", nargs="+", help="names of sets")
-    a = p.parse_args()
-    made = make_librispeech(a.corpus, a.out, a.sets)
-    for name, utterances in made.items():
-        print(f"{a.out}/{name}: {utterances} utterances")
-    if not made:
-        print(f"{a.out}: made already, nothing to do")
+    a = corpus_parser(
+        __doc__, "LibriSpeech, or the directory that holds it", "names of sets"
+    ).parse_args()
+    say_made(a.out, make_librispeech(a.corpus, a.out, a.sets))
 
 
 if __name__ == "__main__":

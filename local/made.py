@@ -1,8 +1,9 @@
 """What the data commands share: knowing their own directories again, and writing tables."""
 
+import argparse
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -140,3 +141,47 @@ def write_rows(directory: Path, rows: Iterable[Row], mark: Fingerprint) -> int:
             raise DataError(f"{directory}: no utterance for it")
         mark.finish(tmp)
     return n
+
+
+def corpus_parser(doc: str, corpus: str, sets: str) -> argparse.ArgumentParser:
+    """Options that the commands of corpora as they are distributed share.
+
+    Args:
+        doc: the command's description.
+        corpus, sets: help of these arguments.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--corpus", required=True, help=corpus)
+    parser.add_argument("--out", required=True, help="where the sets go")
+    parser.add_argument("sets", nargs="+", help=sets)
+    return parser
+
+
+def make_sets(
+    out: Path, sets: Iterable[str], plan: Callable[[str], tuple[Fingerprint, Iterable[Row]]]
+) -> dict[str, int]:
+    """Make the sets that are missing, or were made from something else.
+
+    Args:
+        out: where they go.
+        plan: of a set, what it is made from and its rows, which are read where it is made.
+
+    Returns:
+        Set → utterances, of those that were made.
+    """
+    made = {}
+    for name in sets:
+        mark, rows = plan(name)
+        if not is_made(out / name, mark, overwrite=True):
+            made[name] = write_rows(out / name, rows, mark)
+    return made
+
+
+def say_made(out: str, made: dict[str, int]) -> None:
+    """Print what was made, and of how many utterances."""
+    for name, utterances in made.items():
+        print(f"{out}/{name}: {utterances} utterances")
+    if not made:
+        print(f"{out}: made already, nothing to do")

@@ -10,7 +10,6 @@ with <unk> are left out, of others the word. The speaker is the talk. The audio 
 libsndfile reads NIST SPHERE that is not packed.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from espnet_dice.io.errors import DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
-from local.made import Row, is_made, write_rows
+from local.made import Row, corpus_parser, make_sets, say_made
 from local.text_rules import transcript
 
 SETS = ("train", "dev", "test")
@@ -110,8 +109,8 @@ def make_tedlium2(corpus: str | Path, out: str | Path, sets: list[str]) -> dict[
     corpus, out = Path(corpus), Path(out)
     if (corpus / "TEDLIUM_release2").is_dir():
         corpus = corpus / "TEDLIUM_release2"
-    made = {}
-    for name in sets:
+
+    def plan(name: str) -> tuple[Fingerprint, Iterator[Row]]:
         stms = sorted((corpus / name / "stm").glob("*.stm"), key=lambda path: f"{path.stem}-")
         if not stms:
             raise DataError(
@@ -120,9 +119,9 @@ def make_tedlium2(corpus: str | Path, out: str | Path, sets: list[str]) -> dict[
             )
         held = {"corpus": os.path.abspath(corpus), "set": name}
         mark = Fingerprint("tedlium2_data", held, {"stm": digest_files(stms)})
-        if not is_made(out / name, mark, overwrite=True):
-            made[name] = write_rows(out / name, _rows(corpus / name, stms, name), mark)
-    return made
+        return mark, _rows(corpus / name, stms, name)
+
+    return make_sets(out, sets, plan)
 
 
 def _rows(directory: Path, stms: list[Path], set_name: str) -> Iterator[Row]:
@@ -163,18 +162,10 @@ def _seconds(sph: Path, stm: Path, problems: list[str]) -> float | None:
 
 def main() -> None:
     """The command."""
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument("--corpus", required=True, help="TEDLIUM_release2, or what holds it")
-    p.add_argument("--out", required=True, help="where the sets go")
-    p.add_argument("sets", nargs="+", help=f"of {', '.join(SETS)}")
-    a = p.parse_args()
-    made = make_tedlium2(a.corpus, a.out, a.sets)
-    for name, utterances in made.items():
-        print(f"{a.out}/{name}: {utterances} utterances")
-    if not made:
-        print(f"{a.out}: made already, nothing to do")
+    a = corpus_parser(
+        __doc__, "TEDLIUM_release2, or what holds it", f"of {', '.join(SETS)}"
+    ).parse_args()
+    say_made(a.out, make_tedlium2(a.corpus, a.out, a.sets))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ three levels down. The lists are those of Kaldi's and ESPnet's recipes; transcri
 not packed is read as it is. libsndfile cannot unpack shorten, so sph2pipe must be installed.
 """
 
-import argparse
 import os
 import re
 import shlex
@@ -24,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from local.decoders import readable
-from local.made import Row, is_made, write_rows
+from local.made import Row, corpus_parser, make_sets, say_made
 from local.text_rules import wsj
 
 SI84 = "11-13.1/wsj0/doc/indices/train/tr_s_wv1.ndx"
@@ -139,8 +138,14 @@ def make_wsj(
             raise ConfigError(f"WSJ: no set {name!r}; there are {', '.join(INDICES)}")
     disks = find_disks(corpus)
     tool = sph2pipe or shutil.which("sph2pipe")
-    made, texts = {}, None
-    for name in sets:
+    read: list[Transcripts] = []  # once, and only if a set is made
+
+    def rows(name: str, listed: list[str]) -> Iterator[Row]:
+        if not read:
+            read.append(Transcripts(disks.values()))
+        yield from _rows(f"{corpus}: {name}", listed, disks, read[0], tool)
+
+    def plan(name: str) -> tuple[Fingerprint, Iterator[Row]]:
         indices = [on_disk(index, disks) for index in INDICES[name]]
         problems: list[str] = []
         moved = MOVED.get(name, ("", ""))
@@ -149,11 +154,9 @@ def make_wsj(
             raise ProblemList(f"{corpus}: {name}", problems)
         held = {"corpus": os.path.abspath(corpus), "set": name, "sph2pipe": tool}
         mark = Fingerprint("wsj_data", held, {"indices": digest_files(indices)})
-        if not is_made(out / name, mark, overwrite=True):
-            texts = texts or Transcripts(disks.values())
-            rows = _rows(f"{corpus}: {name}", listed, disks, texts, tool)
-            made[name] = write_rows(out / name, rows, mark)
-    return made
+        return mark, rows(name, listed)
+
+    return make_sets(out, sets, plan)
 
 
 def _rows(
@@ -189,19 +192,10 @@ def _rows(
 
 def main() -> None:
     """The command."""
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument("--corpus", required=True, help="directory that holds the disks")
-    p.add_argument("--out", required=True, help="where the sets go")
+    p = corpus_parser(__doc__, "directory that holds the disks", f"of {', '.join(INDICES)}")
     p.add_argument("--sph2pipe", help="the program (default: that of PATH)")
-    p.add_argument("sets", nargs="+", help=f"of {', '.join(INDICES)}")
     a = p.parse_args()
-    made = make_wsj(a.corpus, a.out, a.sets, a.sph2pipe)
-    for name, utterances in made.items():
-        print(f"{a.out}/{name}: {utterances} utterances")
-    if not made:
-        print(f"{a.out}: made already, nothing to do")
+    say_made(a.out, make_wsj(a.corpus, a.out, a.sets, a.sph2pipe))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +71,8 @@ def write(model: Teacher, directory: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {"torch": {}}
     for name, tolerance in ((FLOAT, TOLERANCE), (INT8, INT8_TOLERANCE)):
         runs[name] = session(directory / name)
-        error, largest = compare(runs["torch"], runs[name])
-        if not error <= tolerance:
-            raise ConfigError(
-                f"{model.source}: {name} computes something else: relative error {error:.3g}, "
-                f"at most {tolerance:g} is allowed"
-            )
-        size = (directory / name).stat().st_size
-        figures[name] = {"relative_error": error, "largest_difference": largest, "bytes": size}
+        compared = compare(runs["torch"], runs[name])
+        figures[name] = figures_of(directory / name, compared, tolerance, model.source)
     for name, seconds in speed(runs).items():
         figures[name]["seconds_per_audio_second"] = float(np.median(seconds))
     return figures
@@ -191,18 +185,48 @@ def torch_run(module: Exported) -> Callable[[np.ndarray], list[np.ndarray]]:
 
 
 def compare(wanted: Callable, found: Callable) -> tuple[float, float]:
-    """The larger relative (root-mean-square) error of two outputs, and the largest difference."""
+    """:func:`difference` of two functions of waveforms on noise of several lengths."""
     rng = np.random.default_rng(0)
+    noise = (rng.normal(scale=0.1, size=(2, samples)).astype(np.float32) for samples in LENGTHS)
+    return difference((wanted(speech), found(speech)) for speech in noise)
+
+
+def difference(
+    pairs: Iterable[tuple[Sequence[np.ndarray], Sequence[np.ndarray]]],
+) -> tuple[float, float]:
+    """The largest relative (root-mean-square) error of any output, and the largest difference.
+
+    Args:
+        pairs: wanted and found outputs of each input; infinite where a shape differs or a value is
+            not finite.
+    """
     error = largest = 0.0
-    for samples in LENGTHS:
-        speech = rng.normal(scale=0.1, size=(2, samples)).astype(np.float32)
-        for a, b in zip(wanted(speech), found(speech), strict=True):
+    for wanted, found in pairs:
+        for a, b in zip(wanted, found, strict=True):
             if a.shape != b.shape or not np.isfinite(b).all():
                 return float("inf"), float("inf")
-            difference = np.abs(a - b)
-            largest = max(largest, float(difference.max()))
-            error = max(error, float(np.sqrt((difference**2).mean() / (a**2).mean())))
+            apart = np.abs(a - b)
+            largest = max(largest, float(apart.max()))
+            error = max(error, float(np.sqrt((apart**2).mean() / (a**2).mean())))
     return error, largest
+
+
+def figures_of(
+    path: Path, compared: tuple[float, float], tolerance: float, source: str
+) -> dict[str, Any]:
+    """What is reported of a file: error, largest difference, and size.
+
+    Raises:
+        ConfigError: the error is above the tolerance.
+    """
+    error, largest = compared
+    if not error <= tolerance:
+        raise ConfigError(
+            f"{source}: {path.name} computes something else: relative error {error:.3g}, at most "
+            f"{tolerance:g} is allowed"
+        )
+    size = path.stat().st_size
+    return {"relative_error": error, "largest_difference": largest, "bytes": size}
 
 
 def speed(

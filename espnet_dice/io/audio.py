@@ -14,7 +14,7 @@ import numpy as np
 
 from espnet_dice.io.datadir import Recording, Utterance
 from espnet_dice.io.errors import DataError
-from espnet_dice.io.options import true_false
+from espnet_dice.io.options import add_resample, true_false
 
 SAMPLE_RATE = 16000
 STREAMED = 0x7FFFF000
@@ -50,13 +50,7 @@ def add_audio_options(parser: argparse.ArgumentParser) -> None:
         help="run wav.scp entries that are shell commands",
     )
     parser.add_argument("--fs", type=int, default=SAMPLE_RATE, help="sampling rate expected, Hz")
-    parser.add_argument(
-        "--resample",
-        type=true_false,
-        default=False,
-        metavar="BOOL",
-        help="convert other sampling rates",
-    )
+    add_resample(parser)
     parser.add_argument("--channel", type=int, help="channel to take of several, from 0")
 
 

@@ -25,3 +25,14 @@ def true_false(text: str) -> bool:
 def cores() -> int:
     """CPU cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def add_resample(parser: argparse.ArgumentParser) -> None:
+    """``--resample``, for whatever reads audio."""
+    parser.add_argument(
+        "--resample",
+        type=true_false,
+        default=False,
+        metavar="BOOL",
+        help="convert other sampling rates",
+    )
