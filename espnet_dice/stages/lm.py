@@ -21,8 +21,10 @@ CRITERION, NBEST = ("valid", "loss", "min"), 1
 PERPLEXITY = "perplexity.json"
 
 
-def gather(paths: list[Path], out: Path) -> dict[str, str]:
+def gather(paths: list[Path], out: Path) -> None:
     """Put several texts into one Kaldi ``text`` with its shape file; ids get the file's number.
+
+    Line by line: memory does not grow with the texts.
 
     Args:
         paths: Kaldi ``text`` files, or ``….txt`` with bare sentences.
@@ -31,15 +33,11 @@ def gather(paths: list[Path], out: Path) -> dict[str, str]:
     Raises:
         DataError: a text has characters outside the token list.
     """
-    texts = {
-        f"{n}-{utt}": words
-        for n, path in enumerate(paths, 1)
-        for utt, words in tokens.check_text(path).items()
-    }
-    with atomic_file(out / "text") as f:
-        f.writelines(f"{utt} {words}\n" for utt, words in texts.items())
-    tokens.write_text_shape(out / "text_shape", texts)
-    return texts
+    with atomic_file(out / "text") as text, atomic_file(out / "text_shape") as shape:
+        for n, path in enumerate(paths, 1):
+            for utt, words in tokens.read_text(path):
+                text.write(f"{n}-{utt} {words}\n")
+                shape.write(tokens.shape_line(f"{n}-{utt}", words))
 
 
 def make_job(

@@ -6,7 +6,7 @@ teachers valid.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from espnet_dice.io import options
@@ -19,6 +19,8 @@ SPACE = "▁"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'"
 TOKENS = ("<blank>", "<unk>", SPACE, *ALPHABET, "<sos/eos>")
 MODEL, LIST = "bpe.model", "tokens.txt"
+MOST_PROBLEMS = 1000
+"""After these a text is not read on: a list of millions helps nobody."""
 
 
 def char_model() -> bytes:
@@ -48,48 +50,73 @@ def token_count(transcript: str) -> int:
 
 
 def check_text(path: str | Path) -> dict[str, str]:
-    """Read a text and check that it holds characters of the token list only.
+    """All of :func:`read_text`: utterance → transcript, in file order."""
+    return dict(read_text(path))
+
+
+def read_text(path: str | Path) -> Iterator[tuple[str, str]]:
+    """Read a text line by line and check that it holds characters of the token list only.
+
+    A language model's text may be larger than memory: lines are not kept.
 
     Args:
         path: Kaldi's ``text`` ("utterance words …"), or a ``….txt`` with bare sentences, whose
             utterances are then called ``<stem>-<line>``.
 
-    Returns:
-        utterance → transcript, in file order, words separated by single spaces.
+    Yields:
+        utterance, transcript; words are separated by single spaces.
 
     Raises:
-        ProblemList: naming file, line and utterance of each problem.
+        ProblemList: at the end, naming file, line and utterance of each problem.
     """
     path = Path(path)
     allowed = frozenset(ALPHABET + " ")
-    texts: dict[str, str] = {}
-    problems = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: prepare the set first (stages 1 and 2)") from None
-    except UnicodeDecodeError as err:
-        raise DataError(f"{path}: not UTF-8 ({err})") from None
-    for n, line in enumerate(lines, 1):
+    bare = path.suffix == ".txt"
+    problems: list[str] = []
+    last, ascending, n = "", True, 0
+    for n, line in enumerate(_lines(path), 1):
         utt, *words = line.split() or [""]
-        if path.suffix == ".txt":
+        if bare:
             utt, words = f"{path.stem}-{n:07d}", line.split()
         if not words:
             problems.append(f"{path}:{n}: utterance {utt or '(no id)'}: empty transcript")
             continue
-        if utt in texts:
-            problems.append(f"{path}:{n}: utterance {utt}: listed twice")
-        texts[utt] = transcript = " ".join(words)
+        ascending = ascending and utt > last
+        last, transcript = utt, " ".join(words)
         foreign = sorted(set(transcript) - allowed)
         if foreign:
             shown = " ".join(map(repr, foreign))
             hint = "; transcripts are upper-case" if transcript != transcript.upper() else ""
             problems.append(f"{path}:{n}: utterance {utt}: {shown} not in the token list{hint}")
-    if not lines:
+        if len(problems) > MOST_PROBLEMS:
+            problems.append(f"{path}:{n}: too many problems; the rest was not read")
+            break
+        yield utt, transcript
+    if not n:
         problems.append(f"{path}: empty file")
+    if not bare and not ascending:  # else no id can be there twice
+        problems += _twice(path)
     if problems:
         raise ProblemList(f"{path} cannot be written with the {len(TOKENS)} tokens", problems)
-    return texts
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with open(path, encoding="utf-8") as f:
+            yield from f
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: prepare the set first (stages 1 and 2)") from None
+    except UnicodeDecodeError as err:
+        raise DataError(f"{path}: not UTF-8 ({err})") from None
+
+
+def _twice(path: Path) -> Iterator[str]:
+    seen: set[str] = set()
+    for n, line in enumerate(_lines(path), 1):
+        utt = line.split(maxsplit=1)[0] if line.strip() else ""
+        if utt in seen:
+            yield f"{path}:{n}: utterance {utt}: listed twice"
+        seen.add(utt)
 
 
 def make_tokens(out: str | Path, texts: Iterable[str | Path] = ()) -> bool:
@@ -103,7 +130,8 @@ def make_tokens(out: str | Path, texts: Iterable[str | Path] = ()) -> bool:
         True if the list was made, False if it was there.
     """
     for text in texts:
-        check_text(text)
+        for _ in read_text(text):
+            pass
     out = Path(out)
     fingerprint = Fingerprint("tokens", {"tokens": TOKENS, "model": "char"}, {})
     if fingerprint.is_done(out):
@@ -115,11 +143,15 @@ def make_tokens(out: str | Path, texts: Iterable[str | Path] = ()) -> bool:
     return True
 
 
+def shape_line(utt: str, transcript: str) -> str:
+    """A line of ESPnet's ``text_shape``: "utterance tokens,vocabulary"."""
+    return f"{utt} {token_count(transcript)},{len(TOKENS)}\n"
+
+
 def write_text_shape(path: str | Path, texts: dict[str, str]) -> None:
-    """Write ESPnet's ``text_shape``: "utterance tokens,vocabulary" a line."""
+    """Write ESPnet's ``text_shape`` of utterance → transcript."""
     with atomic_file(path) as f:
-        for utt, transcript in texts.items():
-            f.write(f"{utt} {token_count(transcript)},{len(TOKENS)}\n")
+        f.writelines(shape_line(utt, transcript) for utt, transcript in texts.items())
 
 
 def main(argv: list[str] | None = None) -> None:

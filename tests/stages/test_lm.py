@@ -1,5 +1,6 @@
 import json
 import math
+import tracemalloc
 
 import pytest
 import torch
@@ -48,6 +49,16 @@ def test_texts_are_gathered_under_ids_of_their_own(tmp_path):
     assert len({line.split()[0] for line in lines}) == 4
     shapes = (tmp_path / "out/text_shape").read_text().splitlines()
     assert [s.split()[1] for s in shapes] == ["8,31", "8,31", "4,31", "8,31"]
+
+
+def test_memory_does_not_grow_with_the_texts(tmp_path):
+    (tmp_path / "lm.txt").write_text("ONE TWO THREE FOUR FIVE SIX SEVEN\n" * 50_000)
+    tracemalloc.start()
+    lm.gather([tmp_path / "lm.txt"], tmp_path / "out")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    size = (tmp_path / "out/text").stat().st_size
+    assert size > 2_000_000 and peak < size / 10
 
 
 def test_a_missing_text_is_named(recipe):

@@ -59,6 +59,21 @@ def test_bad_text_is_named(tmp_path, line, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_id_that_is_there_twice_is_named_wherever_it_stands(tmp_path):
+    (tmp_path / "text").write_text("u2 B\nu1 A\nu3 C\nu2 D\n")
+    with pytest.raises(DataError, match=r"1 problem\n.*text:4: utterance u2: listed twice"):
+        tokens.check_text(tmp_path / "text")
+    (tmp_path / "text").write_text("u2 B\nu1 A\nu3 C\n")
+    assert tokens.check_text(tmp_path / "text") == {"u2": "B", "u1": "A", "u3": "C"}
+
+
+def test_a_text_of_other_letters_is_not_read_to_its_end(tmp_path):
+    (tmp_path / "lm.txt").write_text("lower\n" * 5000)
+    with pytest.raises(DataError, match="1002 problems") as caught:
+        tokens.check_text(tmp_path / "lm.txt")
+    assert "lm.txt:1001: too many problems" in caught.value.problems[-1]
+
+
 def test_missing_and_empty_texts(tmp_path):
     with pytest.raises(DataError, match="is missing"):
         tokens.check_text(tmp_path / "text")
