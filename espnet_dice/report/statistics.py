@@ -1,0 +1,215 @@
+"""Intervals, comparisons, calibration and ranking, as functions of arrays.
+
+Error rates are ratios of sums over utterances, so intervals resample utterances: words of one
+utterance are not independent (Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR
+performance evaluation", ICASSP 2004).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 5000
+CHUNK = 2_000_000  # counts drawn at a time: 16 MB
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B minus A, on the same utterances.
+
+    Attributes:
+        value, low, high: of the difference, with its 95 % interval.
+        p: two-sided; how often a resample has the other sign or none, doubled.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def is_significant(self) -> bool:
+        """At the 5 % level."""
+        return self.p < 0.05
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often predictions of about equal confidence are right.
+
+    Attributes:
+        edges: of the bins, (bins + 1,).
+        count: predictions in each, (bins,).
+        confidence: their mean confidence; NaN where there is none.
+        accuracy: share that is right; NaN where there is none.
+        ece: expected calibration error, Σ count/n · |accuracy - confidence|.
+    """
+
+    edges: np.ndarray
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    ece: float
+
+
+def resampled_rates(
+    errors: np.ndarray, units: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """Error rates of resamples of the utterances.
+
+    Args:
+        errors: of each utterance, (N,), or of several systems, (K, N).
+        units: words or characters of each reference, (N,).
+        resamples: R.
+        seed: of the draws; with equal seeds and N the draws are the same.
+
+    Returns:
+        (R,) or (K, R), as fractions.
+    """
+    errors, units = np.asarray(errors, float), np.asarray(units, float)
+    n = len(units)
+    rng = np.random.default_rng(seed)
+    size = max(1, CHUNK // n)
+    parts = []
+    for start in range(0, resamples, size):
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size=min(size, resamples - start))
+        parts.append((drawn @ errors.T).T / (drawn @ units))
+    return np.concatenate(parts, axis=-1)
+
+
+def rate(errors: np.ndarray, units: np.ndarray, resamples: int = RESAMPLES) -> Interval:
+    """An error rate, Σ errors / Σ units, with its percentile interval.
+
+    Args:
+        errors: of each utterance, (N,).
+        units: words or characters of each reference, (N,).
+    """
+    value = float(np.sum(errors) / np.sum(units))
+    low, high = np.quantile(resampled_rates(errors, units, resamples), (0.025, 0.975))
+    return Interval(value, float(low), float(high))
+
+
+def paired(
+    a: np.ndarray, b: np.ndarray, units: np.ndarray, resamples: int = RESAMPLES
+) -> Difference:
+    """Error rate of B minus that of A: both see every resample.
+
+    Args:
+        a, b: errors of each utterance, (N,).
+        units: words or characters of each reference, (N,).
+    """
+    first, second = resampled_rates(np.stack([a, b]), units, resamples)
+    differences = second - first
+    low, high = np.quantile(differences, (0.025, 0.975))
+    # the observed sample counts as one, so p is never 0
+    tail = min((differences <= 0).sum(), (differences >= 0).sum())
+    p = min(1.0, 2 * (tail + 1) / (resamples + 1))
+    value = (np.sum(b) - np.sum(a)) / np.sum(units)
+    return Difference(float(value), float(low), float(high), float(p))
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> Reliability:
+    """Reliability and expected calibration error, in bins of equal width.
+
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, Eq. 3.
+
+    Args:
+        confidence: probability of each prediction, (N,).
+        right: whether it was right, (N,).
+        bins: over [0, 1]; a confidence on an edge belongs to the bin below.
+    """
+    confidence, right = np.asarray(confidence, float), np.asarray(right, float)
+    edges = np.linspace(0, 1, bins + 1)
+    at = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    count = np.bincount(at, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(at, confidence, minlength=bins) / count
+        accuracy = np.bincount(at, right, minlength=bins) / count
+    some = count > 0
+    ece = float((count[some] * abs(accuracy - mean)[some]).sum() / count.sum())
+    return Reliability(edges, count, mean, accuracy, ece)
+
+
+def risk_coverage(
+    errors: np.ndarray, units: np.ndarray, uncertainty: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Error rate of what is kept when the most uncertain utterances are dropped one by one.
+
+    Args:
+        errors, units: of each utterance, (N,).
+        uncertainty: the larger, the earlier it is dropped, (N,).
+
+    Returns:
+        coverage: share of the words kept, (N,), ascending to 1.
+        risk: error rate of those, (N,).
+    """
+    order = np.argsort(uncertainty, kind="stable")
+    kept = np.cumsum(np.asarray(units, float)[order])
+    return kept / kept[-1], np.cumsum(np.asarray(errors, float)[order]) / kept
+
+
+def risk_at(coverage: np.ndarray, risk: np.ndarray, share: float) -> float:
+    """Error rate when as much is kept as fits into ``share`` of the words (at least one)."""
+    return float(risk[max(0, int(np.searchsorted(coverage, share + 1e-9, side="right")) - 1)])
+
+
+def area(coverage: np.ndarray, risk: np.ndarray) -> float:
+    """Area under a risk–coverage curve: mean error rate over all coverages; lower is better."""
+    return float((risk * np.diff(coverage, prepend=0.0)).sum())
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation; NaN where one of them is constant."""
+    from scipy.stats import rankdata
+
+    x, y = rankdata(a), rankdata(b)
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
+    """Probability that a wrong prediction has a larger score than a right one; 0.5 is no use.
+
+    Args:
+        score: uncertainty of each prediction, (N,).
+        wrong: whether it was wrong, (N,); NaN comes out where all or none were.
+    """
+    from scipy.stats import rankdata
+
+    wrong = np.asarray(wrong, bool)
+    positive, negative = int(wrong.sum()), int((~wrong).sum())
+    if not positive or not negative:
+        return float("nan")
+    ranks = rankdata(score)[wrong].sum()
+    return float((ranks - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def by_group(statistic, groups: np.ndarray, *arrays: np.ndarray, resamples: int = 200) -> Interval:
+    """A statistic of tokens, with an interval from resampled utterances.
+
+    Args:
+        statistic: a function of the arrays.
+        groups: utterance of each token, as ascending numbers from 0, (N,).
+        arrays: what the statistic takes, (N,) each.
+    """
+    groups = np.asarray(groups)
+    starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
+    ends = np.append(starts[1:], len(groups))
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(resamples):
+        chosen = rng.integers(len(starts), size=len(starts))
+        rows = np.concatenate([np.arange(starts[i], ends[i]) for i in chosen])
+        drawn.append(statistic(*(array[rows] for array in arrays)))
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return Interval(float(statistic(*arrays)), float(low), float(high))
