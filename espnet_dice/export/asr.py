@@ -144,7 +144,8 @@ def write_export(
         onnx: also the encoder, as :mod:`asr_onnx` does, if it is of a kind that has such a form.
 
     Returns:
-        ``largest_difference`` between the two models' outputs, and what was measured of ``onnx``.
+        ``largest_difference`` between the two models' outputs, why plain ESPnet cannot load it
+        (``not_plain``; None: it can), and what was measured of ``onnx``.
 
     Raises:
         ConfigError: the result is not exactly plain ESPnet's model, or with an SSL encoder that
@@ -194,7 +195,7 @@ def write_export(
     write_config(directory, configured(None))
     pack(directory, f"{final.parent.name}.zip")
     write_config(directory, configured(final.resolve()))
-    report: dict[str, Any] = {"largest_difference": worst}
+    report: dict[str, Any] = {"largest_difference": worst, "not_plain": why}
     if onnx:
         report["onnx"] = _onnx(plain, directory, final.parent.name)
     return report

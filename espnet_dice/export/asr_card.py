@@ -6,9 +6,15 @@ from typing import Any
 from espnet_dice.export.card import NOT_SAID, UNKNOWN, Card, code, licence_of
 
 RAW = "raw"
+PLAIN = "A speech recogniser (CTC and attention) in plain ESPnet's format."
+OURS = (
+    "A speech recogniser (CTC and attention) in ESPnet's format, whose encoder `dice_ssl` is in "
+    "the package `espnet_dice` ({why})."
+)
+REGISTER = "import espnet_dice; espnet_dice.register()\n    "
 USE = """This directory is what `espnet_model_zoo` takes from the Hugging Face hub:
 
-    from espnet2.bin.asr_inference import Speech2Text
+    {register}from espnet2.bin.asr_inference import Speech2Text
     Speech2Text.from_pretrained("OWNER/NAME")  # where it was uploaded
 
 {heard}
@@ -59,15 +65,16 @@ def make(
         heard = WAVES.format(rate=features.rate if features else "16000")
     else:
         heard = FEATURES.format(dim=dim)
+    why = report.get("not_plain")
     return Card(
         name=name,
-        about="A speech recogniser (CTC and attention) in plain ESPnet's format.",
+        about=OURS.format(why=why) if why else PLAIN,
         library="espnet",
         pipeline="automatic-speech-recognition",
         tags=("espnet", "audio", "automatic-speech-recognition", "knowledge-distillation"),
         facts=facts,
         results=_table(rows),
-        use=USE.format(heard=heard).strip(),
+        use=USE.format(heard=heard, register=REGISTER if why else "").strip(),
         made=made,
         scores=[_score(row, kind) for row in rows for kind in ("wer", "cer")],
     )

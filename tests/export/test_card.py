@@ -48,6 +48,7 @@ def recogniser(
     heard=HEARD,
     input_size=83,
     encoder_conf=None,
+    why=None,
     **conf,
 ):
     config = {
@@ -60,7 +61,7 @@ def recogniser(
         "model_conf": {"ctc_weight": 0.3, "lsm_weight": 0.15, **conf},
     }
     onnx = {"encoder.int8.onnx": {"relative_error": 0.02}}
-    report = {"largest_difference": 1e-6, "onnx": onnx}
+    report = {"largest_difference": 1e-6, "not_plain": why, "onnx": onnx}
     made = asr_card.make(name, TRAINING, config, heard, report, rows, "`espnet_dice 1`.")
     return card.render(made)
 
@@ -126,6 +127,14 @@ def test_a_recogniser_of_waveforms():
     assert facts(text)["encoder from"] == f"`exp/dice_a` (licence: {card.UNKNOWN})"
     assert facts(text)["input"] == "`raw`, of speech at 8000 Hz"
     assert "called with a waveform of 8000 Hz" in text and "called with features" not in text
+
+
+def test_a_recogniser_that_plain_espnet_cannot_load_says_so():
+    assert "in plain ESPnet's format" in recogniser() and "register()" not in recogniser()
+    text = recogniser(why="the layer is not the last")
+    assert "plain" not in text and "`espnet_dice` (the layer is not the last)" in text
+    said = text[text.index("    import espnet_dice; espnet_dice.register()") :]
+    assert said.splitlines()[1] == "    from espnet2.bin.asr_inference import Speech2Text"
 
 
 def test_a_recogniser_with_teachers(tmp_path):
