@@ -34,6 +34,8 @@ Usage: $(basename "$0") [--option value] …
     --python           Python interpreter (default="${python}")
     --allow_pipes      Run wav.scp entries that are shell commands (default="${allow_pipes}")
     --expdir           Models and results of stage 3, and the table (default="${expdir}")
+  Where jobs of all steps run
+$(jobs_help)
   Steps, with options for each in quotes; inner quotes are kept ("--student_args '--max_epoch 9'")
     --encoder_recipe   Directory of the dice1 recipe that makes the encoders; the configs of the
                        recognisers name its experiments (default="${encoder_recipe}")
@@ -49,7 +51,7 @@ END
 }
 
 parse_options "$@"
-check_numbers stage stop_stage nj ngpu
+check_numbers stage stop_stage nj ngpu num_nodes
 check_bools allow_pipes
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}"
@@ -61,8 +63,9 @@ recipe() { # script, options
     if [ -n "${2// /}" ]; then
         mapfile -t words < <(xargs printf '%s\n' <<< "$2")
     fi
-    "$1" --nj "${nj}" --ngpu "${ngpu}" --python "${python}" --allow_pipes "${allow_pipes}" \
-        ${words[@]+"${words[@]}"} >&2
+    ${tied[@]+"${tied[@]}"} "$1" --nj "${nj}" --ngpu "${ngpu}" --python "${python}" \
+        --allow_pipes "${allow_pipes}" --train_cmd "${train_cmd}" --cuda_cmd "${cuda_cmd}" \
+        --num_nodes "${num_nodes}" --launch "${launch}" ${words[@]+"${words[@]}"} >&2
 }
 
 if begin 1 "encoder: ${encoder_recipe}"; then
