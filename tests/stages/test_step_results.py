@@ -120,13 +120,15 @@ def test_the_recipes_are_run_in_their_order_with_their_options(tmp_path):
     for path in (here / "asr.sh", tmp_path / "dice1/run.sh", tmp_path / "kd1/run.sh"):
         script(path)
     script(here / "python")
-    arguments = ["--features_recipe", "../kd1", "--encoder_args", "--stop_stage 2"]
+    arguments = ["--train_cmd", "slurm.pl --mem 4G", "--launch", "torchrun"]
+    arguments += ["--features_recipe", "../kd1", "--encoder_args", "--stop_stage 2"]
     arguments += ["--recogniser_args", "--student_args '--max_epoch 1 --seed 3' --lm_args ''"]
     done = run(here, *arguments)
     assert done.returncode == 0, done.stderr
     asked = [line.split("|")[1:-1] for line in (tmp_path / "asked").read_text().splitlines()]
     shared = ["--nj", "2", "--ngpu", "0", "--python", str(here / "python")]
-    shared += ["--allow_pipes", "false"]
+    shared += ["--allow_pipes", "false", "--train_cmd", "slurm.pl --mem 4G", "--cuda_cmd", ""]
+    shared += ["--num_nodes", "1", "--launch", "torchrun"]
     assert asked[0] == ["dice1", *shared, "--stop_stage", "2"]
     assert asked[1] == ["kd1", *shared]
     more = ["--student_args", "--max_epoch 1 --seed 3", "--lm_args", ""]
