@@ -16,7 +16,12 @@ from espnet_dice.io.atomic import write_text
 
 RECORDS = ".shards"
 SHARD_UTTERANCES = 100
-MAX_SHARDS = 64
+"""As many, up to ``FEW`` shards: what is lost where a process is killed."""
+FEW = 64
+LARGE_SHARD = 4000
+"""Utterances of a shard at most, in corpora that have more than ``FEW`` times as many: a process
+may hold a shard in memory (teachers' outputs: 50 kB an utterance), never a corpus."""
+MAX_SHARDS = 1 << 16
 T = TypeVar("T")
 
 
@@ -111,7 +116,8 @@ class Shard(ABC):
 
 def number_of(utterances: int) -> int:
     """How many shards a set has."""
-    return min(MAX_SHARDS, -(-utterances // SHARD_UTTERANCES))
+    small, large = (-(-utterances // size) for size in (SHARD_UTTERANCES, LARGE_SHARD))
+    return min(MAX_SHARDS, max(min(FEW, small), large))
 
 
 def cut(items: Sequence[T], number: int) -> list[tuple[T, ...]]:

@@ -167,15 +167,17 @@ def cut(out_dir: Path, dump: dumps.Dump, asking: Asking, made_from: str) -> list
 
 def sums(said: dict[str, np.ndarray], vocab_size: int) -> dict[str, float]:
     """How sure a teacher is, as sums over its tokens that those of other shards are added to."""
-    rows = np.concatenate(list(said.values())).astype(np.float64)
-    log_probs, ids = rows[:, :vocab_size], rows[:, -1].astype(int)
-    made = {
-        "tokens": len(ids),
-        "right": float(np.exp(log_probs[np.arange(len(ids)), ids]).sum()),
-        "entropy": float(-(np.exp(log_probs) * log_probs).sum()),
-    }
-    if rows.shape[1] > vocab_size + 1:
-        made["variance"] = float(rows[:, vocab_size:-1].mean(1).sum())
+    made = {"tokens": 0, "right": 0.0, "entropy": 0.0}
+    for matrix in said.values():
+        rows = matrix.astype(np.float64)
+        log_probs, ids = rows[:, :vocab_size], rows[:, -1].astype(int)
+        made["tokens"] += len(ids)
+        made["right"] += float(np.exp(log_probs[np.arange(len(ids)), ids]).sum())
+        made["entropy"] += float(-(np.exp(log_probs) * log_probs).sum())
+        if rows.shape[1] > vocab_size + 1:
+            made["variance"] = made.get("variance", 0.0) + float(
+                rows[:, vocab_size:-1].mean(1).sum()
+            )
     return made
 
 

@@ -167,6 +167,17 @@ def test_parts_run_beside_each_other_and_not_beside_the_whole(five, speech, tmp_
     assert label(speech, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("utterances", "number", "largest"),
+    [(1, 1, 1), (101, 2, 51), (6400, 64, 100), (256_000, 64, 4000), (3_000_000, 750, 4000)],
+)
+def test_a_shard_of_a_large_corpus_is_not_large(utterances, number, largest):
+    parts = shards.cut(range(utterances), shards.number_of(utterances))
+    assert (len(parts), max(map(len, parts))) == (number, largest)
+    assert sum(map(len, parts)) == utterances
+    assert shards.number_of(10**9) == shards.MAX_SHARDS
+
+
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "/", "1/x", "-1/2", "end"])
 def test_a_part_that_is_none(text):
     with pytest.raises(ConfigError, match="write I/N"):
