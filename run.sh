@@ -37,6 +37,10 @@ case " $* " in
 esac
 venv=$(local/setup_env.sh)
 export PATH="${venv}/bin:${PATH}"
+tied=() # a recipe ends with this script, even when that is killed
+if setpriv --pdeathsig TERM true 2>/dev/null; then
+    tied=(setpriv --pdeathsig TERM --)
+fi
 for recipe in "${recipes[@]}"; do
-    "${corpus}/${recipe}/run.sh" "$@"
+    ${tied[@]+"${tied[@]}"} "${corpus}/${recipe}/run.sh" "$@"
 done

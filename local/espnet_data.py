@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from espnet_dice.io import processes
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint
 from local.take_data import parse_names, report, take_sets
@@ -53,12 +54,10 @@ def run_data_stage(recipe: Path, data_opts: str = "") -> None:
     command = ["bash", "-c", ENTER + 'local/data.sh "$@"', "data.sh", *shlex.split(data_opts)]
     # bash takes PWD from its environment; ESPnet's path.sh builds paths from it
     env = os.environ | {"PWD": str(recipe)}
-    done = subprocess.run(
-        command, cwd=recipe, env=env, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False
-    )
-    if done.returncode:
+    code = processes.run(command, cwd=recipe, env=env, stdout=sys.stderr)
+    if code:
         raise DataError(
-            f"{recipe}/local/data.sh ended with exit code {done.returncode}, see above; "
+            f"{recipe}/local/data.sh ended with exit code {code}, see above; "
             "what it needs (db.sh, sph2pipe …) is said in that recipe"
         )
 

@@ -59,6 +59,14 @@ die() {
     exit 2
 }
 
+# What a recipe starts ends with it, even when it is killed: scripts by setpriv, where that is
+# installed; our Python commands by themselves, see espnet_dice/io/processes.py.
+export ESPNET_DICE_TIED=true
+tied=()
+if setpriv --pdeathsig TERM true 2>/dev/null; then
+    tied=(setpriv --pdeathsig TERM --)
+fi
+
 # The options are those of help_message: lines that begin with --name; each sets the variable "name".
 parse_options() {
     local known name value show_help=false
@@ -139,13 +147,33 @@ start_recipe() {
     else
         models=${nj}
     fi
-    # One run at a time in a recipe directory: two would write the same files.
+    hold_directory
+}
+
+# One run at a time in a recipe directory: two would write the same files. What a run has started
+# holds it too, so that a run whose script was killed is over when its last process is.
+hold_directory() {
+    local holder number left=()
     mkdir -p log
     exec 9>>log/.lock
     if command -v flock >/dev/null && ! flock -n 9; then
-        die "another run works in $(pwd): $(tail -n 1 log/.lock). Wait for it, or end it"
+        holder=$(tail -n 1 log/.lock)
+        number=${holder#process }
+        number=${number%% *}
+        [[ "${holder}" == *" on $(uname -n): "* ]] && ! [ "/proc/${number}/fd/9" -ef log/.lock ] ||
+            die "another run works in $(pwd): ${holder}. Wait for it, or end it"
+        if ! flock -w 10 9; then # they were told to end, and may be writing a file
+            for number in /proc/[0-9]*; do
+                number=${number#/proc/}
+                if [ "${number}" != $$ ] && [ "/proc/${number}/fd/9" -ef log/.lock ]; then
+                    left+=("${number}")
+                fi
+            done
+            die "a run in $(pwd) was killed (${holder}), but processes that it started still work:" \
+                "${left[*]}. Wait for them, or end them: kill ${left[*]}"
+        fi
     fi
-    echo "process $$ since $(date '+%Y-%m-%d %H:%M:%S'): ${run_args}" > log/.lock
+    echo "process $$ since $(date '+%Y-%m-%d %H:%M:%S') on $(uname -n): ${run_args}" > log/.lock
 }
 
 # Data directories of the sets named, from the corpus in the form that the user has.
@@ -164,14 +192,15 @@ make_data() {
     # shellcheck disable=SC2154  # --datadir
     local options=(--out "${datadir}" --text_rules "${text_rules}" "${names[@]}")
     if [ -n "${espnet_root}" ]; then
-        "${py[@]}" "${root}/local/espnet_data.py" --espnet_root "$(from_caller "${espnet_root}")" \
+        ${tied[@]+"${tied[@]}"} "${py[@]}" "${root}/local/espnet_data.py" --espnet_root "$(from_caller "${espnet_root}")" \
             --recipe "${espnet_recipe}" --data_opts="${espnet_data_opts}" "${options[@]}"
     elif [ -n "${data_dir}" ]; then
-        "${py[@]}" "${root}/local/take_data.py" --data_dir "$(from_caller "${data_dir}")" \
+        ${tied[@]+"${tied[@]}"} "${py[@]}" "${root}/local/take_data.py" --data_dir "$(from_caller "${data_dir}")" \
             "${options[@]}"
     elif [ -n "${local_data}" ]; then
         # shellcheck disable=SC2154  # --nj
-        PYTHON=${python} NJ=${nj} CORPUS=$(from_caller "${corpus}") SETS=$* bash -c "${local_data}"
+        PYTHON=${python} NJ=${nj} CORPUS=$(from_caller "${corpus}") SETS=$* \
+            ${tied[@]+"${tied[@]}"} bash -c "${local_data}"
     fi
 }
 # A corpus's run.sh goes to its own directory; what a user names starts where the user was.
@@ -223,7 +252,7 @@ finish_stage() {
     fi
 }
 run() { # stage, arguments
-    "${py[@]}" -m "espnet_dice.stages.$1" "${@:2}"
+    ${tied[@]+"${tied[@]}"} "${py[@]}" -m "espnet_dice.stages.$1" "${@:2}"
 }
 # Says how long each stage took, and shows a table if one is given and there.
 end_recipe() {

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.processes import die_with
 from espnet_dice.stages import launch, trainer
-from espnet_dice.stages.workers import die_with
 
 
 def main(argv: list[str] | None = None) -> None:

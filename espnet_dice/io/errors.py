@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from espnet_dice.io.processes import Ended, end_with_recipe, raising_when_ended
+
 
 class DiceError(Exception):
     """Something the user can mend; shown as one message without a traceback."""
@@ -50,23 +52,47 @@ def describe_os_error(err: OSError) -> str:
         return f"no space left while writing {name}: free some disk and run the same command again"
     if err.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"{name}: {err.strerror}; choose a directory that you may write to"
+    if err.errno == errno.ENOMEM:
+        return describe_memory(MemoryError(err.strerror))
     return f"{name}: {err.strerror}"
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""How torch says it, in a RuntimeError."""
+
+
+def describe_memory(err: BaseException) -> str | None:
+    """What to do where memory ran out; None for another error."""
+    lines = str(err).splitlines() or [""]
+    if not isinstance(err, MemoryError):
+        lines = [line for line in lines if any(sign in line.lower() for sign in _NO_MEMORY)]
+        if not lines:
+            return None
+    said = f" ({lines[0].strip()})" if lines[0] else ""
+    return (
+        f"out of memory{said}: give this process more, or run the same command with a lower --nj "
+        "(processes at a time); a training takes less with a lower batch_bins in its config, "
+        "k-means with a lower --sample_frames"
+    )
 
 
 def cli(main: Callable[[], int | None]) -> None:
     """Run a command's ``main`` and leave the process with a sensible exit code.
 
-    0 is success, 2 an error that the user can mend (one message on stderr), 130 an interrupt;
-    anything else raises as it is. ``ESPNET_DICE_DEBUG=1`` or ``--debug`` shows tracebacks; the
-    latter is taken off the arguments, so no parser needs it.
+    0 is success, 2 an error that the user can mend (one message on stderr), 130 an interrupt, 143
+    SIGTERM; anything else raises as it is. A command that a recipe started ends with the recipe.
+    ``ESPNET_DICE_DEBUG=1`` or ``--debug`` shows tracebacks; the latter is taken off the arguments,
+    so no parser needs it.
     """
     debug = "--debug" in sys.argv[1:]
     if debug:
         sys.argv.remove("--debug")
+    end_with_recipe()
     if debug or os.environ.get("ESPNET_DICE_DEBUG"):
         sys.exit(main())
     try:
-        code = main()
+        with raising_when_ended():
+            code = main()
     except DiceError as err:
         print(f"error: {err}", file=sys.stderr)
         code = 2
@@ -75,6 +101,15 @@ def cli(main: Callable[[], int | None]) -> None:
             raise
         print(f"error: {describe_os_error(err)}", file=sys.stderr)
         code = 2
+    except (MemoryError, RuntimeError) as err:
+        known = describe_memory(err)
+        if known is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
+        code = 2
+    except Ended as err:
+        print(f"ended by {err}: run the same command again to go on", file=sys.stderr)
+        code = 128 + err.number
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)
         code = 130

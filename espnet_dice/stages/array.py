@@ -9,11 +9,11 @@ the command's own ``--shard begin``, and then finishes.
 import argparse
 import logging
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from espnet_dice.io import processes
 from espnet_dice.io.errors import ConfigError, DiceError
 from espnet_dice.stages import launch
 from espnet_dice.stages.sharded import Part
@@ -81,9 +81,9 @@ def run(cmd: str, jobs: int, stage: str, argv: Sequence[str], logs: Path) -> Non
         raise ConfigError(f"--cmd {cmd!r}: {err}") from err
     job = [*launch.python(), "-m", f"espnet_dice.stages.{stage}", *argv]
     logging.info("%d jobs by %s, logs: %s", jobs, words[0], log)
-    code = subprocess.run(
+    code = processes.run(
         [*words, f"JOB=1:{jobs}", str(log), *job, "--shard", f"JOB/{jobs}", "--nj", "1"]
-    ).returncode
+    )
     if code:
         paths = [logs / f"{stage}.{i}.log" for i in range(1, jobs + 1)]
         failed = [path for path in paths if "error:" in tail(path)] or paths

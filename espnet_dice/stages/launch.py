@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet_dice.io.errors import ConfigError, DiceError
-from espnet_dice.stages.workers import die_with, tail
+from espnet_dice.io.processes import die_with
+from espnet_dice.stages.workers import tail
 
 TASKS = ("asr", "lm", "dice")
 CARRIED = ("PYTHONPATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")

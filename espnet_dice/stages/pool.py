@@ -1,23 +1,23 @@
 """Processes that make shards, with progress by the utterance."""
 
-import ctypes
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from ctypes import c_int64
+from ctypes import Array, c_int64
 from multiprocessing.sharedctypes import RawArray
 
 from espnet_dice.io.errors import DiceError
+from espnet_dice.io.processes import die_with
 from espnet_dice.io.progress import track
 from espnet_dice.stages.shards import MAX_SHARDS, Shard
 
 POLL_S = 0.2
-PR_SET_PDEATHSIG = 1
 STOP = MAX_SHARDS
 """The slot behind those of the shards: set, it asks the processes to stop."""
-_done: ctypes.Array | None = None
+_done: Array | None = None
 
 
 class Pool:
@@ -26,7 +26,7 @@ class Pool:
     def __init__(self, nj: int):
         self.nj = max(1, nj)
         self._executor: ProcessPoolExecutor | None = None
-        self._slots: ctypes.Array | None = None
+        self._slots: Array | None = None
 
     def __enter__(self) -> "Pool":
         return self
@@ -60,6 +60,7 @@ class Pool:
 
     def _there(self, shards: list[Shard], problems: dict[int, list[str]]) -> Iterator[int]:
         self._start()
+        number = max(shard.number for shard in shards)
         self._slots[:] = [0] * (MAX_SHARDS + 1)
         futures = {self._executor.submit(_make, shard): shard.number for shard in shards}
         pending, seen = set(futures), 0
@@ -72,7 +73,7 @@ class Pool:
                     raise DiceError(
                         "a feature process was killed (out of memory?): run again with a lower --nj"
                     ) from err
-            now = sum(self._slots[:MAX_SHARDS])
+            now = sum(self._slots[:number])
             yield from range(seen, now)
             seen = now
 
@@ -82,20 +83,21 @@ class Pool:
         # spawned, not forked: a parent with threads (BLAS, a progress bar) may fork a held lock
         context = multiprocessing.get_context("spawn")
         self._slots = RawArray(c_int64, MAX_SHARDS + 1)
-        self._executor = ProcessPoolExecutor(self.nj, context, _begin, (self._slots,))
+        self._executor = ProcessPoolExecutor(self.nj, context, _begin, (self._slots, os.getpid()))
 
 
 class _Stopped(Exception):
     """Drops what is being written."""
 
 
-def _begin(slots: ctypes.Array) -> None:
+def _begin(slots: Array, parent: int) -> None:
     global _done
     _done = slots
-    # the parent deals with Ctrl-C; a handler, unlike SIG_IGN, does not reach the commands of pipes
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # the parent deals with these; a handler, unlike SIG_IGN, does not reach the commands of pipes
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
     # a parent killed outright must not leave workers behind
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with(parent, signal.SIGKILL)
 
 
 def _make(shard: Shard) -> list[str]:

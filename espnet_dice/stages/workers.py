@@ -1,7 +1,6 @@
 """Children that are forked once a costly import is done, and watched until they end."""
 
 import contextlib
-import ctypes
 import logging
 import multiprocessing as mp
 import os
@@ -9,14 +8,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from espnet_dice.io.errors import DiceError, describe_os_error
+from espnet_dice.io.errors import DiceError, describe_memory, describe_os_error
+from espnet_dice.io.processes import die_with, raising_when_ended
 
-PR_SET_PDEATHSIG = 1
 TAIL_LINES = 15
 
 
@@ -61,7 +60,7 @@ def run_forked(
     running: list[tuple[Work, mp.Process, Connection]] = []
     sys.stdout.flush()
     sys.stderr.flush()
-    with _sigterm_raises():
+    with raising_when_ended():
         try:
             while waiting or running:
                 while waiting and len(running) < nj:
@@ -70,9 +69,9 @@ def run_forked(
                     child = context.Process(
                         target=_child, args=(work, sender, os.getpid()), name=work.name
                     )
+                    running.append((work, child, receiver))
                     child.start()
                     sender.close()
-                    running.append((work, child, receiver))
                 watch([work.name for work, _, _ in running])
                 mp.connection.wait([child.sentinel for _, child, _ in running], poll_s)
                 for entry in [e for e in running if e[1].exitcode is not None]:
@@ -84,6 +83,7 @@ def run_forked(
 
 
 def _end(children: list[mp.Process], patience_s: float = 5.0) -> None:
+    children = [child for child in children if child.pid]  # a signal came before the last start
     for child in children:
         child.terminate()
     deadline = time.monotonic() + patience_s
@@ -136,10 +136,11 @@ def _child(work: Work, sender: Connection, parent: int) -> None:
     except DiceError as err:
         sender.send(str(err))
         code = 2
-    except OSError as err:
+    except (OSError, MemoryError, RuntimeError) as err:
         traceback.print_exc()
-        sender.send(describe_os_error(err))
-        code = 2
+        known = describe_os_error(err) if isinstance(err, OSError) else describe_memory(err)
+        sender.send(known or "")
+        code = 2 if known else 1
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -148,29 +149,3 @@ def _child(work: Work, sender: Connection, parent: int) -> None:
         sys.stderr.flush()
     # Skip exit handlers that belong to the parent (progress bars, temporary directories).
     os._exit(code)
-
-
-def die_with(parent: int) -> None:
-    """Ask Linux to end this process when its parent dies, even by SIGKILL."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM end the children as Ctrl-C does."""
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

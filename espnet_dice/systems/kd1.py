@@ -17,6 +17,7 @@ from espnet3.contract.stages import StageSpec
 from omegaconf import OmegaConf
 
 from espnet_dice.io.errors import ConfigError, DiceError
+from espnet_dice.io.processes import die_with
 
 
 def _declared(*names: str) -> tuple[StageSpec, ...]:
@@ -96,6 +97,7 @@ class KD1System:
         """
         stages = ["--stage", str(first), "--stop_stage", str(last or first)]
         command = ["bash", str(self._script), *words(self._config), *stages]
+        parent = os.getpid()
         running = subprocess.Popen(
             command,
             cwd=self._config["recipe_dir"],
@@ -105,6 +107,7 @@ class KD1System:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             text=True,
             errors="replace",
+            preexec_fn=lambda: die_with(parent),
         )
         last_line = ""
         for line in running.stdout:

@@ -3,20 +3,23 @@
 import hashlib
 import io
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import soundfile
 
+from espnet_dice.io.processes import die_with
 from local.mini_synth.plan import Utterance
 from local.mini_synth.recorder import Recorder
 
 _recorder: Recorder | None = None  # one in each worker process
 
 
-def _start_worker(config: dict, babble: list[Utterance]) -> None:
+def _start_worker(config: dict, babble: list[Utterance], parent: int) -> None:
     global _recorder
+    die_with(parent, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _recorder = Recorder(config, babble)
 
@@ -52,7 +55,7 @@ class Workers:
         if self.jobs > 1:
             # Spawned: a fork would copy the threads and locks of a host that has loaded torch.
             context = multiprocessing.get_context("spawn")
-            self.pool = context.Pool(self.jobs, _start_worker, self.args)
+            self.pool = context.Pool(self.jobs, _start_worker, (*self.args, os.getpid()))
             self.pool.map(_ready, range(self.jobs), chunksize=1)
 
     def __enter__(self):

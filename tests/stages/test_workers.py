@@ -6,6 +6,7 @@ import pytest
 
 from espnet_dice.io.errors import ConfigError, DiceError
 from espnet_dice.stages.workers import Work, run_forked
+from tests.waiting import gone, wait_for
 
 
 def work(tmp_path, name, run):
@@ -60,30 +61,9 @@ def test_a_killed_child_is_told(tmp_path):
         run_forked([work(tmp_path, "w", lambda: os.kill(os.getpid(), signal.SIGKILL))], 1)
 
 
-def gone(pid):
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            with open(f"/proc/{pid}/stat") as f:
-                if f.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def sleeper(path):
     path.write_text(str(os.getpid()))
     time.sleep(60)
-
-
-def wait_for(path):
-    deadline = time.monotonic() + 20
-    while not (path.exists() and path.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return int(path.read_text())
 
 
 def test_a_failure_ends_the_others(tmp_path):

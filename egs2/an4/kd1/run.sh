@@ -15,7 +15,7 @@ students=(
 )
 
 # shellcheck disable=SC2016  # $PYTHON and $CORPUS are for stage 1
-../../TEMPLATE/kd1/kd.sh \
+exec ../../TEMPLATE/kd1/kd.sh \
     --local_data '$PYTHON local/an4_data.py --an4 "$CORPUS" --out data' \
     --corpus "${PWD}/downloads/an4" \
     --espnet_recipe an4 \

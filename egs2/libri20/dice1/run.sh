@@ -17,7 +17,7 @@ students=(
 )
 
 # shellcheck disable=SC2016  # $PYTHON and $CORPUS are for stage 1
-../../TEMPLATE/dice1/dice.sh \
+exec ../../TEMPLATE/dice1/dice.sh \
     --local_data '$PYTHON local/libri20_data.py --libri20 "$CORPUS" --out data' \
     --corpus "${PWD}/downloads/libri20" \
     --train_set train \

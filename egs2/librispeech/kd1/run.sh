@@ -23,7 +23,7 @@ export CALLER_DIR=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # shellcheck disable=SC2016  # $PYTHON, $CORPUS and $SETS are for stage 1
-../../TEMPLATE/kd1/kd.sh \
+exec ../../TEMPLATE/kd1/kd.sh \
     --local_data '$PYTHON local/librispeech_data.py --corpus "$CORPUS" --out data $SETS' \
     --corpus "${PWD}/downloads/LibriSpeech" \
     --espnet_recipe librispeech \

@@ -16,7 +16,7 @@ students=(
 make='$PYTHON local/mini_synth/make.py --out data --overwrite --jobs $NJ'
 # shellcheck disable=SC2016
 join='$PYTHON local/combine_data.py data/train data/a_train data/b_train'
-../../TEMPLATE/dice1/dice.sh \
+exec ../../TEMPLATE/dice1/dice.sh \
     --local_data "${make} && ${join}" \
     --train_set train \
     --dev_set a_dev \

@@ -7,7 +7,7 @@ set -euo pipefail
 export CALLER_DIR=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-../../TEMPLATE/dicekd1/dicekd.sh \
+exec ../../TEMPLATE/dicekd1/dicekd.sh \
     --encoder_recipe ../dice1 \
     --features_recipe ../kd1 \
     "$@"

@@ -14,7 +14,7 @@ students=(
 )
 
 # shellcheck disable=SC2016  # $PYTHON and $NJ are for stage 1
-../../TEMPLATE/kd1/kd.sh \
+exec ../../TEMPLATE/kd1/kd.sh \
     --local_data '$PYTHON local/mini_synth/make.py --out data --overwrite --jobs $NJ' \
     --student_train s_train \
     --student_dev s_dev \

@@ -49,7 +49,7 @@ libri=../../librispeech/kd1/exp/asr_base_seed0
 ted=../../tedlium2/kd1/exp/asr_base_seed0
 
 # shellcheck disable=SC2016  # $PYTHON, $CORPUS and $SETS are for stage 1
-../../TEMPLATE/kd1/kd.sh \
+exec ../../TEMPLATE/kd1/kd.sh \
     --local_data '$PYTHON local/wsj_data.py --corpus "$CORPUS" --out data $SETS' \
     --corpus "${PWD}/downloads/wsj" \
     --espnet_recipe wsj \

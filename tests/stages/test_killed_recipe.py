@@ -1,0 +1,79 @@
+"""A recipe whose script is ended, alone, leaves nothing working; who holds its directory is said."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import gone, wait_for
+
+ROOT = Path(__file__).parents[2]
+SETS = {
+    "kd1/kd.sh": ["--student_train", "train", "--student_dev", "dev", "--student_tests", "test"],
+    "dice1/dice.sh": ["--train_set", "train", "--dev_set", "dev", "--probe_test", "test"],
+}
+WORKS = f"""
+import os, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from espnet_dice.io.errors import cli
+def main():
+    open("pid", "w").write(str(os.getpid()))
+    time.sleep(100)
+cli(main)
+"""
+
+
+def command(script, *more):
+    options = ["--python", sys.executable, "--stop_stage", "1", *more]
+    return [str(ROOT / "egs2/TEMPLATE" / script), *SETS[script], *options]
+
+
+def start(cwd, line, above=()):
+    return subprocess.Popen(
+        [*above, *line],
+        cwd=cwd,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+
+
+def again(cwd, script):
+    return subprocess.run(command(script), cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("script", SETS)
+def test_nothing_works_on(tmp_path, script, number):
+    (tmp_path / "works.py").write_text(WORKS)
+    # as dicekd.sh and the run.sh at the top start a recipe: from a script that waits for it
+    line = [*command(script, "--local_data", "$PYTHON works.py; true")]
+    above = ["bash", "-c", 'setpriv --pdeathsig TERM -- "$@"; true', "above"]
+    shell = start(tmp_path, line, above if number == signal.SIGTERM else ())
+    works = wait_for(tmp_path / "pid")
+    shell.send_signal(number)
+    assert shell.wait() == -number
+    assert gone(works)
+    # and the directory is free: the next run comes to see that there are no data
+    assert "train: no such data directory" in again(tmp_path, script).stderr
+
+
+def test_who_holds_the_directory_of_a_killed_run(tmp_path):
+    script = "kd1/kd.sh"
+    stays = "trap '' TERM; echo $BASHPID > pid.new; mv pid.new pid; while :; do sleep 1; done"
+    shell = start(tmp_path, command(script, "--local_data", stays))
+    left = wait_for(tmp_path / "pid")
+    try:
+        shell.kill()
+        shell.wait()
+        done = again(tmp_path, script)
+        assert done.returncode == 2
+        assert f"was killed (process {shell.pid} since " in done.stderr
+        assert f"still work: {left}" in done.stderr.replace("\n", " ")
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL)
+    assert gone(left)
+    assert "another run" not in again(tmp_path, script).stderr
