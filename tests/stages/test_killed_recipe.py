@@ -1,4 +1,4 @@
-"""A recipe whose script is ended, alone, leaves nothing working; who holds its directory is said."""
+"""A recipe whose script is ended, alone, leaves nothing working; its lock says who holds it."""
 
 import os
 import signal
