@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from espnet_dice.io.audio import LARGEST_FLOAT
+
 INT16_SCALE = 32768.0
-# An overshoot of a lossy codec stays far below this; int16-scale samples in floats do not.
-LARGEST_FLOAT = 32.0
 
 
 def check_wave(wave: np.ndarray, sample_rate: int) -> tuple[np.ndarray, int]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.features.wave import INT16_SCALE, LARGEST_FLOAT
-from espnet_dice.io.audio import AudioOptions, AudioReader, change_speed
+from espnet_dice.features.wave import INT16_SCALE
+from espnet_dice.io.audio import LARGEST_FLOAT, AudioOptions, AudioReader, change_speed
 from espnet_dice.io.datadir import Recording, Utterance
 from espnet_dice.io.errors import DataError
 

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from espnet_dice.io.datadir import Recording, Utterance
-from espnet_dice.io.errors import DataError
+from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.io.options import add_resample, true_false
 
 SAMPLE_RATE = 16000
 STREAMED = 0x7FFFF000
 """Sizes from here on stand for "unknown" in the headers that programs write to a pipe."""
+LARGEST_FLOAT = 32.0
+"""An overshoot of a lossy codec stays far below this; int16-scale samples in floats do not."""
 END_SLACK_S = 0.05
 """How far a segment may end beyond its recording: times in ``segments`` are rounded."""
 
@@ -38,6 +40,12 @@ class AudioOptions:
     resample: bool = False
     channel: int | None = None
     allow_pipes: bool = False
+
+    def __post_init__(self):
+        if self.rate < 1:
+            raise ConfigError(f"--fs {self.rate}: a sampling rate is a positive number of Hz")
+        if self.channel is not None and self.channel < 0:
+            raise ConfigError(f"--channel {self.channel}: channels count from 0")
 
 
 def add_audio_options(parser: argparse.ArgumentParser) -> None:
@@ -90,8 +98,11 @@ class AudioReader:
             start, stop = _span(utt, len(samples), rate)
             samples = samples[start:stop]
         samples = np.ascontiguousarray(samples[:, self.options.channel or 0])
-        if not np.isfinite(samples).all():
+        peak = float(np.abs(samples).max(initial=0.0))
+        if not np.isfinite(peak):
             raise _bad(utt, "NaN or infinite samples; write the file again")
+        if peak > LARGEST_FLOAT:
+            raise _bad(utt, f"floats must lie in [-1, 1], these reach {peak:g}; divide by 32768")
         samples = change_speed(samples, utt.speed * rate / self.options.rate)
         return samples, self.options.rate
 
@@ -116,7 +127,9 @@ class AudioReader:
                 utt, f"{channels} channels, expected one; choose with --channel 0 or mix them down"
             )
         if channel is not None and channel >= channels:
-            raise _bad(utt, f"has no channel {channel} (channels: {channels})")
+            raise _bad(
+                utt, f"has no channel {channel} (channels: {channels}; --channel counts from 0)"
+            )
         if rate != want and not self.options.resample:
             raise _bad(utt, f"{rate} Hz, expected {want} Hz; convert it or give --resample true")
 
@@ -237,7 +250,7 @@ def _read_ark(source: str, utt: Utterance) -> tuple[np.ndarray, int]:
         there = os.fstat(f.fileno()).st_size - int(offset) - 8
     # kaldiio would take a matrix too, and unpickle what is marked as a pickle
     if not head.startswith((b"RIFF", b"fLaC", b"AUDIO")):
-        raise _bad(utt, "no audio at this offset of the archive")
+        raise _bad(utt, "no audio at this offset of the archive; make it again")
     promised = int.from_bytes(head[4:], "little")
     if head.startswith(b"RIFF") and there < promised < STREAMED:
         raise _bad(

@@ -3,6 +3,7 @@
 Nothing here opens audio; :mod:`espnet_dice.io.audio` does.
 """
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -171,6 +172,8 @@ def allowed_characters(tokens: str | Path) -> dict[str, str]:
         lines = Path(tokens).read_text(encoding="utf-8").split("\n")
     except FileNotFoundError as err:
         raise DataError(f"{tokens}: missing; make the token list first (stage 3)") from err
+    except UnicodeDecodeError as err:
+        raise DataError(f"{tokens}: not UTF-8; make the token list again (stage 3)") from err
     kept = [t for t in lines if t and not (t.startswith("<") and t.endswith(">"))]
     return {char: str(tokens) for token in kept for char in token.replace("▁", " ")} | {
         " ": str(tokens)
@@ -242,7 +245,7 @@ def _spans(seg: Table, scp: Table) -> dict[str, tuple[str, float, float | None]]
             seg.say(number, f"{key}: recording {recording} is not in {scp.path}")
         elif end == -1 and start >= 0:
             made[key] = (recording, start, None)
-        elif not 0 <= start < end:
+        elif not 0 <= start < end < math.inf:
             seg.say(
                 number, f"{key}: start {start:g} s and end {end:g} s: expected 0 <= start < end"
             )

@@ -3,6 +3,10 @@
 import re
 from pathlib import Path
 
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+"""What no table has: line ends of other systems, and what a disk's fault leaves."""
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
 
 class Table:
     """One table as ``rows``: id → (line number, rest of the line).
@@ -24,6 +28,9 @@ class Table:
         if not data.strip():
             problems.append(f"{path}: empty; {hint}")
             return
+        if data.startswith(UTF16):
+            problems.append(f"{path}: UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
+            return
         for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
             self._add(number, raw)
 
@@ -38,7 +45,18 @@ class Table:
         if not line:
             self.say(number, "blank line; remove it")
             return
+        if control := CONTROL.search(line):
+            sign = f"U+{ord(control[0]):04X}"
+            self.say(
+                number, f"{_shown(line.split()[0])}: a control character ({sign}); write it again"
+            )
+            return
         key, *rest = re.split(r"[ \t]+", line, maxsplit=1)
+        if not key.isprintable():
+            self.say(
+                number, f"{_shown(key)}: an id with a space or sign that does not show; rename it"
+            )
+            return
         if key in self.rows:
             self.say(number, f"{key}: listed twice (first on line {self.rows[key][0]}); keep one")
             return
@@ -51,6 +69,11 @@ class Table:
     def where(self, key: str) -> str:
         """``file:line`` of an id."""
         return f"{self.path}:{self.rows[key][0]}"
+
+
+def _shown(key: str) -> str:
+    """An id with what does not show, spelt out."""
+    return ascii(key)[1:-1]
 
 
 def check_sides(audio: Table, others: tuple[Table, ...], problems: list[str]) -> None:

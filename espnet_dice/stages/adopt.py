@@ -18,7 +18,7 @@ import yaml
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, StaleError, cli
-from espnet_dice.io.fingerprint import Fingerprint, key_of, read
+from espnet_dice.io.fingerprint import Fingerprint, read
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import dumps, experiment, tokens
 from espnet_dice.stages.teaching import parse_teachers
@@ -48,7 +48,7 @@ def adopt(teachers: dict[str, Path], exp: Path, token_list: Path, dump: Path | N
         StaleError: a teacher is missing or unfinished, or something else is in its place.
         ConfigError: it has other tokens or other features.
     """
-    token_key = key_of(token_list, "stage 3 (tokens)")
+    token_key = tokens.key_of(token_list)
     dim = dumps.load(dump).dim if dump else None
     taken = 0
     for name, source in teachers.items():

@@ -17,7 +17,7 @@ from espnet_dice.export import wants_onnx
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_dir, write_text
 from espnet_dice.io.errors import cli
-from espnet_dice.io.fingerprint import Fingerprint, key_of
+from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import cards, experiment, frontend, tokens, trainer
 from espnet_dice.stages.settings import read_config
@@ -41,7 +41,7 @@ def export(systems: list[Path], token_list: Path, onnx: bool | None = None) -> i
         ConfigError: an exported model would not be exactly plain ESPnet's.
     """
     with_onnx = wants_onnx(onnx)
-    token_key = key_of(token_list, "stage 3 (tokens)")
+    token_key = tokens.key_of(token_list)
     pending = []
     for directory in systems:
         system = experiment.load(directory, "stage 5 or 7")

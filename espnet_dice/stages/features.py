@@ -92,7 +92,10 @@ def perturbed(data: DataDir, speeds: Sequence[float]) -> tuple[Utterance, ...]:
     made.sort(key=lambda u: u.id)
     for one, other in pairwise(made):
         if one.id == other.id:
-            raise DataError(f"{other.where}: {other.id}: the id of a speed-perturbed utterance too")
+            raise DataError(
+                f"{other.where}: {other.id}: the id of a speed-perturbed utterance "
+                "too; rename it, or leave --speed_perturb out"
+            )
     return tuple(made)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_file, write_text
 from espnet_dice.io.errors import DataError, cli
-from espnet_dice.io.fingerprint import digest_files, key_of
+from espnet_dice.io.fingerprint import digest_files
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import experiment, launch, tokens
 from espnet_dice.stages.jobs import Job, run_jobs
@@ -70,7 +70,7 @@ def make_job(
         inputs={
             "train": digest_files(train),
             "valid": digest_files(valid),
-            "tokens": key_of(token_list, "stage 3 (tokens)"),
+            "tokens": tokens.key_of(token_list),
         },
         criterion=CRITERION,
         nbest=NBEST,

@@ -16,10 +16,10 @@ from pathlib import Path
 from espnet_dice.io import options
 from espnet_dice.io.arks import write_scp
 from espnet_dice.io.errors import ProblemList, cli
-from espnet_dice.io.fingerprint import Fingerprint, key_of
+from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging, track
 from espnet_dice.kd import cache
-from espnet_dice.stages import array, dumps, experiment, trainer
+from espnet_dice.stages import array, dumps, experiment, tokens, trainer
 from espnet_dice.stages.sharded import Part, Sharded
 from espnet_dice.stages.shards import Shard
 from espnet_dice.stages.teacher_shards import Asking, TeacherShard, cut
@@ -68,7 +68,7 @@ def make_outputs(
         StaleError: a teacher is missing or unfinished; a part of something else than was begun.
         DataError: speech or a transcript cannot be read.
     """
-    token_key = key_of(token_list, "stage 3 (tokens)")
+    token_key = tokens.key_of(token_list)
     settings = {"n_samples": n_samples, "ctc": with_ctc, "seed": seed}
     made = 0
     for name, exp in teachers.items():

@@ -7,18 +7,21 @@ teachers valid.
 
 import io
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_dir, atomic_file
-from espnet_dice.io.errors import DataError, ProblemList, cli
-from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.errors import DataError, ProblemList, StaleError, cli
+from espnet_dice.io.fingerprint import Fingerprint, read
+from espnet_dice.io.fingerprint import key_of as fingerprint_key
 from espnet_dice.io.progress import setup_logging
 
 SPACE = "▁"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'"
 TOKENS = ("<blank>", "<unk>", SPACE, *ALPHABET, "<sos/eos>")
 MODEL, LIST = "bpe.model", "tokens.txt"
+STAGE = "stage 3 (tokens)"
 MOST_PROBLEMS = 1000
 """After these a text is not read on: a list of millions helps nobody."""
 
@@ -79,21 +82,24 @@ def read_text(path: str | Path) -> Iterator[tuple[str, str]]:
         if bare:
             utt, words = f"{path.stem}-{n:07d}", line.split()
         if not words:
-            problems.append(f"{path}:{n}: utterance {utt or '(no id)'}: empty transcript")
+            problems.append(
+                f"{path}:{n}: utterance {utt or '(no id)'}: empty transcript; remove it"
+            )
             continue
         ascending = ascending and utt > last
         last, transcript = utt, " ".join(words)
         foreign = sorted(set(transcript) - allowed)
         if foreign:
             shown = " ".join(map(repr, foreign))
-            hint = "; transcripts are upper-case" if transcript != transcript.upper() else ""
-            problems.append(f"{path}:{n}: utterance {utt}: {shown} not in the token list{hint}")
+            lower = transcript != transcript.upper()
+            hint = "transcripts are upper-case" if lower else "write it in letters"
+            problems.append(f"{path}:{n}: utterance {utt}: {shown} not in the token list; {hint}")
         if len(problems) > MOST_PROBLEMS:
             problems.append(f"{path}:{n}: too many problems; the rest was not read")
             break
         yield utt, transcript
     if not n:
-        problems.append(f"{path}: empty file")
+        problems.append(f"{path}: empty file; make it again")
     if not bare and not ascending:  # else no id can be there twice
         problems += _twice(path)
     if problems:
@@ -107,7 +113,7 @@ def _lines(path: Path) -> Iterator[str]:
     except FileNotFoundError:
         raise DataError(f"{path} is missing: prepare the set first (stages 1 and 2)") from None
     except UnicodeDecodeError as err:
-        raise DataError(f"{path}: not UTF-8 ({err})") from None
+        raise DataError(f"{path}: not UTF-8 ({err}); convert it with iconv") from None
 
 
 def _twice(path: Path) -> Iterator[str]:
@@ -115,8 +121,52 @@ def _twice(path: Path) -> Iterator[str]:
     for n, line in enumerate(_lines(path), 1):
         utt = line.split(maxsplit=1)[0] if line.strip() else ""
         if utt in seen:
-            yield f"{path}:{n}: utterance {utt}: listed twice"
+            yield f"{path}:{n}: utterance {utt}: listed twice; keep one"
         seen.add(utt)
+
+
+def key_of(directory: Path) -> str:
+    """The key of a token list, once its files are seen to be what the list is.
+
+    A list whose entries were swapped, or a model of other pieces, trains without a complaint and
+    decodes to nonsense.
+
+    Raises:
+        StaleError: it is missing, unfinished, of another stage, or its files are not the list's.
+    """
+    key = fingerprint_key(directory, STAGE)
+    again = f"remove {directory} and run {STAGE} again"
+    if (read(directory) or {}).get("stage") != "tokens":
+        raise StaleError(f"{directory}: no token list; name that of {STAGE}")
+    path = directory / LIST
+    try:
+        lines = path.read_bytes().decode("utf-8", "backslashreplace").removesuffix("\n").split("\n")
+        model = (directory / MODEL).read_bytes()
+    except FileNotFoundError as err:
+        raise StaleError(f"{err.filename}: missing; {again}") from None
+    for n, (found, wanted) in enumerate(zip_longest(lines, TOKENS), 1):
+        if found != wanted:
+            said = ["nothing" if token is None else repr(token) for token in (found, wanted)]
+            raise StaleError(
+                f"{path}:{n}: {said[0]}, must be {said[1]}: the list of another run; {again}"
+            )
+    differing = _pieces(model, directory / MODEL, again) ^ {*TOKENS[1:-1], "<s>", "</s>"}
+    if differing:
+        raise StaleError(
+            f"{directory / MODEL}: a model of another vocabulary ({LIST} or it has no "
+            f"{max(differing)!r}); {again}"
+        )
+    return key
+
+
+def _pieces(model: bytes, path: Path, again: str) -> set[str]:
+    import sentencepiece as spm
+
+    try:
+        found = spm.SentencePieceProcessor(model_proto=model)
+    except RuntimeError:
+        raise StaleError(f"{path}: damaged; {again}") from None
+    return {found.id_to_piece(i) for i in range(found.get_piece_size())}
 
 
 def make_tokens(out: str | Path, texts: Iterable[str | Path] = ()) -> bool:
@@ -135,6 +185,7 @@ def make_tokens(out: str | Path, texts: Iterable[str | Path] = ()) -> bool:
     out = Path(out)
     fingerprint = Fingerprint("tokens", {"tokens": TOKENS, "model": "char"}, {})
     if fingerprint.is_done(out):
+        key_of(out)
         return False
     with atomic_dir(out) as tmp:
         (tmp / MODEL).write_bytes(char_model())

@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
         teaching = Teaching.parse(
             args.teacher, args.teacher_mode, args.teacher_outputs or exp, args.teacher_dump
         )
-        token_key = dumps.key_of(args.token_list, "stage 3 (tokens)")
+        token_key = tokens.key_of(args.token_list)
         sets = {name: dumps.load(args.dump / name) for _, _, *two in args.job for name in two}
         jobs = [
             make_job(

@@ -1,0 +1,151 @@
+"""Audio that is wrong."""
+
+from pathlib import Path
+
+import numpy as np
+
+from espnet_dice.stages import data, features
+from tests.campaign.catalogue import Command, case
+from tests.corpus import make_corpus, noise, write_audio
+
+AREA = "Audio"
+HERE = Path("d")
+FILE = HERE / "audio" / "u001.wav"
+
+
+def check(*more: str) -> Command:
+    """Headers only, as stage 1 does."""
+    return data.main, ["--data_dir", "d", *more]
+
+
+def read(kind: str = "fbank", *more: str) -> Command:
+    """All samples, as stage 2 does."""
+    argv = ["--data_dir", "d", "--out_dir", f"dump/{kind}/d", "--feats_type", kind, "--nj", "1"]
+    return features.main, [*argv, *more]
+
+
+def corpus(samples: np.ndarray | None = None, rate: int = 16000, **how) -> None:
+    """``d``, with other audio in one file."""
+    make_corpus(HERE)
+    if samples is not None:
+        write_audio(FILE, samples, rate, **how)
+
+
+def cut(keep: float, name: str = "u001.wav") -> None:
+    """Keep a share of a file's bytes."""
+    path = HERE / "audio" / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep * len(whole))])
+
+
+@case(
+    AREA, "another sampling rate", "wav.scp:2: u001", "8000 Hz, expected 16000", "--resample true"
+)
+def rate() -> Command:
+    corpus(noise(0.3), 8000)
+    return check()
+
+
+@case(AREA, "two channels", "wav.scp:2: u001", "2 channels", "--channel 0")
+def stereo() -> Command:
+    corpus(np.stack([noise(0.3)] * 2, 1))
+    return check()
+
+
+@case(
+    AREA, "a channel that is not there", "wav.scp:1: u000", "has no channel 1", "--channel counts"
+)
+def channel() -> Command:
+    corpus()
+    return check("--channel", "1")
+
+
+@case(AREA, "an empty file", "wav.scp:2: u001", "unreadable audio", "replace the file")
+def empty() -> Command:
+    corpus()
+    FILE.write_bytes(b"")
+    return check()
+
+
+@case(AREA, "a web page that was saved as audio", "wav.scp:2: u001", "unreadable", "replace")
+def page() -> Command:
+    corpus()
+    FILE.write_text("<html>404</html>")
+    return check()
+
+
+@case(AREA, "a header, no samples", "wav.scp:2: u001", "zero samples", "remove the utterance")
+def no_samples() -> Command:
+    corpus(np.zeros(0))
+    return check()
+
+
+@case(AREA, "a WAV cut short", "wav.scp:2: u001", "header promises", "copy the file again")
+def cut_wav() -> Command:
+    corpus()
+    cut(0.5)
+    return check()
+
+
+@case(
+    AREA,
+    "a FLAC cut short",
+    "wav.scp:2: u001",
+    "replace the file",
+    theirs=r"(?<=audio \().*?(?=\); replace)",
+)
+def cut_flac() -> Command:
+    corpus()
+    write_audio(HERE / "audio" / "u001.flac", noise(3.0))
+    text = (HERE / "wav.scp").read_text().replace("u001.wav", "u001.flac")
+    (HERE / "wav.scp").write_text(text)
+    cut(0.7, "u001.flac")
+    return read()
+
+
+@case(AREA, "NaN samples", "wav.scp:2: u001", "NaN", "write the file again")
+def nan() -> Command:
+    corpus(np.full(4000, np.nan), subtype="FLOAT")
+    return read()
+
+
+@case(AREA, "floats as large as 16-bit integers", "wav.scp:2: u001", "[-1, 1]", "32768")
+def scale() -> Command:
+    corpus(30000 * noise(0.3), subtype="FLOAT")
+    return read()
+
+
+@case(AREA, "the same, for `--feats_type raw`", "wav.scp:2: u001", "[-1, 1]", "32768")
+def scale_raw() -> Command:
+    corpus(30000 * noise(0.3), subtype="FLOAT")
+    return read("raw")
+
+
+@case(AREA, "shorter than a frame", "wav.scp:2: u001", "20.0 ms are too short", "remove")
+def short() -> Command:
+    corpus(noise(0.02))
+    return read()
+
+
+@case(AREA, "a speed factor of zero", "speed factors [0.0, 1.0]", "above 0")
+def speed() -> Command:
+    corpus()
+    return read("fbank", "--speed_perturb", "0 1.0")
+
+
+@case(AREA, "speed factors with commas", "--speed_perturb '0.9,1.0'", "numbers")
+def commas() -> Command:
+    corpus()
+    return read("fbank", "--speed_perturb", "0.9,1.0")
+
+
+@case(AREA, "a sampling rate of zero", "--fs", "0")
+def no_rate() -> Command:
+    corpus()
+    return check("--fs", "0")
+
+
+@case(AREA, "a negative channel", "--channel", "-1")
+def negative_channel() -> Command:
+    corpus()
+    return check("--channel", "-1")
