@@ -4,8 +4,8 @@
         --sets dump/fbank_pitch/s_test --lm exp/lm_x --lm_modes no yes
 
 writes ``exp/asr_<tag>/decode_<name>[_<lm>]/<set>/{text,token,score}`` as ESPnet does. ESPnet is
-imported once; forked workers take utterances, longest first, from one queue over all systems, so a
-result never depends on their number. A killed run goes on with the utterances that are missing.
+imported once; forked workers take batches of utterances, longest first, from one queue over all
+systems; a result never depends on their number. A killed run goes on with what is missing.
 """
 
 import json
@@ -20,7 +20,8 @@ from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import dumps, experiment, trainer
-from espnet_dice.stages.decoder import Queue, check_options, decode_all, read_results
+from espnet_dice.stages.decode_queue import Queue, read_results
+from espnet_dice.stages.decoder import check_options, decode_all
 from espnet_dice.stages.settings import read_config
 from espnet_dice.stages.workers import Work, run_forked
 
@@ -125,7 +126,7 @@ def run(decodings: list[Decoding], nj: int | None = None, ngpu: int = 0) -> int:
     logging.info(
         "decoding %d sets of utterances, %d utterances left, %d workers",
         len(pending),
-        len(queue.left),
+        queue.total,
         workers,
     )
     works = [
@@ -155,8 +156,7 @@ def finish(d: Decoding) -> None:
     for kind in ("text", "token", "score"):
         with atomic_file(d.out / kind) as f:
             f.writelines(f"{u} {results[u][kind]}".rstrip() + "\n" for u in d.dump.lengths)
-    # 10 ms frames, or 16 kHz samples
-    audio_s = sum(d.dump.lengths.values()) / (100 if d.dump.dim else 16000)
+    audio_s = sum(d.dump.lengths.values()) / d.dump.per_second
     cpu_s = sum(r["cpu_s"] for r in results.values())
     meta = {
         "system": d.system.name.removeprefix("asr_"),

@@ -1,22 +1,19 @@
-"""The inside of a decoding worker: one queue of utterances, one result line each."""
+"""The inside of a decoding worker: one queue of batches, one result line an utterance."""
 
+import contextlib
 import difflib
 import json
 import logging
-import multiprocessing as mp
 import os
-import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-
-from tqdm import tqdm
 
 from espnet_dice import compat
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.io.progress import LOG_EVERY_S
 from espnet_dice.stages import trainer
-from espnet_dice.stages.monitor import clock
+from espnet_dice.stages.decode_queue import Queue
 
 # Speech2Text's defaults suit no one: they are spelt out here, and a config may change them.
 BEAM = {
@@ -49,66 +46,8 @@ def check_options(conf: dict, path: Path) -> dict:
     return {k: type(BEAM[k])(v) for k, v in merged.items()}
 
 
-def read_results(parts: Path, known: dict | None = None) -> dict[str, dict]:
-    """utterance → result from the workers' parts; a line that a kill cut short is left out."""
-    results = {}
-    for part in sorted(parts.glob("*.jsonl")) if parts.exists() else ():
-        for line in part.read_bytes().split(b"\n")[:-1]:
-            try:
-                result = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # cut short by a kill, and then appended to
-            if known is None or result["utt"] in known:
-                results[result["utt"]] = result
-    return results
-
-
-class Queue:
-    """What is left to decode, shared by forked workers through one counter.
-
-    Args:
-        decodings: in the order in which they are worked on.
-    """
-
-    def __init__(self, decodings: list):
-        self.decodings = decodings
-        self.left: list[tuple[int, str]] = []
-        for k, d in enumerate(decodings):
-            have = read_results(d.out / "parts")
-            lengths = d.dump.lengths
-            order = sorted(lengths, key=lambda u, n=lengths: (-n[u], u))
-            self.left += [(k, u) for u in order if u not in have]
-        context = mp.get_context("fork")
-        self.taken = context.Value("q", 0)
-        self.done = context.Value("q", 0)
-        self.bar: tqdm | None = None
-        self.start = self.last = time.monotonic()
-
-    def take(self) -> tuple[int, str] | None:
-        """The next (decoding, utterance), or None when all are taken."""
-        with self.taken.get_lock():
-            n = self.taken.value
-            self.taken.value += 1
-        return self.left[n] if n < len(self.left) else None
-
-    def watch(self, running: list[str]) -> None:
-        """Show progress; called now and then by the parent."""
-        total, done, now = len(self.left), self.done.value, time.monotonic()
-        if sys.stderr.isatty():
-            if self.bar is None:
-                tqdm.monitor_interval = 0  # its thread would be copied into later forks
-                self.bar = tqdm(total=total, desc="decoding", unit="utt", dynamic_ncols=True)
-            self.bar.update(done - self.bar.n)
-            if not running:
-                self.bar.close()
-        elif now - self.last >= LOG_EVERY_S and done:
-            self.last = now
-            left = clock((total - done) * (now - self.start) / done)
-            logging.info("decoding: %d/%d utterances, %s left", done, total, left)
-
-
 def decode_all(queue: Queue, worker: int, threads: int, device: str) -> None:
-    """A worker's life: take utterances until none is left.
+    """A worker's life: take batches of utterances until none is left.
 
     Args:
         queue: shared with the other workers.
@@ -123,13 +62,12 @@ def decode_all(queue: Queue, worker: int, threads: int, device: str) -> None:
     logging.getLogger().setLevel(logging.WARNING)  # ESPnet tells a page about each utterance
     at, recogniser, loader, part = None, None, None, None
     key = None
-    while (item := queue.take()) is not None:
-        index, utt = item
-        d = queue.decodings[index]
-        if index != at:
+    while (batch := queue.take()) is not None:
+        d = queue.decodings[batch.index]
+        if batch.index != at:
             if part is not None:
                 part.close()
-            at = index
+            at = batch.index
             wanted = (d.system.directory, d.lm and d.lm.directory, json.dumps(d.conf))
             if wanted != key:
                 key, recogniser = wanted, build(d, device)
@@ -138,11 +76,13 @@ def decode_all(queue: Queue, worker: int, threads: int, device: str) -> None:
             part = open(d.out / "parts" / f"{worker}.jsonl", "ab")
             if part.tell():
                 part.write(b"\n")  # what a kill cut short must not swallow the next line
-        result = {"utt": utt, **decode_one(recogniser, loader(utt))}
-        part.write(json.dumps(result).encode() + b"\n")
+        results = decode_batch(recogniser, [loader(utt) for utt in batch.utterances])
+        for utt, result in zip(batch.utterances, results, strict=True):
+            if utt in batch.missing:
+                part.write(json.dumps({"utt": utt, **result}).encode() + b"\n")
         part.flush()
         with queue.done.get_lock():
-            queue.done.value += 1
+            queue.done.value += len(batch.missing)
     if part is not None:
         os.fsync(part.fileno())
         part.close()
@@ -164,34 +104,77 @@ def build(d, device: str = "cpu"):
     )
 
 
-def decode_one(recogniser, speech) -> dict:
-    """Decode one utterance.
+def decode_batch(recogniser, speech: list) -> list[dict]:
+    """Decode utterances together.
 
     Args:
         recogniser: ESPnet's Speech2Text.
-        speech: (T, F) features or (N,) samples.
+        speech: of each utterance (T, F) features or (N,) samples.
 
     Returns:
-        text, token and score of the best hypothesis (an empty one where the input is too short
-        for the encoder), and the CPU seconds used.
+        For each: text, token and score of the best hypothesis (an empty one where the input is too
+        short for the encoder), and its share of the CPU seconds used.
     """
     import torch
 
-    too_short = compat.moved_module("nets.pytorch_backend.transformer.subsampling").TooShortUttError
+    from espnet_dice.search.beam import BatchSearch
+
     start = time.process_time()
+    empty = {"text": "", "token": "", "score": f"{0.0:.5f}"}
+    results = [empty] * len(speech)
+    with torch.inference_mode():
+        if not BatchSearch.serves(recogniser):
+            results = [_decode_alone(recogniser, x) or empty for x in speech]
+        else:
+            search, encoded = BatchSearch(recogniser), {}
+            for i, x in enumerate(speech):
+                with _too_short_is_empty():
+                    encoded[i] = search.encode(torch.tensor(x, device=recogniser.device))
+            found = search(list(encoded.values())) if encoded else []
+            for i, best in zip(encoded, found, strict=True):
+                # None: ESPnet searches again with a lower minlenratio
+                results[i] = (
+                    _decode_alone(recogniser, speech[i]) or empty
+                    if best is None
+                    else _result(recogniser, *best)
+                )
+    cpu_s = time.process_time() - start
+    frames = sum(len(x) for x in speech) or 1
+    return [
+        {**r, "cpu_s": round(cpu_s * len(x) / frames, 4)}
+        for r, x in zip(results, speech, strict=True)
+    ]
+
+
+def _result(recogniser, score: float, tokens: list[int]) -> dict:
+    """Of a hypothesis, <sos> … <eos>, as ESPnet writes it: without blanks, which are 0."""
+    token = recogniser.converter.ids2tokens([t for t in tokens[1:-1] if t])
+    text = recogniser.tokenizer.tokens2text(token) if recogniser.tokenizer else ""
+    return {"text": text, "token": " ".join(token), "score": f"{score:.5f}"}
+
+
+def _decode_alone(recogniser, speech) -> dict | None:
+    """Decode one utterance by ESPnet's own search; None where it is too short."""
+    with _too_short_is_empty():
+        found = recogniser(speech)
+        (text, token, _, hypothesis), *_ = found[0] if isinstance(found, tuple) else found
+        score = f"{float(hypothesis.score):.5f}"
+        return {"text": text or "", "token": " ".join(token), "score": score}
+    return None
+
+
+@contextlib.contextmanager
+def _too_short_is_empty() -> Iterator[None]:
+    error = compat.moved_module("nets.pytorch_backend.transformer.subsampling").TooShortUttError
     try:
-        with torch.inference_mode():
-            (text, token, _, hypothesis), *_ = recogniser(speech)
-        score = float(hypothesis.score)
-    except too_short as err:
+        yield
+    except error as err:
         logging.warning("too short, empty result: %s", err)
-        text, token, score = "", [], 0.0
-    return {
-        "text": text or "",
-        "token": " ".join(token),
-        "score": f"{score:.5f}",
-        "cpu_s": round(time.process_time() - start, 4),
-    }
+
+
+def decode_one(recogniser, speech) -> dict:
+    """Decode one utterance, see :func:`decode_batch`."""
+    return decode_batch(recogniser, [speech])[0]
 
 
 class Features:

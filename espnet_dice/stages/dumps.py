@@ -40,6 +40,11 @@ class Dump:
         return self.path.name
 
     @property
+    def per_second(self) -> int:
+        """Frames of 10 ms in a second, or samples of 16 kHz."""
+        return 100 if self.dim else 16000
+
+    @property
     def text(self) -> Path:
         """Kaldi's ``text``."""
         return self.path / "text"

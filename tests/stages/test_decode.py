@@ -8,7 +8,8 @@ import pytest
 import espnet_dice
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.stages import decode, dumps, experiment
-from espnet_dice.stages.decoder import BEAM, check_options, read_results
+from espnet_dice.stages.decode_queue import batches, read_results
+from espnet_dice.stages.decoder import BEAM, check_options
 from tests.stages import tiny
 
 CONFIG = tiny.Path("conf/decode.yaml")
@@ -56,6 +57,59 @@ def test_as_espnets_own_command(recipe, decoded, tmp_path, with_lm):
     for utt, score in read(ours / "score").items():
         shown = float(theirs[utt].replace("tensor(", "").rstrip(")"))
         assert float(score) == pytest.approx(shown, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"beam_size": 4, "maxlenratio": 0.0, "lm_weight": 0.5},
+        {"beam_size": 3, "penalty": 0.4, "normalize_length": True, "minlenratio": 0.1},
+        {"beam_size": 1, "ctc_weight": 0.6, "maxlenratio": -3, "lm_weight": 0.0},
+        {"beam_size": 25, "maxlenratio": 0.2, "ctc_weight": 0.1},  # no pre-beam: 37 of 31 tokens
+        {"beam_size": 2, "minlenratio": 0.95, "maxlenratio": 1.0},
+    ],
+)
+def test_a_batch_is_decoded_as_espnets_search_does_one_by_one(recipe, conf):
+    import torch
+
+    from espnet_dice.search.beam import BatchSearch
+    from espnet_dice.stages.decoder import build, decode_batch
+
+    (d,) = plan(recipe, [conf.get("lm_weight") != 0.0])
+    d = decode.Decoding(d.system, d.dump, d.lm, check_options(d.conf | conf, CONFIG), d.out)
+    recogniser = build(d)
+    assert BatchSearch.serves(recogniser)
+    feats = [np.array(x) for x in kaldiio.load_scp(str(TEST / "feats.scp")).values()]
+    ours = decode_batch(recogniser, feats)
+    with torch.inference_mode():
+        theirs = [recogniser(x)[0] for x in feats]
+    assert [r["token"] for r in ours] == [" ".join(r[1]) for r in theirs]
+    scores = [float(r[3].score) for r in theirs]
+    assert [float(r["score"]) for r in ours] == pytest.approx(scores, abs=1e-3)
+
+
+def test_a_search_of_other_models_is_espnets(recipe, monkeypatch):
+    from espnet_dice.search import beam
+    from espnet_dice.stages.decoder import build, decode_batch
+
+    (d,) = plan(recipe, [False])
+    recogniser = build(d)
+    feats = [np.array(x) for x in kaldiio.load_scp(str(TEST / "feats.scp")).values()][:2]
+    ours = decode_batch(recogniser, feats)
+    recogniser.asr_model.decoder.decode_samples = 1  # noise in each step: not ours to repeat
+    monkeypatch.setattr(beam.BatchSearch, "__call__", None)
+    theirs = decode_batch(recogniser, feats)
+    assert [r["text"] for r in ours] == [r["text"] for r in theirs]
+
+
+def test_batches_are_of_similar_length_and_bounded():
+    lengths = {f"u{i}": 100 * (i + 1) for i in range(60)}
+    made = batches(lengths, 4, 100)
+    assert sorted(u for b in made for u in b) == sorted(lengths) and made[0][0] == "u59"
+    assert all(lengths[b[0]] * len(b) <= 16000 or len(b) == 1 for b in made)
+    assert [len(b) for b in batches(dict.fromkeys(lengths, 100), 4, 100)] == [32, 28]
+    assert [len(b) for b in batches(dict.fromkeys(lengths, 100), 20, 100)] == [6] * 10
+    assert [len(b) for b in batches({"long": 10**6, "short": 1}, 4, 100)] == [1, 1]
 
 
 def test_the_number_of_workers_changes_nothing(recipe, decoded, tmp_path, monkeypatch):
