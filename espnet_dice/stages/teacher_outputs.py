@@ -139,12 +139,12 @@ def assemble(shards: list[TeacherShard], records: list[dict]) -> None:
             for utt, offset in record["rows"][stem]
         ]
         write_scp(sorted(entries), out / f"{stem}.scp")
-    logging.info("%s: %s", out, describe([record["sums"] for record in records]))
+    logging.info("%s: %s", out, describe([record["totals"] for record in records]))
 
 
-def describe(sums: list[dict[str, float]]) -> str:
+def describe(totals: list[dict[str, float]]) -> str:
     """How sure a teacher is: tokens, mean p̂ of the reference, mean entropy, mean variance."""
-    total = {key: sum(part[key] for part in sums) for key in sums[0]}
+    total = {key: sum(part[key] for part in totals) for key in totals[0]}
     mean = {key: value / total["tokens"] for key, value in total.items()}
     line = f"{total['tokens']} tokens, p(reference) {mean['right']:.3f}"
     line += f", entropy {mean['entropy']:.3f} nats"

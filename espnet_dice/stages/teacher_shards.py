@@ -95,7 +95,7 @@ class TeacherShard(Shard):
         return {
             "bytes": sum(target.stat().st_size for target in self.targets),
             "rows": rows,
-            "sums": sums(said[cache.DECODER], len(entries)),
+            "totals": totals(said[cache.DECODER], len(entries)),
         }
 
     def _batches(self, entries: list[str]) -> Iterator[tuple]:
@@ -165,7 +165,7 @@ def cut(out_dir: Path, dump: dumps.Dump, asking: Asking, made_from: str) -> list
     ]
 
 
-def sums(said: dict[str, np.ndarray], vocab_size: int) -> dict[str, float]:
+def totals(said: dict[str, np.ndarray], vocab_size: int) -> dict[str, float]:
     """How sure a teacher is, as sums over its tokens that those of other shards are added to."""
     made = {"tokens": 0, "right": 0.0, "entropy": 0.0}
     for matrix in said.values():
