@@ -59,7 +59,8 @@ def memory_of_utterances(work: Path) -> dict[str, float]:
     import soundfile
 
     peaks: dict[str, list[int]] = {}
-    soundfile.write(work / "one.wav", np.zeros(growth.RATE // 5, np.int16), growth.RATE)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(growth.RATE // 5)
+    soundfile.write(work / "one.wav", noise, growth.RATE)
     for number in (FEW, MANY):
         place = work / str(number)
         made = [(str(work / "one.wav"), "THE WORDS OF TWELVE SECONDS " * 7, 0.2)]
@@ -153,16 +154,14 @@ def costs(found: dict, an_utterance: dict[str, float]) -> dict[str, Cost]:
 
 
 def table(made: dict[str, Cost], hours: list[float]) -> str:
-    """Markdown: core time, GB on disk, GB of memory of each stage and corpus."""
+    """Markdown: core time, what is written, memory of each stage and corpus."""
     head = " | ".join(f"{h:,.0f} h".replace(",", " ") for h in hours)
-    lines = [f"| stage | law | {head} |", "|---|---|" + "--:|" * len(hours)]
+    lines = [f"| stage | an hour, an utterance | {head} |", "|---|---|" + "--:|" * len(hours)]
     for name, cost in made.items():
-        law = f"{cost.hour_s:.1f} CPU-s, {cost.hour_bytes / 1e6:.2f} MB an hour"
-        if cost.utterance_bytes:
-            law += f", {cost.utterance_bytes / 1e3:.1f} kB of memory an utterance"
+        law = f"{cost.hour_s:.1f} s, {_size(cost.hour_bytes)}; {_size(cost.utterance_bytes)}"
         cells = []
         for cpu_s, disk, memory in map(cost.at, hours):
-            cells.append(f"{_time(cpu_s)}, {disk / 1e9:.1f} GB, {memory / 1e9:.1f} GB")
+            cells.append(f"{_time(cpu_s)}, {_size(disk)}, {_size(memory)}")
         lines.append(f"| {name} | {law} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -172,6 +171,13 @@ def _time(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def _size(number: float) -> str:
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= 0.5 * size:
+            return f"{number / size:.1f} {unit}"
+    return "–"
 
 
 def main() -> None:
@@ -185,7 +191,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         an_utterance = memory_of_utterances(Path(work))
     print(table(costs(json.loads(args.growth.read_text()), an_utterance), args.hours))
-    print("\none core; time, disk, memory of the largest process")
+    print("\nTime on one core, what is written, memory of the largest process")
 
 
 if __name__ == "__main__":
