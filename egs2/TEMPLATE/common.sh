@@ -154,7 +154,9 @@ start_recipe() {
 # holds it too, so that a run whose script was killed is over when its last process is.
 hold_directory() {
     local holder number left=()
-    mkdir -p log
+    { mkdir -p log && : >> log/.lock; } 2>/dev/null ||
+        die "$(pwd)/log cannot be written: choose a directory that you may write to, on a disk" \
+            "with free space"
     exec 9>>log/.lock
     if command -v flock >/dev/null && ! flock -n 9; then
         holder=$(tail -n 1 log/.lock)

@@ -1,5 +1,6 @@
 """Centroids in a directory, with what they were made from; and those that somebody else made."""
 
+import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.io import fingerprint, pickled_arrays
+from espnet_dice.io import checksums, fingerprint, pickled_arrays
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.inert import fields
 
@@ -34,22 +35,23 @@ class Quantizer:
 
 def save(directory: Path, centroids: np.ndarray) -> None:
     """Write the centroids; the caller finishes the directory's fingerprint."""
-    with open(directory / CENTROIDS, "wb") as f:
-        np.save(f, np.ascontiguousarray(centroids, np.float32), allow_pickle=False)
+    packed = io.BytesIO()  # into a file on a full disk numpy writes a part, and does not say why
+    np.save(packed, np.ascontiguousarray(centroids, np.float32), allow_pickle=False)
+    (directory / CENTROIDS).write_bytes(packed.getbuffer())
 
 
 def load(directory: str | Path) -> Quantizer:
     """Read a quantizer that the k-means stage made.
 
     Raises:
-        StaleError: missing or unfinished.
-        DataError: the file is damaged.
+        StaleError: missing, unfinished or damaged.
     """
     directory = Path(directory)
     key = fingerprint.key_of(directory, STAGE)
     record = fingerprint.read(directory)
     if "source" not in record["inputs"]:
         raise StaleError(f"{directory} is no quantizer: run {STAGE} first")
+    checksums.verify(directory)
     return Quantizer(read(directory / CENTROIDS), key, record["inputs"]["source"], record)
 
 

@@ -79,8 +79,10 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
             os.rename(path, old)
         os.rename(tmp, path)
         fsync_path(path.parent)
-    except BaseException:
+    except BaseException as err:
         shutil.rmtree(tmp, ignore_errors=True)
+        if isinstance(err, OSError) and err.filename is None:
+            err.filename = str(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
 

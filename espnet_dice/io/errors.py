@@ -58,7 +58,18 @@ def describe_os_error(err: OSError) -> str:
 
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-"""How torch says it, in a RuntimeError."""
+_NO_SPACE = ("no space left on device", "disk quota exceeded", "file write failed")
+"""How torch and other libraries say it, in errors of their own."""
+
+
+def describe(err: BaseException) -> str | None:
+    """One line for an error of the machine, memory or disk, and what to do; None for another."""
+    if isinstance(err, OSError):
+        return describe_os_error(err)
+    for line in str(err).splitlines():
+        if any(sign in line.lower() for sign in _NO_SPACE):
+            return f"no space left ({line.strip()}): free some disk and run the same command again"
+    return describe_memory(err)
 
 
 def describe_memory(err: BaseException) -> str | None:
@@ -96,13 +107,10 @@ def cli(main: Callable[[], int | None]) -> None:
     except DiceError as err:
         print(f"error: {err}", file=sys.stderr)
         code = 2
-    except OSError as err:
-        if isinstance(err, BrokenPipeError):
-            raise
-        print(f"error: {describe_os_error(err)}", file=sys.stderr)
-        code = 2
-    except (MemoryError, RuntimeError) as err:
-        known = describe_memory(err)
+    except BrokenPipeError:
+        raise
+    except Exception as err:
+        known = describe(err)
         if known is None:
             raise
         print(f"error: {known}", file=sys.stderr)

@@ -68,9 +68,14 @@ class Fingerprint:
         """Say that ``directory`` is being made from this; a killed run can then be resumed."""
         self._write(directory, done=False)
 
-    def finish(self, directory: str | Path) -> None:
-        """Say that ``directory`` is whole. Call last."""
-        self._write(directory, done=True)
+    def finish(self, directory: str | Path, sums: Mapping[str, Any] | None = None) -> None:
+        """Say that ``directory`` is whole. Call last.
+
+        Args:
+            directory: that was made.
+            sums: of its files, see :mod:`espnet_dice.io.checksums`.
+        """
+        self._write(directory, done=True, **({"files": dict(sums)} if sums else {}))
 
     def why(self, directory: str | Path) -> str:
         """What differs from the fingerprint in ``directory``, for a log line."""
@@ -87,10 +92,8 @@ class Fingerprint:
             ]
         return "changed: " + ", ".join(changed or ["stage"])
 
-    def _write(self, directory: str | Path, done: bool) -> None:
-        record = {"key": self.key, "done": done, **self.record}
-        text = json.dumps(record, indent=1, ensure_ascii=False, default=str)
-        write_text(Path(directory) / NAME, text + "\n")
+    def _write(self, directory: str | Path, done: bool, **more: Any) -> None:
+        _write(directory, {"key": self.key, "done": done, **self.record, **more})
 
 
 def read(directory: str | Path) -> dict[str, Any] | None:
@@ -102,6 +105,16 @@ def read(directory: str | Path) -> dict[str, Any] | None:
         return None
     except json.JSONDecodeError as err:
         raise StaleError(f"{path}: not JSON ({err}); remove the directory and run again") from err
+
+
+def unfinish(directory: str | Path, record: Mapping[str, Any]) -> None:
+    """Say that a directory is no longer whole, so that its stage makes what is missing.
+
+    Args:
+        directory: of a stage.
+        record: from :func:`read`.
+    """
+    _write(directory, {**record, "done": False})
 
 
 def key_of(directory: str | Path, made_by: str) -> str:
@@ -119,6 +132,11 @@ def key_of(directory: str | Path, made_by: str) -> str:
     if not found.get("done"):
         raise StaleError(f"{directory} was begun and never finished: run {made_by} again")
     return found["key"]
+
+
+def _write(directory: str | Path, record: Mapping[str, Any]) -> None:
+    text = json.dumps(record, indent=1, ensure_ascii=False, default=str)
+    write_text(Path(directory) / NAME, text + "\n")
 
 
 def _plain(value: Any) -> Any:

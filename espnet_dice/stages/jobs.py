@@ -6,10 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.io import fingerprint
+from espnet_dice.io import checksums, fingerprint
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import StaleError
 from espnet_dice.io.fingerprint import Fingerprint
@@ -148,12 +149,17 @@ def run_jobs(
     start = launch.split(launched_by)
     launch.check_alone(os.environ)
     plans = [Plan(job) for job in jobs]
+    for plan in plans:
+        if plan.done:
+            _set_damaged_aside(plan.job.out)
     pending = [plan for plan in plans if not plan.done]
     for plan in plans:
         if plan.done:
             logging.info("%s: unchanged, skipped", plan.job.out.name)
     if not pending:
         return 0
+    for plan in pending:
+        _verify_inputs(plan.job)
     if ngpu:
         # ESPnet's import starts CUDA, which does not survive a fork: each child imports it itself
         log = pending[0].job.out.parent / "log" / "config.log"
@@ -191,6 +197,26 @@ def check_configs(plans: list[Plan]) -> None:
         for plan in plans:
             command = plan.command(Path(tmp))
             settings.parse(trainer.task_class(plan.job.task), plan.job.config, command)
+
+
+def _set_damaged_aside(out: Path) -> None:
+    """Let a model that is not as it was trained count as unfinished: it is averaged again."""
+    try:
+        load(out)
+    except StaleError as err:
+        logging.warning("%s. This is done now", err)
+        for average in out.glob("*.ave_*best.pth"):
+            checksums.aside(average)
+        fingerprint.unfinish(out, fingerprint.read(out) or {})
+
+
+def _verify_inputs(job: Job) -> None:
+    """Compare what is about to be read with its checksums."""
+    names = ("--train_data_path_and_name_and_type", "--valid_data_path_and_name_and_type")
+    for option, value in pairwise(job.data):
+        if option in names:
+            path = Path(value.split(",")[0])
+            checksums.verify(path if path.is_dir() else path.parent)
 
 
 def _set_up(plan: Plan, resume: bool) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from espnet_dice.dice import kmeans, quantizer, sample, sources
 from espnet_dice.dice.frames import SAMPLE_RATE
-from espnet_dice.io import options
+from espnet_dice.io import checksums, options
 from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, DataError, DiceError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
@@ -86,7 +86,7 @@ def make_quantizer(
     )
     with atomic_dir(out) as tmp:
         quantizer.save(tmp, centroids)
-        made_from.finish(tmp)
+        made_from.finish(tmp, checksums.of([tmp / quantizer.CENTROIDS]))
     return True
 
 
@@ -113,7 +113,7 @@ def use_given(path: Path, source: str, layer: int, out: Path, trust_pickle: bool
         )
     with atomic_dir(out) as tmp:
         quantizer.save(tmp, centroids)
-        made_from.finish(tmp)
+        made_from.finish(tmp, checksums.of([tmp / quantizer.CENTROIDS]))
     return True
 
 
@@ -128,6 +128,7 @@ def collect(
     lengths: dict[str, int] = {}
     reader: dict[str, dumps.Waves] = {}
     for dump in sets:
+        checksums.verify(dump.path)
         waves = dumps.Waves(dump)
         for utt, n in dump.lengths.items():
             if utt in lengths:

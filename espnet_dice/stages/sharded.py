@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from espnet_dice.io import fingerprint
+from espnet_dice.io import checksums, fingerprint
 from espnet_dice.io.atomic import only_writer
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
@@ -96,6 +96,8 @@ class Sharded:
         if part is not None and part.index:
             return self._make_part([s for s in part.of(self.shards) if s in todo], workers, part)
         logging.info("%s: %s", self.out_dir, self.made_from.why(self.out_dir))
+        if todo:
+            checksums.verify(self.source)
         with only_writer(self.out_dir):
             self.made_from.begin(self.out_dir)
             self._sweep()
@@ -104,8 +106,9 @@ class Sharded:
                 logging.info("%s: %d of %d shards kept", self.out_dir, kept, len(self.shards))
             if part is None:
                 self._make(todo, workers)
-                self.assemble([self._record(shard) for shard in self.shards])
-                self.made_from.finish(self.out_dir)
+                records = [self._record(shard) for shard in self.shards]
+                self.assemble(records)
+                self.made_from.finish(self.out_dir, self._sums(records))
         return True
 
     def _make_part(self, todo: list[Shard], workers: Workers, part: Part) -> bool:
@@ -136,6 +139,14 @@ class Sharded:
                 f"{shard.targets[0]}: what it was made from changed meanwhile; run the stage again"
             )
         return record
+
+    def _sums(self, records: list[dict]) -> checksums.Sums:
+        """Of the shards, as their makers found them, and of what stands beside them."""
+        sums: checksums.Sums = {}
+        for shard, record in zip(self.shards, records, strict=True):
+            sums |= record.get("checksums") or checksums.of(shard.targets)
+        tables = [p for p in self.out_dir.iterdir() if p.is_file() and p.name != fingerprint.NAME]
+        return sums | checksums.of(sorted(p for p in tables if p.name not in sums))
 
     def _sweep(self) -> None:
         """Remove what other settings or killed runs left; shards that may be kept stay."""

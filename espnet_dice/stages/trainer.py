@@ -138,7 +138,12 @@ def save_whole_files() -> None:
     def save(obj, f, *args, **kwargs):
         if isinstance(f, (str, os.PathLike)):
             with atomic_file(f, "wb") as out:
-                plain(obj, out, *args, **kwargs)
+                try:
+                    plain(obj, out, *args, **kwargs)
+                except RuntimeError as err:  # of a full disk torch says "unexpected pos"
+                    if isinstance(err.__context__, OSError):
+                        raise err.__context__ from None
+                    raise
         else:
             plain(obj, f, *args, **kwargs)
 
@@ -150,8 +155,8 @@ def repair(out: Path) -> None:
     """Mend what a kill between two files of one epoch leaves behind.
 
     ESPnet writes ``checkpoint.pth`` and then ``<n>epoch.pth``; without the second, averaging would
-    fail many epochs later. A checkpoint that is not whole (a disk's fault: none is written in
-    place) is removed, and training begins anew.
+    fail many epochs later. Where a checkpoint or an epoch is not as it was written (a disk's fault:
+    none is written in place), the checkpoint is removed, and training begins anew.
     """
     import torch
 
@@ -160,14 +165,25 @@ def repair(out: Path) -> None:
     checkpoint = out / CHECKPOINT
     if not checkpoint.exists():
         return
-    if not zipfile.is_zipfile(checkpoint):
-        logging.warning("%s is not whole: training begins anew", checkpoint)
-        checkpoint.unlink()
-        return
-    states = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    epoch = out / f"{states['reporter']['epoch']}epoch.pth"
-    if not zipfile.is_zipfile(epoch):
-        torch.save(states["model"], epoch)
+    if is_whole(checkpoint):
+        states = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        last = out / f"{states['reporter']['epoch']}epoch.pth"
+        if not is_whole(last):
+            torch.save(states["model"], last)
+    damaged = [path for path in (checkpoint, *out.glob("*epoch.pth")) if not is_whole(path)]
+    if damaged:
+        logging.warning("%s is not whole: training begins anew", damaged[0])
+        for path in (checkpoint, *damaged):
+            path.unlink(missing_ok=True)
+
+
+def is_whole(path: Path) -> bool:
+    """True if a file of ``torch.save`` is there, every byte of its values as it was written."""
+    try:
+        with zipfile.ZipFile(path) as members:
+            return members.testzip() is None
+    except (FileNotFoundError, zipfile.BadZipFile):
+        return False
 
 
 def record(task: str, out: Path, criterion: tuple, **values) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from espnet_dice.io.errors import DiceError, describe_memory, describe_os_error
+from espnet_dice.io.errors import DiceError, describe
 from espnet_dice.io.processes import die_with, raising_when_ended
 
 TAIL_LINES = 15
@@ -136,9 +136,9 @@ def _child(work: Work, sender: Connection, parent: int) -> None:
     except DiceError as err:
         sender.send(str(err))
         code = 2
-    except (OSError, MemoryError, RuntimeError) as err:
+    except Exception as err:
         traceback.print_exc()
-        known = describe_os_error(err) if isinstance(err, OSError) else describe_memory(err)
+        known = describe(err)
         sender.send(known or "")
         code = 2 if known else 1
     except BaseException:
