@@ -1,0 +1,124 @@
+"""Decoding with a language model, beside ``espnet2.bin.asr_inference`` with the same models.
+
+Bound by imports (a short set), then by calls: a step of ESPnet's search for one utterance is some
+400 small tensor operations and a loop over frames; ours does as many for 32 utterances, and reads
+keys and values instead of projecting them again. Uses models of a finished ``./run.sh``.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import used
+from benchmarks.measure import Cost, Row, alternate, faster, fixed
+
+SYSTEM, SET, UTTERANCES = "asr_mini_student_tok_seed0", "s_test", 64
+LM = "lm_mini"
+
+
+def rows(options: Any) -> Iterator[Row]:
+    """The search alone in turns; then each command once on two cores, to the same texts."""
+    recipe = Path(options.recipes) / "kd1"
+    if not (recipe / "exp" / SYSTEM).exists():
+        sys.exit(f"{recipe}/exp/{SYSTEM} is missing: finish ./run.sh, or name its --recipes")
+    os.chdir(recipe)  # models name their statistics by a relative path
+    config = Path(__file__).resolve().parents[2] / "conf/decode_mini.yaml"
+    yield from _search(config)
+    yield from _commands(config)
+
+
+def _search(config: Path) -> Iterator[Row]:
+    from espnet_dice.stages import decode, decoder
+
+    torch.set_num_threads(1)
+    exp, sets = Path("exp"), [Path("dump/fbank_pitch") / SET]
+    (d,) = decode.plan([exp / SYSTEM], sets, exp / LM, [True], config)
+    recogniser = decoder.build(d)
+    features = decoder.Features(d.dump)
+    speech = [features(u) for u in list(d.dump.lengths)[:UTTERANCES]]
+    texts: dict[str, list[str]] = {}
+
+    def ours() -> None:
+        found = decoder.decode_batch(recogniser, speech[: UTTERANCES // 2])
+        found += decoder.decode_batch(recogniser, speech[UTTERANCES // 2 :])
+        texts["ours"] = [f["text"] for f in found]
+
+    def espnets() -> None:
+        with torch.inference_mode():
+            texts["ESPnet's"] = [recogniser(x)[0][0] for x in speech]
+
+    spent = alternate({"ours": ours, "ESPnet's": espnets}, 3)
+    names = {"what": f"search, {UTTERANCES} utterances", "beside": "ESPnet's, one by one"}
+    yield faster(spent, "ours", "ESPnet's", "decoding", **names)
+    same = [a == b for a, b in zip(*texts.values(), strict=True)]
+    yield Row("texts", "ESPnet's", "the same", fixed(sum(same) / len(same)))
+
+
+def _commands(config: Path) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as tmp:
+        work = Path(tmp)
+        system = work / SYSTEM
+        shutil.copytree(Path("exp") / SYSTEM, system, ignore=shutil.ignore_patterns("decode*"))
+        given = ["--config", config, "--systems", system, "--sets", f"dump/fbank_pitch/{SET}"]
+        took = used.stage("decode", *given, "--lm", f"exp/{LM}", "--lm_modes", "yes", "--nj", 2)
+        ours = Cost(took.cpu_s, took.wall_s)
+        theirs = _asr_inference(system, config, work)
+        found = _texts([next(system.glob(f"decode*/{SET}/text"))])
+        wanted = _texts(sorted(work.glob("part*/1best_recog/text")))
+        assert found.keys() == wanted.keys()
+    what, beside = f"command, {len(found)} utterances, 2 cores", "asr_inference, 2 processes"
+    wall = fixed(theirs.wall_s / ours.wall_s)
+    yield Row(what, beside, "times faster, wall", wall, "decoding", ours, theirs)
+    cpu = fixed(theirs.cpu_s / ours.cpu_s)
+    yield Row(what, beside, "times faster, CPU", cpu, None, ours, theirs)
+    same = [found[u] == wanted[u] for u in found]
+    yield Row("its texts", beside, "the same", fixed(sum(same) / len(same)))
+
+
+def _texts(files: list[Path]) -> dict[str, str]:
+    lines = [line for f in files for line in f.read_text().splitlines()]
+    return {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+
+
+def _asr_inference(system: Path, config: Path, work: Path) -> Cost:
+    """ESPnet's command, the set in two halves side by side, as its recipes do it."""
+    from espnet_dice.stages import experiment
+    from espnet_dice.stages.decoder import check_options
+    from espnet_dice.stages.settings import read_config
+
+    model, lm = experiment.load(system), experiment.load(Path("exp") / LM)
+    conf = check_options(read_config(config), config)
+    utterances = Path(f"dump/fbank_pitch/{SET}/text").read_text().splitlines()
+    children = []
+    before, start = os.times(), time.perf_counter()
+    for part in (0, 1):
+        keys = work / f"keys{part}"
+        keys.write_text("".join(line.split()[0] + "\n" for line in utterances[part::2]))
+        command = [
+            *(sys.executable, "-m", "espnet_dice.run", "-m", "espnet2.bin.asr_inference"),
+            *("--output_dir", work / f"part{part}", "--key_file", keys, "--ngpu", "0"),
+            "--data_path_and_name_and_type",
+            f"dump/fbank_pitch/{SET}/feats.scp,speech,kaldi_ark",
+            *("--asr_train_config", model.config, "--asr_model_file", model.model_file),
+            *("--lm_train_config", lm.config, "--lm_file", lm.model_file),
+            *(w for k, v in conf.items() for w in (f"--{k}", json.dumps(v))),
+        ]
+        log = open(work / f"log{part}", "w")
+        command = [str(c) for c in command]
+        children.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+    for part, child in enumerate(children):
+        if child.wait():
+            raise RuntimeError((work / f"log{part}").read_text()[-2000:])
+    after = os.times()
+    cpu = after.children_user + after.children_system
+    cpu -= before.children_user + before.children_system
+    return Cost(cpu, time.perf_counter() - start)

@@ -1,0 +1,83 @@
+"""k-means, 50 000 × 768, K = 500, beside MiniBatchKMeans with everybody's settings and faiss.
+
+Bound by operations: an iteration of Lloyd's is 2·50 000·768·500 = 38 GFLOP, one matrix product;
+seeding decides the inertia. Everybody's settings: n_init 20, batch 10 000, max_iter 100,
+max_no_improvement 100, reassignment_ratio 0. That takes minutes, so it has one turn.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import used
+from benchmarks.measure import Cost, Row, cost_of, fixed, median, quartiles
+from benchmarks.paths.mixture import DIM, K, mixture
+
+FRAMES, TURNS = 50000, 3
+PEAK = """
+import sys
+from benchmarks.paths.mixture import K, mixture
+from espnet_dice.dice import kmeans
+frames = int(sys.argv[1])
+kmeans.fit(mixture(frames), K, 0, max_iterations=2)
+"""
+
+
+def fit(features: np.ndarray, seed: int, backend: str) -> tuple[Cost, float]:
+    """What a clustering costs, and its inertia."""
+    from espnet_dice.dice import kmeans
+
+    found: list[np.ndarray] = []
+    cost = cost_of(lambda: found.append(kmeans.fit(features, K, seed, backend=backend)))
+    return cost, kmeans.inertia(features, found[0])
+
+
+def rows(options: Any) -> Iterator[Row]:
+    """Speed and inertia beside both, and the peak on the largest sample that the stage takes."""
+    import torch
+
+    from espnet_dice.stages.kmeans import SAMPLE_FRAMES
+
+    torch.set_num_threads(1)
+    if options.faiss:
+        sys.path.append(options.faiss)
+    features = mixture(FRAMES)
+    peers = {"torch": "ours", "faiss": "faiss, 25 iterations, its seeding"}
+    if importlib.util.find_spec("faiss") is None:
+        del peers["faiss"]
+    turns = {b: [] for b in peers}
+    fit(features[:5000], 0, "torch")  # imports
+    for seed in range(TURNS):
+        for backend in peers:
+            turns[backend].append(fit(features, seed, backend))
+    public = fit(features, 0, "sklearn")
+    ours = median([c for c, _ in turns["torch"]])
+    inertia = np.array([i for _, i in turns["torch"]])
+    speed = quartiles([public[0].cpu_s / c.cpu_s for c, _ in turns["torch"]])
+    name = "MiniBatchKMeans, n_init 20"
+    yield Row("k-means", name, "times faster", speed, "kmeans", ours, public[0])
+    figure = quartiles(inertia / public[1])
+    yield Row("its inertia", name, "of its inertia", figure, "kmeans inertia")
+    if "faiss" in turns:
+        costs, theirs = zip(*turns["faiss"], strict=True)
+        pairs = zip(costs, [c for c, _ in turns["torch"]], strict=True)
+        speed = quartiles([a.cpu_s / b.cpu_s for a, b in pairs])
+        beside = peers["faiss"]
+        yield Row("k-means", beside, "times faster", speed, "kmeans faiss", ours, median(costs))
+        figure = quartiles(inertia / np.array(theirs))
+        yield Row("its inertia", beside, "of its inertia", figure, "kmeans faiss inertia")
+    else:
+        yield Row("k-means", "faiss (not installed)", "", None, "kmeans faiss", ours)
+    root = Path(__file__).resolve().parents[2]
+    took = used.run([sys.executable, "-c", PEAK, str(SAMPLE_FRAMES)], root)
+    size = fixed(took.peak_bytes / (4 * DIM * SAMPLE_FRAMES))
+    yield Row(
+        f"peak memory, {SAMPLE_FRAMES} frames: {took.peak_bytes / 1e9:.1f} GB",
+        "those frames in float32",
+        "times",
+        size,
+    )
