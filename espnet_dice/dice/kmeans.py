@@ -2,7 +2,7 @@
 
 Public recipes run scikit-learn's MiniBatchKMeans twenty times and keep the best; one careful
 seeding and a few exact iterations on matrix products give an inertia at least as low in a fraction
-of the time (``benchmarks/kmeans.py``).
+of the time (``benchmarks/run.py kmeans``).
 """
 
 from __future__ import annotations
