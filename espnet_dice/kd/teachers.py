@@ -143,20 +143,39 @@ def targets(
     memory, memory_lens = model.encode(speech.clone(), speech_lengths)
     if isinstance(memory, tuple):
         memory = memory[0]
-    ys_in, _ = compat.add_sos_eos(text, model.sos, model.eos, model.ignore_id)
-    decoder = model.decoder
-    if hasattr(decoder, "forward_with_variance"):
-        logits, variances = decoder.forward_with_variance(
-            memory, memory_lens, ys_in, text_lengths + 1
-        )
-    else:
-        logits, variances = decoder(memory, memory_lens, ys_in, text_lengths + 1)[0], None
+    logits, variances = forced(model, memory, memory_lens, text, text_lengths)
     log_probs = log_mean_softmax(logits, variances, n_samples, generator)
     if not with_ctc:
         return Targets(log_probs, variances)
     if model.ctc is None:
         raise ConfigError("KD on the CTC branch needs a teacher with ctc_weight > 0")
     return Targets(log_probs, variances, model.ctc.log_softmax(memory), memory_lens)
+
+
+def forced(
+    model,
+    memory: torch.Tensor,
+    memory_lens: torch.Tensor,
+    text: torch.Tensor,
+    text_lengths: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Logits and variances of each token of a text and of <eos>, after the true ones before it.
+
+    Args:
+        model: an ESPnetASRModel with an attention decoder.
+        memory: what its encoder made, (B, T, D).
+        memory_lens: (B,).
+        text: token ids padded with the model's ignore id, (B, L).
+        text_lengths: (B,).
+
+    Returns:
+        f (B, L+1, V); σ² (B, L+1, V), or None without a variance head.
+    """
+    ys_in, _ = compat.add_sos_eos(text, model.sos, model.eos, model.ignore_id)
+    decoder = model.decoder
+    if hasattr(decoder, "forward_with_variance"):
+        return decoder.forward_with_variance(memory, memory_lens, ys_in, text_lengths + 1)
+    return decoder(memory, memory_lens, ys_in, text_lengths + 1)[0], None
 
 
 class OnlineTeachers:

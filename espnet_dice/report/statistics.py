@@ -177,39 +177,34 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
+def auroc(
+    score: np.ndarray, wrong: np.ndarray, groups: np.ndarray, resamples: int = 200
+) -> Interval:
     """Probability that a wrong prediction has a larger score than a right one; 0.5 is no use.
 
     Args:
         score: uncertainty of each prediction, (N,).
-        wrong: whether it was wrong, (N,); NaN comes out where all or none were.
+        wrong: whether it was wrong, (N,).
+        groups: utterance of each prediction, from 0, (N,); the interval resamples utterances.
+        resamples: for the interval.
+
+    Returns:
+        NaN where all or none were wrong.
     """
-    from scipy.stats import rankdata
-
-    wrong = np.asarray(wrong, bool)
-    positive, negative = int(wrong.sum()), int((~wrong).sum())
-    if not positive or not negative:
-        return float("nan")
-    ranks = rankdata(score)[wrong].sum()
-    return float((ranks - positive * (positive + 1) / 2) / (positive * negative))
-
-
-def by_group(statistic, groups: np.ndarray, *arrays: np.ndarray, resamples: int = 200) -> Interval:
-    """A statistic of tokens, with an interval from resampled utterances.
-
-    Args:
-        statistic: a function of the arrays.
-        groups: utterance of each token, as ascending numbers from 0, (N,).
-        arrays: what the statistic takes, (N,) each.
-    """
-    groups = np.asarray(groups)
-    starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
-    ends = np.append(starts[1:], len(groups))
+    _, level = np.unique(score, return_inverse=True)
+    wrong = np.asarray(wrong, float)
+    n = int(np.max(groups)) + 1
     rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(resamples):
-        chosen = rng.integers(len(starts), size=len(starts))
-        rows = np.concatenate([np.arange(starts[i], ends[i]) for i in chosen])
-        drawn.append(statistic(*(array[rows] for array in arrays)))
-    low, high = np.nanquantile(drawn, (0.025, 0.975))
-    return Interval(float(statistic(*arrays)), float(low), float(high))
+    counts = [np.ones(n), *(rng.multinomial(n, np.full(n, 1 / n)) for _ in range(resamples))]
+    found = []
+    for count in counts:
+        weight = count[groups]
+        positive = np.bincount(level, weight * wrong)
+        negative = np.bincount(level, weight * (1 - wrong))
+        below = np.cumsum(negative) - negative / 2  # equal scores count half
+        with np.errstate(invalid="ignore"):
+            found.append((positive * below).sum() / (positive.sum() * negative.sum()))
+    low, high = (
+        (np.nan, np.nan) if np.isnan(found[0]) else np.nanquantile(found[1:], (0.025, 0.975))
+    )
+    return Interval(float(found[0]), float(low), float(high))

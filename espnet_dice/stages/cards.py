@@ -97,11 +97,15 @@ def refresh(exp: Path) -> int:
 
 
 def made_with() -> str:
-    """Versions: this package's, with its commit where it is a git checkout, and ESPnet's."""
+    """:func:`versions`, for a card."""
+    return ", ".join(map(code, versions())) + "."
+
+
+def versions() -> list[str]:
+    """This package's version, with its commit where it is a git checkout, ESPnet's and torch's."""
     commit = _commit(Path(espnet_dice.__file__).parents[1])
     ours = f"espnet_dice {espnet_dice.__version__}" + (f", commit {commit}" if commit else "")
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("espnet", "torch")]
-    return ", ".join(map(code, [ours, *versions])) + "."
+    return [ours, *(f"{name} {importlib.metadata.version(name)}" for name in ("espnet", "torch"))]
 
 
 def _commit(root: Path) -> str | None:

@@ -125,27 +125,30 @@ def test_ranking_is_scipys_and_scikit_learns(pairs):
     scipy = pytest.importorskip("scipy.stats")
     metrics = pytest.importorskip("sklearn.metrics")
     score, wrong = map(np.array, zip(*pairs, strict=True))
+    groups = np.arange(len(pairs))
+    found = statistics.auroc(score, wrong, groups, resamples=2).value
     if len(set(wrong.tolist())) < 2:
-        assert np.isnan(statistics.auroc(score, wrong))
+        assert np.isnan(found)
         assert np.isnan(statistics.spearman(score, wrong))
         return
-    assert statistics.auroc(score, wrong) == pytest.approx(metrics.roc_auc_score(wrong, score))
+    assert found == pytest.approx(metrics.roc_auc_score(wrong, score))
     if len(set(score.tolist())) > 1:
         theirs = scipy.spearmanr(score, wrong).statistic
         assert statistics.spearman(score, wrong) == pytest.approx(theirs)
 
 
-def test_tokens_are_resampled_by_utterance():
-    # within an utterance all tokens are alike: the interval is as wide as that of 30 numbers
+def test_the_interval_of_the_ranking_resamples_utterances():
+    metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(11)
-    each = rng.random(30)
-    values = np.repeat(each, 40)
-    groups = np.repeat(np.arange(30), 40)
-    found = statistics.by_group(lambda v: v.mean(), groups, values, resamples=400)
-    assert found.value == pytest.approx(each.mean())
-    half = 1.96 * each.std() / np.sqrt(30)
-    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.2)
-    uneven = np.array([0, 0, 0, 1, 2, 2])
-    seen = []
-    statistics.by_group(lambda v: seen.append(len(v)) or 0.0, uneven, np.arange(6), resamples=50)
-    assert {3, 9} <= set(seen) <= set(range(3, 10))
+    groups = np.repeat(np.arange(25), rng.integers(2, 9, 25))
+    wrong = rng.random(len(groups)) < 0.3
+    score = np.round(rng.normal(size=len(groups)) + wrong, 1)
+    found = statistics.auroc(score, wrong, groups, resamples=100)
+    again = np.random.default_rng(0)
+    slow = []
+    for _ in range(100):
+        counts = again.multinomial(25, np.full(25, 1 / 25))
+        rows = [i for i, g in enumerate(groups) for _ in range(counts[g])]
+        slow.append(metrics.roc_auc_score(wrong[rows], score[rows]))
+    assert [found.low, found.high] == pytest.approx(np.quantile(slow, (0.025, 0.975)))
+    assert found.value == pytest.approx(metrics.roc_auc_score(wrong, score))
