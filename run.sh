@@ -15,7 +15,8 @@ Usage: ./run.sh                                 both recipes of the embedded cor
        ./run.sh --option value …                kd1 with these options
        ./run.sh kd1|dice1|dicekd1 --help        a recipe's stages and options
 
-Each ends with a table (also in egs2/mini_synth/<recipe>/exp/RESULTS.md). What was done is not done
+Each ends with a table (also in egs2/mini_synth/<recipe>/exp/RESULTS.md), and kd1 and dice1 with a
+page to look at (exp/report.html beside it). What was done is not done
 again, and an interrupted run goes on where it was. PYTHON=python3.12 chooses the interpreter.
 
 END

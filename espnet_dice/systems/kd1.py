@@ -44,6 +44,7 @@ class KD1System:
         "infer",
         "measure",
         "pack_model",
+        "report",
     )
 
     def __init__(self, training_config: Any):
@@ -88,6 +89,10 @@ class KD1System:
     def pack_model(self) -> None:
         """Exports that plain ESPnet loads."""
         self._run(11)
+
+    def report(self) -> None:
+        """The page to look at."""
+        self._run(12)
 
     def _run(self, first: int, last: int | None = None) -> None:
         """Some stages of the script; what it says goes to the log of the stage.

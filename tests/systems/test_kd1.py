@@ -27,6 +27,7 @@ STAGES = {
     "infer": (9, 9),
     "measure": (10, 10),
     "pack_model": (11, 11),
+    "report": (12, 12),
 }
 
 

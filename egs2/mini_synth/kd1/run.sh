@@ -26,4 +26,5 @@ exec ../../TEMPLATE/kd1/kd.sh \
     --teacher_config conf/train_asr_mini_teacher.yaml \
     --student_config "${students[*]}" \
     --inference_config conf/decode_mini.yaml \
+    --noise_snr 10 \
     "$@"
