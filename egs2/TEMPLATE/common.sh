@@ -256,6 +256,10 @@ finish_stage() {
 run() { # stage, arguments
     ${tied[@]+"${tied[@]}"} "${py[@]}" -m "espnet_dice.stages.$1" "${@:2}"
 }
+# Writes the page about an experiment directory, which end_recipe points to.
+report() { # directory, options
+    ${tied[@]+"${tied[@]}"} "${py[@]}" -m espnet_dice.report "$@" >/dev/null
+}
 # Says how long each stage took, and shows a table if one is given and there.
 end_recipe() {
     local line
@@ -267,5 +271,10 @@ end_recipe() {
     if [ -n "${1:-}" ] && [ -e "$1" ]; then
         echo
         cat "$1"
+    fi
+    # shellcheck disable=SC2154  # --expdir
+    if [ -e "${expdir}/report.html" ]; then
+        echo
+        echo "report: $(cd "${expdir}" && pwd)/report.html (open it in a browser)"
     fi
 }

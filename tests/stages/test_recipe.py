@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_dice.stages import decode, export, score
+from espnet_dice.stages import decode, export, score, uncertainty
 from tests.stages import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -15,8 +15,8 @@ DICE = ROOT / "egs2/TEMPLATE/dice1/dice.sh"
 BOTH = ROOT / "egs2/TEMPLATE/dicekd1/dicekd.sh"
 RECIPES = sorted((ROOT / "egs2").glob("*/*1/run.sh"))
 STAGES = {
-    "kd1": ("11", ((1, "data"), (7, "students"), (11, "export"))),
-    "dice1": ("8", ((1, "data"), (3, "k-means"), (8, "results"))),
+    "kd1": ("12", ((1, "data"), (7, "students"), (12, "report"))),
+    "dice1": ("9", ((1, "data"), (3, "k-means"), (9, "report"))),
     "dicekd1": ("4", ((1, "encoder"), (3, "recognisers on the encoders"), (4, "table"))),
 }
 SETS = ["--student_train", "train", "--student_dev", "dev", "--student_tests", "test"]
@@ -124,6 +124,7 @@ def test_a_second_run_redoes_nothing(recipe, tmp_path):
     decode.run(decode.plan(systems, test, recipe.lm, [False, True], config), nj=2)
     decode.run(decode.plan(teacher, test, None, [False], config), nj=2)
     export.export(systems, tiny.TOKENS)
+    uncertainty.run(uncertainty.plan([*systems, *teacher], test, tiny.TOKENS), tiny.TOKENS, nj=2)
     tiny.asr_job("teacher_t", tiny.asr_config("uncertainty_kd"))
     tiny.asr_job("plain_seed0", tiny.asr_config())
     tiny.write_config(
@@ -142,7 +143,7 @@ def test_a_second_run_redoes_nothing(recipe, tmp_path):
     done = run(KD, *SETS, *options, cwd=recipe.root, path=[tmp_path])
     assert done.returncode == 0, done.stderr
     assert "RuntimeError" not in done.stderr
-    for stage in range(3, 12):
+    for stage in range(3, 13):
         assert f"Stage {stage}: " in done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     for system, n in (("plain_seed0", 2), ("unc_seed0", 2), ("teacher_t", 1)):

@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 # General
 stage=1
-stop_stage=8
+stop_stage=9
 nj=$(nproc 2>/dev/null || echo 2)
 ngpu=0
 python=python3
@@ -121,7 +121,8 @@ $(corpus_help)
     --probe_seeds      Seeds of the probes' heads, quoted; empty: --seed (default="${probe_seeds}")
     --onnx             Export to ONNX too (default="${onnx}")
 
-  Stages: 1 data, 2 teacher, 3 k-means, 4 labels, 5 students, 6 probes, 7 export, 8 results
+  Stages: 1 data, 2 teacher, 3 k-means, 4 labels, 5 students, 6 probes, 7 export, 8 results,
+  9 report
 END
 }
 
@@ -264,6 +265,10 @@ fi
 
 if begin 8 "results"; then
     run dice_results --exp "${expdir}" >/dev/null
+fi
+
+if begin 9 "report"; then
+    report "${expdir}" --data "${datadir}"
 fi
 
 table=

@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 # General
 stage=1
-stop_stage=11
+stop_stage=12
 nj=$(nproc 2>/dev/null || echo 2)
 ngpu=0
 python=python3
@@ -52,6 +52,9 @@ teacher_ctc=auto
 inference_config=conf/decode.yaml
 lm_modes="no yes"
 teacher_lm_modes=no
+
+# Report
+noise_snr=
 
 help_message() {
     cat <<END
@@ -105,9 +108,12 @@ $(corpus_help)
     --inference_config Beam search (default="${inference_config}")
     --lm_modes         Students without the LM (no), with it (yes), quoted (default="${lm_modes}")
     --teacher_lm_modes The same for teachers (default="${teacher_lm_modes}")
+  Report
+    --noise_snr        White noise, in dB, in which the uncertainty is judged too, quoted; empty: none
+                       (default="${noise_snr}")
 
   Stages: 1 data, 2 features, 3 tokens, 4 language model, 5 teachers, 6 teacher decoding and
-  outputs, 7 students, 8 averaged checkpoints, 9 decoding, 10 scoring, 11 export
+  outputs, 7 students, 8 averaged checkpoints, 9 decoding, 10 scoring, 11 export, 12 report
 END
 }
 
@@ -182,6 +188,7 @@ read -ra lm_train <<< "${lm_train_text:-${dump}/${student_train}/text}"
 read -ra lm_dev <<< "${lm_dev_text:-${dump}/${student_dev}/text}"
 read -ra modes <<< "${lm_modes}"
 read -ra teacher_modes <<< "${teacher_lm_modes}"
+read -ra snrs <<< "${noise_snr}"
 training=(--dump "${dump}" --token_list "${tokens}" --exp "${expdir}" --nj "${models}"
     --ngpu "${ngpu}" --launch "${launch}")
 decoding=(--config "${inference_config}" --nj "${nj}" --ngpu "${ngpu}"
@@ -268,6 +275,21 @@ fi
 
 if begin 11 "export to plain ESPnet"; then
     run export --systems "${student_systems[@]}" --token_list "${tokens}"
+fi
+
+if begin 12 "report"; then
+    asking=(--token_list "${tokens}" --nj "${nj}" --data "${datadir}" --allow_pipes "${allow_pipes}"
+        --noise_snr ${snrs[@]+"${snrs[@]}"})
+    [ "${ngpu}" -eq 0 ] || asking+=(--device cuda)
+    if [ "${teacher_feats_type}" = "${feats_type}" ]; then
+        run uncertainty "${asking[@]}" --sets "${tests[@]/#/${dump}/}" \
+            --systems "${student_systems[@]}" ${teacher_systems[@]+"${teacher_systems[@]}"}
+    else
+        run uncertainty "${asking[@]}" --sets "${tests[@]/#/${dump}/}" --systems "${student_systems[@]}"
+        run uncertainty "${asking[@]}" --sets "${tests[@]/#/${teacher_dump}/}" \
+            --systems "${teacher_systems[@]}"
+    fi
+    report "${expdir}" --data "${datadir}" --allow_pipes "${allow_pipes}"
 fi
 table=
 [ "${stop_stage}" -lt 10 ] || table=${expdir}/RESULTS.md
