@@ -1,6 +1,8 @@
 """Files and directories that are either whole or not there."""
 
+import contextlib
 import fcntl
+import glob
 import logging
 import os
 import shutil
@@ -26,19 +28,22 @@ def fsync_path(path: Path) -> None:
 def atomic_file(path: str | Path, mode: str = "w") -> Iterator:
     """Open a file beside ``path`` and rename it there once it is written and flushed.
 
-    On an exception nothing is left at ``path`` and the temporary file is removed.
+    On an exception nothing is left at ``path`` and the temporary file is removed; that of a killed
+    process is when ``path`` is next written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
+    _remove_left(path)
     fd, tmp = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(fd, mode, encoding=encoding) as f:
+            _hold(fd)
             yield f
             f.flush()
             os.fchmod(f.fileno(), 0o666 & ~_umask())
             os.fsync(f.fileno())
-        os.replace(tmp, path)
+            os.replace(tmp, path)
     except BaseException as err:
         if os.path.exists(tmp):
             os.unlink(tmp)
@@ -46,6 +51,26 @@ def atomic_file(path: str | Path, mode: str = "w") -> Iterator:
             err.filename = str(path)  # a failed write does not know its file
         raise
     fsync_path(path.parent)
+
+
+def _hold(fd: int) -> bool:
+    """Lock a file until this process closes it or ends; False if another one holds it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as err:  # some network disks lock nothing
+        logging.debug("not locked (%s)", err)
+        return False
+    return True
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what killed processes left of ``path``; files that somebody still writes are held."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError), open(left, "rb") as f:
+            if _hold(f.fileno()):
+                left.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -14,7 +14,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_dice.io import options
+from espnet_dice.io import checksums, options
 from espnet_dice.io.atomic import atomic_file, write_text
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.fingerprint import Fingerprint
@@ -109,6 +109,8 @@ def run(decodings: list[Decoding], nj: int | None = None, ngpu: int = 0) -> int:
             pending.append(d)
     if not pending:
         return 0
+    for dump in {d.dump.path for d in pending}:
+        checksums.verify(dump)
     for d in pending:
         if not d.fingerprint.is_same(d.out):
             if d.out.exists():

@@ -169,8 +169,10 @@ def run_jobs(
         trainer.warm_up()
     for plan in pending:
         _set_up(plan, resume)
-    nj = min(nj or (1 if ngpu or start else cores()), len(pending))
-    threads = max(1, cores() // nj)
+    nj = nj or (1 if ngpu or start else cores())
+    # by all jobs, not by those that are left: sums, and so losses, depend on the threads
+    threads = max(1, cores() // min(nj, len(jobs)))
+    nj = min(nj, len(pending))
     logging.info("models to train: %d, %d at a time, CPU threads: %d", len(pending), nj, threads)
     logs = [launch.log_of(p.job.out, start, trainer.LOG) for p in pending]
     monitor = Monitor(
@@ -204,9 +206,9 @@ def _set_damaged_aside(out: Path) -> None:
     try:
         load(out)
     except StaleError as err:
-        logging.warning("%s. This is done now", err)
+        logging.warning("%s; the average of its checkpoints is made again", str(err).split(":")[0])
         for average in out.glob("*.ave_*best.pth"):
-            checksums.aside(average)
+            average.unlink()
         fingerprint.unfinish(out, fingerprint.read(out) or {})
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet_dice.io import checksums
 from espnet_dice.io.audio import SAMPLE_RATE
 from espnet_dice.io.datadir import Utterance, read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError
@@ -94,6 +95,7 @@ class Corpus:
     def utterances(self, name: str) -> list[Utterance]:
         """All utterances of a set."""
         if name not in self._utterances:
+            checksums.verify(self.set(name).path)  # they are about to be heard
             self._utterances[name] = list(read_data_dir(self.set(name).path))
         return self._utterances[name]
 

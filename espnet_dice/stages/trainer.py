@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import warnings
-import zipfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from espnet_dice.io.atomic import atomic_file, only_writer
-from espnet_dice.stages import experiment, launch
+from espnet_dice.stages import epochs, experiment, launch
 
 CHECKPOINT = "checkpoint.pth"
 LOG = "train.log"
@@ -155,8 +154,8 @@ def repair(out: Path) -> None:
     """Mend what a kill between two files of one epoch leaves behind.
 
     ESPnet writes ``checkpoint.pth`` and then ``<n>epoch.pth``; without the second, averaging would
-    fail many epochs later. Where a checkpoint or an epoch is not as it was written (a disk's fault:
-    none is written in place), the checkpoint is removed, and training begins anew.
+    fail many epochs later (and see :func:`epochs.finish`). Where a checkpoint or an epoch is not as
+    it was written (a disk's fault: none is written in place), training begins anew.
     """
     import torch
 
@@ -165,25 +164,17 @@ def repair(out: Path) -> None:
     checkpoint = out / CHECKPOINT
     if not checkpoint.exists():
         return
-    if is_whole(checkpoint):
+    damaged = [checkpoint]
+    if epochs.is_whole(checkpoint):
         states = torch.load(checkpoint, map_location="cpu", weights_only=False)
         last = out / f"{states['reporter']['epoch']}epoch.pth"
-        if not is_whole(last):
+        if not epochs.is_whole(last):
             torch.save(states["model"], last)
-    damaged = [path for path in (checkpoint, *out.glob("*epoch.pth")) if not is_whole(path)]
+        damaged = epochs.finish(out, states["reporter"])
     if damaged:
         logging.warning("%s is not whole: training begins anew", damaged[0])
         for path in (checkpoint, *damaged):
             path.unlink(missing_ok=True)
-
-
-def is_whole(path: Path) -> bool:
-    """True if a file of ``torch.save`` is there, every byte of its values as it was written."""
-    try:
-        with zipfile.ZipFile(path) as members:
-            return members.testzip() is None
-    except (FileNotFoundError, zipfile.BadZipFile):
-        return False
 
 
 def record(task: str, out: Path, criterion: tuple, **values) -> None:

@@ -101,3 +101,26 @@ def test_a_directory_has_one_writer_or_several_that_share_it(tmp_path):
     ends.start()
     with only_writer(tmp_path, patience_s=60):
         ends.join()
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    code = """if 1:
+        import os, signal, sys
+        from espnet_dice.io.atomic import atomic_file
+        with atomic_file(sys.argv[1]) as f:
+            f.write("half")
+            f.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    path = tmp_path / "x[1].txt"
+    subprocess.run([sys.executable, "-c", code, path], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    (tmp_path / ".x[1].txt.other").touch()
+    with atomic_file(
+        path
+    ) as slow:  # of two at once the last one wins
+        slow.write("slow")
+        write_text(path, "fast")
+        assert path.read_text() == "fast"
+    assert path.read_text() == "slow"
+    assert {p.name for p in tmp_path.iterdir()} == {"x[1].txt", ".x[1].txt.other"}
