@@ -110,6 +110,12 @@ check_numbers() {
         [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a whole number, not '${!name}'"
     done
 }
+check_each() { # option, values: whole numbers
+    local value
+    for value in "${@:2}"; do
+        [[ "${value}" =~ ^[0-9]+$ ]] || die "--$1 must be whole numbers, not '${value}'"
+    done
+}
 check_bools() {
     local name
     for name in "$@"; do
