@@ -45,7 +45,8 @@ class Checkpoint:
             text = path.read_text(encoding="utf-8")
             values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
         except (ValueError, yaml.YAMLError) as err:
-            raise ConfigError(f"{path}: cannot be read ({' '.join(str(err).split())})") from err
+            said = " ".join(str(err).split())
+            raise ConfigError(f"{path}: cannot be read ({said}); copy it again") from err
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: no configuration of a model")
         return values
@@ -127,6 +128,8 @@ def _hf_weights(directory: Path) -> tuple[Path, ...]:
         except (ValueError, KeyError, AttributeError, TypeError) as err:
             raise ConfigError(f"{path}: damaged, or no index of parameters ({err})") from err
         for shard in shards:
+            if Path(shard).name != shard:
+                raise ConfigError(f"{path}: {shard!r} is not in the model's own directory; refused")
             if not (directory / shard).exists():
                 raise ConfigError(f"{directory / shard}: missing, though {name} names it")
         return tuple(directory / shard for shard in shards)

@@ -22,6 +22,12 @@ def directory(name: str) -> Path:
         raise ConfigError(
             f"{name}: no such file or directory; a teacher is one, or owner/name on Hugging Face"
         )
+    first = name.split("/")[0]
+    if Path(first).exists():  # a path that is misspelt must not be looked for on the network
+        raise ConfigError(
+            f"{name}: no such directory; there is an {first} here, so no model of that name is "
+            "asked for on Hugging Face"
+        )
     found = _cached(name)
     if found is not None:
         return found

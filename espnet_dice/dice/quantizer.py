@@ -1,6 +1,7 @@
 """Centroids in a directory, with what they were made from; and those that somebody else made."""
 
 import io
+import logging
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from espnet_dice.io import checksums, fingerprint, pickled_arrays
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.inert import fields
 
+MAX_CLUSTERS = 1 << 16
+"""What the 16 bits of a label count."""
+ZIP = b"PK"
 CENTROIDS = "centroids.npy"
 STAGE = "stage 3 (k-means)"
 
@@ -52,6 +56,8 @@ def load(directory: str | Path) -> Quantizer:
     if "source" not in record["inputs"]:
         raise StaleError(f"{directory} is no quantizer: run {STAGE} first")
     checksums.verify(directory)
+    if not (directory / CENTROIDS).is_file():
+        raise StaleError(f"{directory / CENTROIDS}: missing; remove {directory}, run {STAGE} again")
     return Quantizer(read(directory / CENTROIDS), key, record["inputs"]["source"], record)
 
 
@@ -76,20 +82,32 @@ def read(path: str | Path, trust_pickle: bool = False) -> np.ndarray:
     path = Path(path)
     try:
         with open(path, "rb") as f:
-            is_npy = f.read(6) == b"\x93NUMPY"
+            head = f.read(6)
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"{path}: no such file of centroids") from None
-    if is_npy:
+    if head.startswith(ZIP):
+        raise DataError(f"{path}: an .npz archive: write its array alone, with np.save")
+    if head == b"\x93NUMPY":
         try:
             found = np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as err:
-            raise DataError(f"{path}: damaged, or holds Python objects: {err}") from None
+            raise DataError(
+                f"{path}: damaged, or holds Python objects ({err}): write it again"
+            ) from None
     else:
         found = _pickled(path, trust_pickle)
     if found.ndim != 2 or 0 in found.shape or found.dtype.kind not in "fiu":
         raise DataError(f"{path}: expected centroids (K, D), found {found.dtype} {found.shape}")
-    if not np.isfinite(found).all():
-        raise DataError(f"{path}: centroids are NaN or infinite")
+    if len(found) > MAX_CLUSTERS:
+        raise DataError(f"{path}: {len(found)} centroids; labels have at most {MAX_CLUSTERS}")
+    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"{path}: centroids are NaN or infinite, row {bad[0] + 1} for one: make them again"
+        )
+    same = len(found) - len(np.unique(found, axis=0))
+    if same:
+        logging.warning("%s: %d centroids are there twice: these labels are never used", path, same)
     return np.ascontiguousarray(found, np.float32)
 
 

@@ -10,6 +10,7 @@ CRC-32 of its own, so that hard labels are read without the code.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SCP, CODEBOOK, META = "labels.scp", "codebook.safetensors", "store.json"
 FORMAT = 1
+NEEDED = {"width", "clusters", "codebook_sha256", "index_sha256"}
 MADE_BY = "the labelling stage"
 _SAID = {"source": "teacher or layer"}
 
@@ -45,6 +47,9 @@ class Entry(NamedTuple):
     frames: int
     crc_ids: int
     crc_code: int
+
+
+SHARD = re.compile(r"labels\.\d+\.bin")
 
 
 def shard_name(number: int) -> str:
@@ -203,6 +208,8 @@ class Reader(Mapping):
         try:
             meta = json.loads(path.read_text(encoding="utf-8"))
             found = meta["format"]
+            if found == FORMAT and not meta.keys() >= NEEDED:
+                raise KeyError("width")
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
             raise _damaged(path) from None
         if found != FORMAT:
@@ -217,6 +224,8 @@ class Reader(Mapping):
             for line in f:
                 utt, where, frames, *crcs = line.split()
                 shard, _, offset = where.rpartition(":")
+                if not SHARD.fullmatch(shard):
+                    raise _damaged(path, f"{utt}: {shard} is no shard of it")
                 index[utt] = Entry(shard, int(offset), int(frames), *(int(c, 16) for c in crcs))
         return index
 

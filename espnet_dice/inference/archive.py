@@ -33,7 +33,7 @@ def unpack(archive: Path, directory: Path) -> dict[str, Path]:
             listed = _listed(archive, z, names)
             z.extractall(directory)
     except (OSError, zipfile.BadZipFile) as err:
-        raise ConfigError(f"{archive}: no packed model ({err})") from err
+        raise ConfigError(f"{archive}: no packed model ({err}); copy or export it again") from err
     return {key: directory / name for key, name in listed.items()}
 
 

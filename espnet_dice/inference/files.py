@@ -12,6 +12,13 @@ from espnet_dice.stages import experiment, frontend
 from espnet_dice.stages.feature_shards import RAW
 
 CONFIG, MODEL = "config.yaml", "model.pth"
+FETCHED = {
+    "frontend": ("s3prl", "whisper", "fused", "huggingface"),
+    "encoder": ("hubert", "avhubert", "whisper", "wav2vec2", "longformer"),
+    "decoder": ("whisper", "hugging_face_transformers"),
+    "postencoder": ("hugging_face_transformers",),
+}
+"""Classes of ESPnet that download, or unpickle, what their configuration names."""
 LEVELS = 4
 """How far above a model's directory the recipe may be from which its paths start."""
 
@@ -44,14 +51,43 @@ def find(directory: Path) -> Files:
         found = experiment.load(directory, "its training")
         config, model, name = found.config, found.model_file, found.name
     else:
+        if not directory.is_dir():
+            raise ConfigError(f"{directory}: no such directory; give exp/asr_<tag> or its export")
         config, model = directory / CONFIG, directory / MODEL
+        if not config.is_file():
+            raise ConfigError(f"{config}: missing; give exp/asr_<tag> or its export directory")
         name = directory.resolve().name
     if not model.is_file():
         raise StaleError(f"{directory}: {model.name} is missing: train it, or export it again")
     values = read_config(config)
     said = directory / frontend.NAME
     features = frontend.load(said) if said.exists() else _trained_on(values, directory)
+    if model.name == MODEL and config.parent == directory:
+        _refuse_fetching(values, config)
     return Files(name, with_paths(values, directory), model, features)
+
+
+def _refuse_fetching(config: dict[str, Any], path: Path) -> None:
+    """Refuse a model of somebody's that would be fetched from a network while it is built.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    for key, names in FETCHED.items():
+        if config.get(key) in names:
+            raise ConfigError(
+                f"{path}: {key}: {config[key]} fetches a model from the network, which only its "
+                "own recipe may do: decode there, or load it with ESPnet's Speech2Text"
+            )
+    source = (config.get("encoder_conf") or {}).get("source")
+    if source:
+        try:
+            locate(str(source), path.parent)
+        except ConfigError:
+            raise ConfigError(
+                f"{path}: encoder_conf: source: {source} is not here, and a model is not fetched "
+                "because another names it: fetch it, and give its directory as source"
+            ) from None
 
 
 def read_config(path: Path) -> dict[str, Any]:

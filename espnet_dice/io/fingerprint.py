@@ -100,11 +100,16 @@ def read(directory: str | Path) -> dict[str, Any] | None:
     """The fingerprint record of ``directory``, or None where there is none."""
     path = Path(directory) / NAME
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except json.JSONDecodeError as err:
+    except ValueError as err:
         raise StaleError(f"{path}: not JSON ({err}); remove the directory and run again") from err
+    kinds = {"key": str, "settings": dict, "inputs": dict}
+    whole = isinstance(record, dict)
+    if not whole or not all(isinstance(record.get(k), kind) for k, kind in kinds.items()):
+        raise StaleError(f"{path}: no fingerprint; remove the directory and run again")
+    return record
 
 
 def unfinish(directory: str | Path, record: Mapping[str, Any]) -> None:

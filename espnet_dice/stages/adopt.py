@@ -71,7 +71,7 @@ def adopt(teachers: dict[str, Path], exp: Path, token_list: Path, dump: Path | N
 def _take(
     teacher: experiment.Experiment, out: Path, token_list: Path, dim: int | None, mark: Fingerprint
 ) -> None:
-    config = yaml.safe_load(teacher.config.read_text(encoding="utf-8"))
+    config = _config(teacher.config)
     ours = (token_list / tokens.LIST).read_text(encoding="utf-8").splitlines()
     if list(config.get("token_list") or ()) != ours:
         raise ConfigError(
@@ -99,6 +99,18 @@ def _take(
         more = ("train_set", "valid_set", "seconds")
         experiment.write(tmp, **{key: getattr(teacher, key) for key in same + more})
         mark.finish(tmp)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise ConfigError(
+            f"{path}: cannot be read ({' '.join(str(err).split())}); copy it again from that recipe"
+        ) from err
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: no configuration of a model; copy it again from that recipe")
+    return config
 
 
 def _keep_encoder(config: dict[str, Any], directory: Path) -> None:

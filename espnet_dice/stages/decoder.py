@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_dice import compat
+from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.stages import trainer
 from espnet_dice.stages.decode_queue import Queue
@@ -25,6 +26,10 @@ BEAM = {
     "minlenratio": 0.0,
     "normalize_length": False,
 }
+LARGEST = 1e6
+RANGES = {"beam_size": (1, 10000), "ctc_weight": (0, 1), "maxlenratio": (-LARGEST, LARGEST)}
+RANGES |= {"lm_weight": (0, LARGEST), "minlenratio": (0, LARGEST)}
+KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def check_options(conf: dict, path: Path) -> dict:
@@ -41,7 +46,10 @@ def check_options(conf: dict, path: Path) -> dict:
         wanted = type(BEAM[key])
         fits = isinstance(value, bool) if wanted is bool else isinstance(value, (int, wanted))
         if not fits or (isinstance(value, bool) and wanted is not bool):
-            raise ConfigError(f"{path}: {key} must be a {wanted.__name__}, not {value!r}")
+            raise ConfigError(f"{path}: {key} must be {KINDS[wanted]}, not {value!r}")
+        low, high = RANGES.get(key, (-LARGEST, LARGEST))
+        if not low <= value <= high:
+            raise ConfigError(f"{path}: {key} must be from {low:g} to {high:g}, not {value:g}")
     merged = BEAM | conf
     return {k: type(BEAM[k])(v) for k, v in merged.items()}
 
@@ -181,12 +189,10 @@ class Features:
     """Random access to a set's features or waves by utterance."""
 
     def __init__(self, dump):
-        import kaldiio
-
         self.dump = dump
         path = dump.speech.split(",")[0]
         if dump.dim:
-            self.table = kaldiio.load_scp(path)
+            self.table = ArkReader(path)  # Kaldi's own runs entries that are commands
         else:
             lines = Path(path).read_text(encoding="utf-8").splitlines()
             self.table = dict(line.split(maxsplit=1) for line in lines)

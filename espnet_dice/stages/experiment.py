@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_dice.io.atomic import write_text
-from espnet_dice.io.errors import StaleError
+from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.io.fingerprint import digest_files, key_of
 
 NAME = "model.json"
@@ -58,6 +58,17 @@ class Experiment:
         return self.directory / self.model
 
 
+def directory_of(exp: Path, kind: str, tag: str) -> Path:
+    """Where a model goes, ``exp/<kind>_<tag>``.
+
+    Raises:
+        ConfigError: the tag would lead elsewhere.
+    """
+    if not tag or "/" in tag:
+        raise ConfigError(f"the tag {tag!r} names a directory: letters, digits and ._=- only")
+    return exp / f"{kind}_{tag}"
+
+
 def write(directory: Path, **values) -> None:
     """Write ``model.json``; the digest of the parameter file is added here."""
     values["sha256"] = digest_files([directory / values["model"]])
@@ -74,11 +85,13 @@ def load(directory: str | Path, made_by: str = "the training stage") -> Experime
     key = key_of(directory, made_by)
     try:
         values = json.loads((directory / NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        experiment = Experiment(directory=directory, key=key, **values)
+        if Path(experiment.model).name != experiment.model:
+            raise ValueError("a model lies in its own directory")
+    except (FileNotFoundError, ValueError, TypeError):
         raise StaleError(
             f"{directory / NAME} is missing or damaged: remove {directory}, run {made_by} again"
         ) from None
-    experiment = Experiment(directory=directory, key=key, **values)
     if not experiment.model_file.exists():
         raise StaleError(f"{experiment.model_file} is missing: run {made_by} again")
     if digest_files([experiment.model_file]) != experiment.sha256:

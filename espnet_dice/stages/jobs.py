@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet_dice.io import checksums, fingerprint
+from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.atomic import write_text
-from espnet_dice.io.errors import StaleError
+from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.options import cores
 from espnet_dice.stages import launch, settings, trainer
@@ -74,7 +75,7 @@ class Plan:
         self.job = job
         self.config = config = settings.read_config(job.config)
         extra = settings.split_args(job.extra)
-        self.max_epoch = settings.max_epoch_of(config, extra)
+        self.max_epoch = settings.max_epoch_of(job.config, config, extra)
         self.criterion = settings.criterion_of(job.config, config, job.criterion, job.nbest)
         self.settings = {
             "config": {k: v for k, v in config.items() if k not in settings.FREE_KEYS},
@@ -146,6 +147,11 @@ def run_jobs(
         ConfigError: a config is wrong; nothing was started.
         DiceError: a training failed.
     """
+    outs = [job.out for job in jobs]
+    for out in outs:
+        if outs.count(out) > 1:
+            tag = out.name.partition("_")[2]
+            raise ConfigError(f"--job {tag}: given twice, for {out}; give each model its own tag")
     start = launch.split(launched_by)
     launch.check_alone(os.environ)
     plans = [Plan(job) for job in jobs]
@@ -213,12 +219,17 @@ def _set_damaged_aside(out: Path) -> None:
 
 
 def _verify_inputs(job: Job) -> None:
-    """Compare what is about to be read with its checksums."""
+    """Compare what is about to be read with its checksums, and look at every entry of archives.
+
+    Kaldi's readers, which ESPnet uses, run entries that are commands and unpickle what says so.
+    """
     names = ("--train_data_path_and_name_and_type", "--valid_data_path_and_name_and_type")
     for option, value in pairwise(job.data):
         if option in names:
             path = Path(value.split(",")[0])
             checksums.verify(path if path.is_dir() else path.parent)
+            if value.endswith(",kaldi_ark"):
+                ArkReader(path).check()
 
 
 def _set_up(plan: Plan, resume: bool) -> None:

@@ -20,7 +20,7 @@ from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.progress import setup_logging, track
 from espnet_dice.stages import dumps
 
-SAMPLE_FRAMES = 200_000
+SAMPLE_FRAMES, CLUSTERS = 200_000, 500
 
 
 def make_quantizer(
@@ -55,6 +55,9 @@ def make_quantizer(
     Raises:
         DiceError: the teacher, the layer or the speech is not usable.
     """
+    for option, value in (("--clusters", n_clusters), ("--sample_frames", sample_frames)):
+        if value < 1:
+            raise ConfigError(f"{option} {value}: give at least 1")
     made_from = Fingerprint(
         "kmeans",
         {
@@ -78,7 +81,10 @@ def make_quantizer(
     if not np.ptp(frames, axis=0).any():
         raise DataError(f"{sets[0].path}: all frames are the same: is the speech silent?")
     logging.info("k-means: %d frames of %d values, K = %d", *frames.shape, n_clusters)
-    centroids = kmeans.fit(_on(frames, device), n_clusters, seed, backend)
+    try:
+        centroids = kmeans.fit(_on(frames, device), n_clusters, seed, backend)
+    except DataError as err:
+        raise DataError(f"{sets[0].path}: {err}") from err
     logging.info(
         "k-means: mean squared distance to the nearest centroid %.4g, variance of the frames %.4g",
         kmeans.inertia(frames, centroids),
@@ -90,21 +96,40 @@ def make_quantizer(
     return True
 
 
-def use_given(path: Path, source: str, layer: int, out: Path, trust_pickle: bool = False) -> bool:
+def use_given(
+    path: Path,
+    source: str,
+    layer: int,
+    out: Path,
+    trust_pickle: bool = False,
+    n_clusters: int | None = None,
+) -> bool:
     """Make a quantizer's directory from centroids that somebody else made.
 
+    Args:
+        path: the file, see :func:`quantizer.read`.
+        source, layer: that they belong to.
+        out: the quantizer's directory.
+        trust_pickle: see :func:`quantizer.read`.
+        n_clusters: K, if the user has said one.
+
     Raises:
-        DiceError: the file is not usable, or its dimension is not the layer's.
+        DiceError: the file is not usable, its dimension is not the layer's, or its K another.
     """
     inputs = {"source": sources.key_of(source, layer), "given": ""}
     try:
         inputs["given"] = digest_files([path])
     except OSError as err:
-        raise ConfigError(f"{path}: {err.strerror}") from err
+        raise ConfigError(f"{path}: {err.strerror}; name a file of centroids") from err
     made_from = Fingerprint("kmeans_given", {"layer": layer}, inputs)
-    if made_from.is_done(out):
+    if made_from.is_done(out) and n_clusters is None:
         return False
     centroids = quantizer.read(path, trust_pickle)
+    if n_clusters not in (None, len(centroids)):
+        raise ConfigError(
+            f"--clusters {n_clusters}, but {path} has {len(centroids)} centroids: "
+            "leave --clusters out"
+        )
     dim = sources.load(source, layer, trust_pickle).dim
     if centroids.shape[1] != dim:
         raise ConfigError(
@@ -167,7 +192,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = options.parser(__doc__)
     parser.add_argument("--source", required=True, help="'mfcc', a checkpoint or an experiment")
     parser.add_argument("--layer", type=int, default=9, help="from 1, after the whole block")
-    parser.add_argument("--clusters", type=int, default=500, help="K")
+    parser.add_argument(
+        "--clusters", type=int, default=None, help=f"K ({CLUSTERS}; of --given: its own)"
+    )
     parser.add_argument("--given", type=Path, help="centroids to use instead: .npy or a pickle")
     parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
     parser.add_argument("--sets", nargs="+", required=True, help="training sets below --dump")
@@ -189,7 +216,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     setup_logging()
     if args.given:
-        made = use_given(args.given, args.source, args.layer, args.out, args.trust_pickle)
+        how = (args.source, args.layer, args.out, args.trust_pickle, args.clusters)
+        made = use_given(args.given, *how)
     else:
         import torch
 
@@ -197,7 +225,7 @@ def main(argv: list[str] | None = None) -> None:
         made = make_quantizer(
             args.source,
             args.layer,
-            args.clusters,
+            CLUSTERS if args.clusters is None else args.clusters,
             [dumps.load(args.dump / name) for name in args.sets],
             args.out,
             args.seed,

@@ -10,6 +10,7 @@ name inside a mapping belongs to ESPnet.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from espnet_dice.io.errors import ConfigError
 
 KEY = "base"
 _ABSENT = object()
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 def read_layers(path: str | Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -89,16 +91,50 @@ def to_yaml(config: dict[str, Any], path: str | Path) -> str:
     return f"# {path} with its bases merged in: change those, not this\n{text}"
 
 
+class _Trap(ValueError):
+    """What YAML takes without a word, and nobody means."""
+
+
+class _Strict(yaml.SafeLoader):
+    """Safe, and refuses keys that are there twice, and numbers that YAML 1.1 takes for text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in lines:
+                    said = f"{line}: {key.value!r} is on line {lines[key.value]} too; keep one"
+                    raise _Trap(said)
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        if (
+            not node.style
+            and node.tag == "tag:yaml.org,2002:str"
+            and _EXPONENT.fullmatch(node.value)
+        ):
+            digits, sign, power = re.split("([eE])", node.value)
+            better = f"{float(digits)}{sign}{power if power[0] in '+-' else '+' + power}"
+            line = node.start_mark.line + 1
+            raise _Trap(f"{line}: {node.value} is text to YAML; write {better}")
+        return super().construct_scalar(node)
+
+
 def _read(path: Path, above: str) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), _Strict)
     except FileNotFoundError:
         hint = "; a base is looked for beside the file that names it" if above else ""
         raise ConfigError(f"{path}{above}: no such config file{hint}") from None
     except OSError as err:
         raise ConfigError(f"{path}{above}: {err.strerror}; name a YAML file") from None
+    except _Trap as err:
+        raise ConfigError(f"{path}{above}:{err}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ConfigError(f"{path}{above}: not YAML: {' '.join(str(err).split())}") from None
+        said = " ".join(str(err).split())
+        raise ConfigError(f"{path}{above}: not YAML: {said}; write UTF-8, no tabs") from None
     if value is None:
         return {}
     if not isinstance(value, dict):

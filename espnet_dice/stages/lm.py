@@ -51,7 +51,7 @@ def make_job(
     extra: str = "",
 ) -> Job:
     """The job that makes ``exp/lm_<tag>`` and its perplexity."""
-    out = exp / f"lm_{tag}"
+    out = experiment.directory_of(exp, "lm", tag)
     data = [
         *("--token_type", "bpe", "--bpemodel", str(token_list / tokens.MODEL)),
         *("--token_list", str(token_list / tokens.LIST), "--fold_length", "150"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_dice.io.atomic import write_text
+from espnet_dice.io.errors import DataError
 
 MARKDOWN, JSON = "RESULTS.md", "results.json"
 
@@ -61,6 +62,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except ValueError as err:
+        raise DataError(f"{path}: not JSON ({err}); remove it and run its stage again") from err
 
 
 def table(rows: list[Row]) -> str:

@@ -30,10 +30,13 @@ def read_text(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the stage that makes it again") from None
+    except UnicodeDecodeError as err:
+        raise DataError(f"{path}: not UTF-8 ({err}); remove it and decode again") from None
     for n, line in enumerate(lines, 1):
         utt, *words = line.split() or [""]
         if not utt or utt in texts:
-            raise DataError(f"{path}:{n}: {'listed twice: ' + utt if utt else 'empty line'}")
+            what = f"listed twice: {utt}" if utt else "empty line"
+            raise DataError(f"{path}:{n}: {what}; remove the directory and decode again")
         texts[utt] = " ".join(words)
     return texts
 
@@ -129,7 +132,10 @@ def score(exp: Path) -> list[Row]:
     for out in decodings(exp):
         meta = results.read_json(out / "meta.json")
         reference, hypothesis = read_text(Path(meta["reference"])), read_text(out / "text")
-        rates = error_rates(reference, hypothesis)
+        try:
+            rates = error_rates(reference, hypothesis)
+        except DataError as err:
+            raise DataError(f"{out}: {err} (reference: {meta['reference']})") from err
         if sclite:
             rates["sclite_wer"] = sclite_wer(sclite, reference, hypothesis)
         rows.append(Row.make(meta, rates, out))

@@ -80,7 +80,11 @@ def split_args(text: str) -> list[tuple[str, list[str]]]:
         ConfigError: a value without an option before it.
     """
     options: list[tuple[str, list[str]]] = []
-    for word in shlex.split(text):
+    try:
+        words = shlex.split(text)
+    except ValueError as err:
+        raise ConfigError(f"--args {text}: {err}; close the quote") from err
+    for word in words:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             options.append((name, [value] if equals else []))
@@ -91,16 +95,22 @@ def split_args(text: str) -> list[tuple[str, list[str]]]:
     return options
 
 
-def max_epoch_of(config: dict[str, Any], extra: list[tuple[str, list[str]]]) -> int:
-    """Epochs asked for."""
+def max_epoch_of(path: Path, config: dict[str, Any], extra: list[tuple[str, list[str]]]) -> int:
+    """Epochs asked for.
+
+    Raises:
+        ConfigError: no whole number of at least 1.
+    """
     given = [values[-1] for name, values in extra if name == "max_epoch" and values]
     value = given[-1] if given else config.get("max_epoch", ESPNET_MAX_EPOCH)
     try:
         epochs = int(value)
     except (TypeError, ValueError):
-        raise ConfigError(f"max_epoch must be a whole number, not {value!r}") from None
+        file = where(path, "max_epoch")
+        raise ConfigError(f"{file}: max_epoch must be a whole number, not {value!r}") from None
     if epochs < 1:
-        raise ConfigError(f"max_epoch must be at least 1, not {epochs}")
+        file = where(path, "max_epoch")
+        raise ConfigError(f"{file}: max_epoch must be at least 1, not {epochs}")
     return epochs
 
 
@@ -119,6 +129,11 @@ def criterion_of(path: Path, config: dict[str, Any], default: tuple, nbest: int)
     if len(numbers) != 1:
         file = where(path, "keep_nbest_models")
         raise ConfigError(f"{file}: keep_nbest_models: exactly one number")
+    if not isinstance(numbers[0], int) or numbers[0] < 1:
+        file = where(path, "keep_nbest_models")
+        raise ConfigError(
+            f"{file}: keep_nbest_models: a whole number of at least 1, not {numbers[0]!r}"
+        )
     return (*criteria[0], numbers[0])
 
 

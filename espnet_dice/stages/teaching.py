@@ -69,8 +69,15 @@ class Teaching:
                 other features than the student.
             StaleError: a teacher or a cache is missing, unfinished or made from something else.
         """
+        for key in ("kd_alpha", "kd_beta", "kd_ctc"):
+            value = model_conf.get(key, 0)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"model_conf: {key} must be a number, not {value!r}")
+        named = model_conf.get("teachers") or []
+        if not isinstance(named, list) or not all(isinstance(e, dict) for e in named):
+            raise ConfigError("model_conf: teachers: must be a list of 'name', 'weight'")
         # a config that names no teachers is taught by all of them, equally
-        entries = model_conf.get("teachers") or [
+        entries = named or [
             {"name": name, "weight": 1.0 / len(self.teachers)} for name in self.teachers
         ]
         found = [self._experiment(entry) for entry in entries]
@@ -137,8 +144,8 @@ def parse_teachers(entries: list[str]) -> dict[str, Path]:
     teachers = {}
     for entry in entries:
         name, equals, directory = entry.partition("=")
-        if not (name and equals and directory):
-            raise ConfigError(f"--teacher {entry}: write NAME=EXPDIR")
+        if not (name and equals and directory) or "/" in name or name in (".", ".."):
+            raise ConfigError(f"--teacher {entry}: write NAME=EXPDIR; NAME becomes a directory")
         teachers[name] = Path(directory)
     return teachers
 

@@ -49,7 +49,7 @@ def make_job(
     Raises:
         DiceError: a text, a teacher, a cache or an SSL model does not fit.
     """
-    out = exp / f"asr_{tag}"
+    out = experiment.directory_of(exp, "asr", tag)
     if train.dim != valid.dim:
         raise ConfigError(
             f"{train.path} has {train.dim}-dimensional features, {valid.path} {valid.dim}"
@@ -80,7 +80,11 @@ def make_job(
     names: dict = {"dim": train.dim}
     conf = model_conf(config, extra)
     if teaching is not None and teaching.wanted(conf):
-        more, more_inputs, names["teaching"] = teaching.options(conf, train, valid, token_key)
+        try:
+            found = teaching.options(conf, train, valid, token_key)
+        except ConfigError as err:
+            raise ConfigError(f"{config}: {err}") from err
+        more, more_inputs, names["teaching"] = found
         data += more
         inputs |= more_inputs
     return Job(

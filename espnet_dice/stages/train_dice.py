@@ -20,6 +20,7 @@ from espnet_dice.stages.jobs import Job, run_jobs
 from espnet_dice.stages.settings import read_config
 
 FROM_LABELS, FROM_RECORDS = {"dice_hard", "dice_soft"}, {"dice_soft"}
+KNOWN = ("dice_hard", "dice_soft", "dice_feature")
 BY_ACCURACY, BY_LOSS, NBEST = ("valid", "acc_m", "max"), ("valid", "loss", "min"), 5
 FOLD = "80000"
 
@@ -50,7 +51,7 @@ def make_job(
     Raises:
         DiceError: labels are missing, unfinished, of another teacher, or do not fit the speech.
     """
-    out = exp / f"dice_{tag}"
+    out = experiment.directory_of(exp, "dice", tag)
     for dump in (train, valid):
         if dump.dim:
             raise ConfigError(f"{dump.path}: students hear waveforms: --feats_type raw")
@@ -96,12 +97,15 @@ def losses_of(config: Path) -> set[str]:
     """Names of the losses in a config.
 
     Raises:
-        ConfigError: ``loss`` is no list of entries with names.
+        ConfigError: ``loss`` is no list of entries with names, or there is no such loss.
     """
     entries: Any = read_config(config).get("loss", [{"name": "dice_hard"}])
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         raise ConfigError(f"{config}: loss: must be a list of 'name', 'weight', 'conf'")
-    return {entry.get("name", "") for entry in entries}
+    names = {entry.get("name", "") for entry in entries}
+    for name in sorted(names - set(KNOWN)):
+        raise ConfigError(f"{config}: loss: no such loss {name!r}; one of {', '.join(KNOWN)}")
+    return names
 
 
 def label_options(

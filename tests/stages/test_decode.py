@@ -185,9 +185,9 @@ def test_an_utterance_that_is_too_short_is_empty(recipe):
     ("conf", "message"),
     [
         ({"beam": 3}, r"unknown key 'beam'; did you mean 'beam_size'\?"),
-        ({"beam_size": "ten"}, "beam_size must be a int, not 'ten'"),
-        ({"lm_weight": True}, "lm_weight must be a float"),
-        ({"normalize_length": 1}, "normalize_length must be a bool"),
+        ({"beam_size": "ten"}, "beam_size must be a whole number, not 'ten'"),
+        ({"lm_weight": True}, "lm_weight must be a number"),
+        ({"normalize_length": 1}, "normalize_length must be true or false"),
     ],
 )
 def test_bad_options(conf, message):

@@ -136,10 +136,12 @@ done
 [ "${iterations}" = 1 ] || [ "${iterations}" = 2 ] ||
     die "--iterations must be 1 or 2, not '${iterations}'"
 
+read -ra seed_list <<< "${seeds:-${seed}}"
+check_each seeds "${seed_list[@]}"
+
 start_recipe
 read -ra student_configs <<< "${student_config}"
 read -ra scratch_configs <<< "${scratch_config}"
-read -ra seed_list <<< "${seeds:-${seed}}"
 read -ra probe_seed_list <<< "${probe_seeds:-${seed}}"
 read -ra tasks <<< "${probe_tasks}"
 read -ra probe_options <<< "${probe_args}"
@@ -231,6 +233,7 @@ fi
 
 if begin 3 "k-means: layer ${layer}"; then
     if [ -n "${quantizer}" ]; then
+        log "its centroids and their number are those of ${quantizer}, not of --clusters ${clusters}"
         run kmeans --source "${source}" --layer "${layer}" --given "${quantizer}" \
             --trust_pickle "${trust_pickle}" --out "${expdir}/quantizer/${labels}" \
             --dump "${dump}" --sets "${train_set}"

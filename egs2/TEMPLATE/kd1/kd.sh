@@ -127,9 +127,11 @@ done
     die "--teacher_mode must be cached or online, not '${teacher_mode}'"
 [[ "${teacher_ctc}" =~ ^(true|false|auto)$ ]] || die "--teacher_ctc must be true, false or auto"
 
+read -ra seed_list <<< "${seeds:-${seed}}"
+check_each seeds "${seed_list[@]}"
+
 start_recipe
 read -ra student_configs <<< "${student_config}"
-read -ra seed_list <<< "${seeds:-${seed}}"
 read -ra tests <<< "${student_tests}"
 read -ra teacher_list <<< "${teachers}"
 dump=${dumpdir}/${feats_type}

@@ -1,0 +1,124 @@
+"""Checkpoints of teachers that are wrong."""
+
+import json
+from pathlib import Path
+
+from espnet_dice.stages import kmeans
+from tests.campaign.bad_quantizers import speech
+from tests.campaign.catalogue import Command, case
+
+AREA = "Checkpoints of teachers"
+HERE = Path("hubert")
+CONFIG = {"model_type": "hubert", "hidden_size": 48, "num_hidden_layers": 2}
+
+
+def cluster(source: str = "hubert") -> Command:
+    """k-means on it."""
+    speech()
+    argv = ["--source", source, "--layer", "1", "--clusters", "4", "--dump", "dump/raw"]
+    return kmeans.main, [*argv, "--sets", "d", "--out", "quantizer", "--nj", "1"]
+
+
+def saved(weights: bytes = b"", name: str = "model.safetensors", **more) -> Command:
+    """A directory in Hugging Face's format."""
+    HERE.mkdir()
+    (HERE / "config.json").write_text(json.dumps({**CONFIG, **more}))
+    if name:
+        (HERE / name).write_bytes(weights)
+    return cluster()
+
+
+@case(AREA, "no such file", "no such file or directory", "owner/name")
+def missing() -> Command:
+    return cluster("no/such/teacher")
+
+
+@case(
+    AREA,
+    "an experiment that is not there: nothing is asked of the hub",
+    "exp/dice_x",
+    "there is an exp",
+)
+def missing_experiment() -> Command:
+    Path("exp").mkdir()
+    return cluster("exp/dice_x")
+
+
+@case(AREA, "a directory without a model", "hubert: neither config.json", "given as a file")
+def no_model() -> Command:
+    HERE.mkdir()
+    return cluster()
+
+
+@case(AREA, "no parameters", "hubert: no parameters there", "looked for model.safetensors")
+def no_parameters() -> Command:
+    return saved(name="")
+
+
+@case(
+    AREA,
+    "`config.json` cut short",
+    "hubert/config.json: cannot be read",
+    "copy",
+    theirs=r"(?<=read \().*?(?=\))",
+)
+def cut_config() -> Command:
+    said = saved()
+    (HERE / "config.json").write_text('{"model_type": "hub')
+    return said
+
+
+@case(AREA, "another kind of model", "hubert/config.json: model_type 'bert'", "a teacher is hubert")
+def other_kind() -> Command:
+    return saved(model_type="bert")
+
+
+@case(AREA, "a model for another sampling rate", "takes 8000 Hz", "labels are made at 16000 Hz")
+def other_rate() -> Command:
+    said = saved()
+    (HERE / "preprocessor_config.json").write_text('{"sampling_rate": 8000}')
+    return said
+
+
+@case(AREA, "a shard of parameters that is missing", "hubert/b.safetensors: missing", "names it")
+def no_shard() -> Command:
+    index = json.dumps({"weight_map": {"x": "b.safetensors"}}).encode()
+    return saved(index, "model.safetensors.index.json")
+
+
+@case(
+    AREA, "an index that leads out of the directory", "index.json", "'../b.safetensors'", "own dir"
+)
+def out_of_directory() -> Command:
+    Path("b.safetensors").write_bytes(b"")
+    index = json.dumps({"weight_map": {"x": "../b.safetensors"}}).encode()
+    return saved(index, "model.safetensors.index.json")
+
+
+@case(
+    AREA, "a file that is no checkpoint", "m.pt: cut short, or no file that torch.save", "copy it"
+)
+def no_checkpoint() -> Command:
+    Path("m.pt").write_bytes(b"<html>404</html>")
+    return cluster("m.pt")
+
+
+@case(
+    AREA, "a checkpoint cut short", "m.pt: cut short, or no file that torch.save", "copy it again"
+)
+def cut_checkpoint() -> Command:
+    import torch
+
+    torch.save({"x": torch.zeros(100)}, "m.pt")
+    path = Path("m.pt")
+    path.write_bytes(path.read_bytes()[:-50])
+    return cluster("m.pt")
+
+
+@case(AREA, "several models of an experiment", "give the .pth file itself", "a.ave.pth, b.ave.pth")
+def several() -> Command:
+    HERE.mkdir()
+    (HERE / "config.yaml").write_text("encoder: hubert\n")
+    for name in ("a.ave.pth", "b.ave.pth"):
+        (HERE / name).write_bytes(name.encode())
+    return cluster()
