@@ -10,6 +10,7 @@ the same settings is left as it is, so an interrupted run goes on with the set t
 import argparse
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def make_set(directory: Path, name: str, rows: list[Utterance], mark, workers, r
         mark.finish(tmp)
 
 
+def take_set(directory: Path, other: Path) -> None:
+    """Copy a set that is whole, without what later stages left there."""
+    with atomic_dir(directory) as tmp:
+        shutil.copytree(other, tmp, ignore=shutil.ignore_patterns(".checked"), dirs_exist_ok=True)
+
+
 def make_corpus(
     out: str | Path,
     config: dict | None = None,
@@ -60,6 +67,7 @@ def make_corpus(
     jobs: int = 2,
     overwrite: bool = False,
     only: list[str] | None = None,
+    like: str | Path | None = None,
 ) -> dict:
     """Make the sets that are not there yet.
 
@@ -69,6 +77,8 @@ def make_corpus(
         jobs: processes; the result does not depend on it.
         overwrite: replace sets of this corpus that were made from other settings.
         only: names of the sets to make; None: all.
+        like: another such directory: a set that is whole there, and of the same settings, is
+            copied, which takes no time; speaking all takes half a minute.
 
     Returns:
         What ``corpus.json`` holds: per set the utterances, voices, minutes, words …
@@ -98,10 +108,13 @@ def make_corpus(
         "mini_synth lm_text", {"version": VERSION, "seed": seed}, {"text": digest(lm_text)}
     )
     lm_done = is_made(out / "lm_text", marks["lm_text"], overwrite)
-    if todo:
+    taken = [name for name in todo if like and marks[name].is_done(Path(like) / name)]
+    for name in taken:
+        take_set(out / name, Path(like) / name)
+    if left := [name for name in todo if name not in taken]:
         with Workers(jobs, config, babble) as workers:
             workers.start()
-            for name in todo:
+            for name in left:
                 make_set(out / name, name, plan[name], marks[name], workers, config["sample_rate"])
     if not lm_done:
         write_lm_text(out / "lm_text", lm_text, marks["lm_text"])
@@ -131,10 +144,12 @@ def main() -> int:
     p.add_argument("--config", help="YAML laid over local/mini_synth/mini_synth.yaml")
     p.add_argument("--set", action="append", metavar="KEY=VALUE", help="one setting; repeatable")
     p.add_argument("--only", nargs="+", metavar="SET", help="make only these sets")
+    p.add_argument("--like", metavar="DIR", help="take from here what was made just so already")
     p.add_argument("--overwrite", action="store_true", help="replace sets of other settings")
     a = p.parse_args()
     setup_logging()
-    record = make_corpus(a.out, settings.load(a.config, a.set), a.seed, a.jobs, a.overwrite, a.only)
+    config = settings.load(a.config, a.set)
+    record = make_corpus(a.out, config, a.seed, a.jobs, a.overwrite, a.only, a.like)
     for name, f in record["sets"].items():
         print(
             f"{name:8s} {f['utterances']:5d} utterances {f['voices']:3d} voices "

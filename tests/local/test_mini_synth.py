@@ -265,6 +265,18 @@ def test_other_settings_are_refused_unless_told_to_replace(corpus, tmp_path):
     assert contents(out / "s_dev" / "wav") != old
 
 
+def test_what_another_directory_has_is_copied_and_not_spoken(corpus, tmp_path):
+    hide = tmp_path / "hide"  # whatever is spoken fails
+    hide.mkdir()
+    (hide / "espeakng_loader.py").write_text("raise ImportError('hidden')\n")
+    out = tmp_path / "data"
+    taken = make(out, "--like", corpus, path=hide)
+    assert taken.returncode == 0, taken.stderr
+    assert contents(out) == contents(corpus)
+    other = ("--like", corpus, "--set", "sets.s_dev.snr_db=[0, 1]", "--overwrite")
+    assert "espnet-dice[synth]" in make(out, *other, path=hide).stderr
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_missing_wheel_is_one_line_with_the_way_out(tmp_path, jobs):
     hide = tmp_path / "hide"

@@ -13,7 +13,7 @@ students=(
 )
 
 # shellcheck disable=SC2016  # $PYTHON and $NJ are for stage 1
-make='$PYTHON local/mini_synth/make.py --out data --overwrite --jobs $NJ'
+make='$PYTHON local/mini_synth/make.py --out data --like ../kd1/data --overwrite --jobs $NJ'
 # shellcheck disable=SC2016
 join='$PYTHON local/combine_data.py data/train data/a_train data/b_train'
 exec ../../TEMPLATE/dice1/dice.sh \
