@@ -65,7 +65,7 @@ class Arena:
         return self.root / f"before_{stage}"
 
     def prepare(self, last: int) -> None:
-        """Run the stages up to ``last`` undisturbed, each twice: if the two differ, so would a third.
+        """Run the stages up to ``last`` undisturbed, twice: if two differ, so would a third run.
 
         What was prepared before is kept.
         """

@@ -116,9 +116,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     subprocess.run([sys.executable, "-c", code, path], check=False)
     assert len(list(tmp_path.iterdir())) == 1
     (tmp_path / ".x[1].txt.other").touch()
-    with atomic_file(
-        path
-    ) as slow:  # of two at once the last one wins
+    with atomic_file(path) as slow:  # of two at once the last one wins
         slow.write("slow")
         write_text(path, "fast")
         assert path.read_text() == "fast"

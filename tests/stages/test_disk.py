@@ -11,7 +11,8 @@ import torch
 
 from espnet_dice.io import checksums, fingerprint
 from espnet_dice.io.errors import StaleError, describe
-from espnet_dice.stages import dumps, jobs, kmeans, labels, trainer
+from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.stages import decode, dumps, jobs, kmeans, labels, trainer
 from espnet_dice.stages.features import make_features
 from espnet_dice.stages.jobs import run_jobs
 from tests.campaign import same
@@ -152,3 +153,24 @@ def test_a_damaged_model_is_made_again(recipe, tmp_path, monkeypatch, name, dama
     assert run_jobs([job]) == 1
     found = same.describe(job.out)
     assert [k for k in {*made, *found} if made.get(k) != found.get(k)] == []
+
+
+def test_damaged_features_are_neither_trained_on_nor_decoded(recipe, tmp_path, monkeypatch):
+    for name in tiny.SIZES:
+        made = shutil.copytree(recipe.root / tiny.DUMP / name, tmp_path / tiny.DUMP / name)
+        features = Fingerprint("features", {"seed": name}, {})
+        features.finish(made, checksums.of(made.glob("*.*")))
+        flip(made / "feats.ark", 500)
+    (tmp_path / "data").symlink_to(recipe.root / "data")
+    (tmp_path / "conf").mkdir()
+    shutil.copytree(recipe.root / recipe.plain, tmp_path / recipe.plain, symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    damaged = r"feats\.ark: its bytes are not those that were written"
+    job = tiny.asr_job("x_seed0", tiny.asr_config())
+    with pytest.raises(StaleError, match=rf"{tiny.DUMP}/train/{damaged}"):
+        run_jobs([job])
+    assert not job.out.exists()
+    config = tiny.write_config("conf/decode.yaml", tiny.DECODE)
+    decodings = decode.plan([recipe.plain], [tiny.DUMP / "test"], None, [False], config)
+    with pytest.raises(StaleError, match=rf"{tiny.DUMP}/test/{damaged}"):
+        decode.run(decodings)
