@@ -116,7 +116,7 @@ def system(
         Fingerprint("decode", {}, {"model": sha}).finish(out)
     for noise in ("", "_snr10"):
         out = directory / "uncertainty" / f"test{noise}"
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
         np.savez(out / "tokens.npz", **certainties(reference, head, seed))
         Fingerprint("uncertainty", {}, {"model": sha}).finish(out)
 
