@@ -4,6 +4,7 @@ import datetime
 import os
 import pickle
 import pickletools
+import re
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterator
@@ -104,10 +105,12 @@ def load_own(path: str | Path, map_location: Any = "cpu", **_: Any) -> Any:
     except FileNotFoundError:
         raise
     except Exception as err:  # pickle, zipfile and torch have their own classes
+        text = " ".join(str(err).split())
+        asked = re.search(r"GLOBAL (\S+)", text)
+        said = f"it asks for {asked[1]}" if asked else text[:100]
         raise ConfigError(
             f"{path}: damaged, or a pickle that holds more than tensors and can run any code "
-            f"({' '.join(str(err).split())[:100]}); if you trust where it comes from, set "
-            f"{ALLOWED}=1"
+            f"({said}); if you trust where it comes from, set {ALLOWED}=1"
         ) from err
 
 

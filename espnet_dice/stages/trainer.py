@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from espnet_dice import compat
+from espnet_dice.io import torch_files
 from espnet_dice.io.atomic import atomic_file, only_writer
 from espnet_dice.stages import epochs, experiment, launch
 
@@ -27,6 +29,7 @@ def task_class(task: str) -> type:
         if task == "dice":
             from espnet_dice.dice.task import DiceHubertTask
 
+            compat.load_tensors_only()
             return DiceHubertTask
         import espnet_dice
 
@@ -34,6 +37,7 @@ def task_class(task: str) -> type:
         from espnet2.tasks.asr import ASRTask
         from espnet2.tasks.lm import LMTask
 
+        compat.load_tensors_only()
     return {"asr": ASRTask, "lm": LMTask}[task]
 
 
@@ -166,7 +170,7 @@ def repair(out: Path) -> None:
         return
     damaged = [checkpoint]
     if epochs.is_whole(checkpoint):
-        states = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        states = torch_files.load_own(checkpoint)
         last = out / f"{states['reporter']['epoch']}epoch.pth"
         if not epochs.is_whole(last):
             torch.save(states["model"], last)
@@ -184,12 +188,11 @@ def record(task: str, out: Path, criterion: tuple, **values) -> None:
         criterion: (phase, statistic, min or max, n).
         values: what the caller knows: seed, max_epoch, train_set, valid_set.
     """
-    import torch
     from espnet2.train.reporter import Reporter
 
     logging.getLogger().setLevel(logging.WARNING)
     phase, stat, mode, n = criterion
-    states = torch.load(out / CHECKPOINT, map_location="cpu", weights_only=False)
+    states = torch_files.load_own(out / CHECKPOINT)
     reporter = Reporter()
     reporter.load_state_dict(states["reporter"])  # ESPnet's versions store it differently
     stats = reporter.stats

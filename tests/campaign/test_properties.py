@@ -46,7 +46,22 @@ def in_directory(test):
     return run
 
 
-@given(st.binary(max_size=60), st.sampled_from([b"", b"u ", b"u a\nv ", b"\xef\xbb\xbf"]))
+PIECES = [
+    b"",
+    b" ",
+    b"u a",
+    b"u",
+    b"v\ta  b",
+    b"w \xff",
+    b"\xc3\xa4 1",
+    b"x\0 y",
+    b"\xc2\xa0",
+    b"z\r",
+]
+BYTES = st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=6).map(b"\n".join)
+
+
+@given(BYTES, st.sampled_from([b"", b"u ", b"u a\nv ", b"\xef\xbb\xbf"]))
 def test_any_bytes_are_a_table_or_problems(data, head):
     @in_directory
     def check(tmp):
