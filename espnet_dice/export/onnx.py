@@ -144,10 +144,28 @@ def trace(
                 dynamo=True,
                 optimize=True,
             )
-            program.save(path, external_data=False)
+        model = program.model_proto
+        forget_sources(model.graph)
+        path.write_bytes(model.SerializeToString())
+    except OSError:
+        raise
     except Exception as err:  # the exporter has many classes of errors
         said = " ".join(str(err).split())[:300]
         raise ConfigError(f"{source}: has no ONNX form ({type(err).__name__}: {said})") from err
+
+
+def forget_sources(graph: Any) -> None:
+    """Take out of an ONNX graph where in the sources each operation was written.
+
+    torch notes files of this machine with every node: nobody's business, and two checkouts of the
+    same code would export different files.
+    """
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+        del part.metadata_props[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + [*attribute.graphs]:
+                forget_sources(inner)
 
 
 def quantise(path: Path, out: Path) -> None:

@@ -23,7 +23,7 @@ from espnet_dice.stages import cards, experiment, frontend, tokens, trainer
 from espnet_dice.stages.settings import read_config
 
 MODEL = "model.pth"
-VERSION = 2  # raise when the same model gives another export
+VERSION = 3  # raise when the same model gives another export
 
 
 def export(systems: list[Path], token_list: Path, onnx: bool | None = None) -> int:

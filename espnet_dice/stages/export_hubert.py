@@ -18,7 +18,7 @@ from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import cards, experiment
 
-VERSION = 2  # raise when the same model gives another export
+VERSION = 3  # raise when the same model gives another export
 REPORT = "export.json"
 
 

@@ -1,5 +1,6 @@
 """Processes that make shards, with progress by the utterance."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -62,7 +63,8 @@ class Pool:
         self._start()
         number = max(shard.number for shard in shards)
         self._slots[:] = [0] * (MAX_SHARDS + 1)
-        futures = {self._executor.submit(_make, shard): shard.number for shard in shards}
+        with _later():  # here the processes start; as yet they could not deal with a signal
+            futures = {self._executor.submit(_make, shard): shard.number for shard in shards}
         pending, seen = set(futures), 0
         while pending:
             finished, pending = wait(pending, POLL_S, FIRST_COMPLETED)
@@ -86,6 +88,19 @@ class Pool:
         self._executor = ProcessPoolExecutor(self.nj, context, _begin, (self._slots, os.getpid()))
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def _later() -> Iterator[None]:
+    """Hold signals back; processes that are started meanwhile hold them back, too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Stopped(Exception):
     """Drops what is being written."""
 
@@ -94,8 +109,9 @@ def _begin(slots: Array, parent: int) -> None:
     global _done
     _done = slots
     # the parent deals with these; a handler, unlike SIG_IGN, does not reach the commands of pipes
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     # a parent killed outright must not leave workers behind
     die_with(parent, signal.SIGKILL)
 

@@ -57,6 +57,13 @@ def test_matrix_products_are_quantised_and_convolutions_are_not(exported):
     assert kinds.count("Conv") == 8 and "ConvInteger" not in kinds
 
 
+def test_nothing_of_this_machine_is_in_the_files(exported):
+    """torch notes with every operation which line of which file of this machine it is from."""
+    _, directory, _ = exported
+    for name in (onnx.FLOAT, onnx.INT8):
+        assert b".py" not in (directory / name).read_bytes()
+
+
 def test_what_was_measured_is_there(exported):
     figures = exported[2]
     assert set(figures) == {"torch", onnx.FLOAT, onnx.INT8}
