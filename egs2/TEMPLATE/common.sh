@@ -266,7 +266,8 @@ run() { # stage, arguments
 report() { # directory, options
     ${tied[@]+"${tied[@]}"} "${py[@]}" -m espnet_dice.report "$@" >/dev/null
 }
-# Says how long each stage took, and shows a table if one is given and there.
+# Says how long each stage took, shows a table if one is given and there, and warns of what ended well
+# and may be worth nothing.
 end_recipe() {
     local line
     finish_stage
@@ -282,5 +283,10 @@ end_recipe() {
     if [ -e "${expdir}/report.html" ]; then
         echo
         echo "report: $(cd "${expdir}" && pwd)/report.html (open it in a browser)"
+    fi
+    # shellcheck disable=SC2154  # --expdir
+    if [ -d "${expdir}" ]; then
+        run checks --exp "${expdir}" ${datadir:+--data "${datadir}"} \
+            ${dumpdir:+--dump "${dumpdir}"} || log "this run could not be checked for warnings"
     fi
 }
