@@ -86,6 +86,7 @@ def training(runs: Sequence[Training], styles: Mapping[str, Style], name: str) -
             for run, (x, y) in series.items():
                 axes.plot(x, y, **styles[run].line)
             axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.set_ylabel(unit)
 
         svg = draw(paint, f"{name}{len(charts)}", f"{title}, epoch by epoch, of {len(series)} runs")

@@ -55,17 +55,23 @@ class System:
         return self.record.get("settings", {}).get("config", {})
 
     @property
+    def teachers(self) -> list[str]:
+        """Names of its teachers: those of its config, or all of the recipe where it names none."""
+        settings = self.record.get("settings", {})
+        given = settings.get("teaching") or self.config.get("model_conf") or {}
+        return [str(teacher["name"]) for teacher in given.get("teachers") or ()]
+
+    @property
     def taught(self) -> str:
         """In words: by whom, and what of them."""
         conf = self.config.get("model_conf") or {}
         alpha, beta, ctc = (conf.get(k) or 0 for k in ("kd_alpha", "kd_beta", "kd_ctc"))
         if not alpha and not ctc:
             return "–"
-        names = " + ".join(str(t["name"]) for t in conf.get("teachers") or ())
         parts = ["tokens"] if alpha and beta < 1 else []
         parts += ["uncertainty"] if alpha and beta else []
         parts += ["CTC"] if ctc else []
-        return f"{names}: {', '.join(parts)}"
+        return f"{' + '.join(self.teachers)}: {', '.join(parts)}"
 
     @property
     def matches_uncertainty(self) -> bool:

@@ -6,10 +6,10 @@ from espnet_dice.report.worth import ENTROPY, SIGMA, Answer, Worth
 
 WORDS = {
     "more": "Yes: σ² tells more than entropy, which is there without it.",
-    "some": "Little: σ² tells something of what is wrong, and entropy, which is there without any "
-    "variance head, tells more.",
-    "nothing": "No: σ² does not tell what is wrong, and entropy, which is there without any "
-    "variance head, does.",
+    "some": "Little: σ² tells something of which tokens are wrong, and entropy, which is there "
+    "without any variance head, tells more.",
+    "nothing": "No: σ² does not tell which tokens are wrong, and entropy, which is there without "
+    "any variance head, does.",
 }
 
 

@@ -133,10 +133,9 @@ def _curve(each: list[np.ndarray], errors: np.ndarray, units: np.ndarray) -> Cur
 
 
 def _teachers_of(system: System, systems) -> list[System]:
-    """Its teachers, by the names in its config, which end the teachers' tags."""
-    conf = system.config.get("model_conf") or {}
-    names = [str(t["name"]) for t in conf.get("teachers") or ()]
-    return [t for n in names for t in systems if t.is_teacher and t.name.endswith(f"_{n}")]
+    """Its teachers, by their names, which end the teachers' tags."""
+    every = [t for t in systems if t.is_teacher]
+    return [t for n in system.teachers for t in every if t.name.endswith(f"_{n}")]
 
 
 def _matched(said: Certainties, teachers: Sequence[Certainties | None]) -> float | None:
@@ -189,16 +188,12 @@ def answer(worth: Sequence[Worth]) -> Answer | None:
 
 def _without(student: Worth, clean: Sequence[Worth]) -> Worth | None:
     """The one with the same teachers and seed, taught without uncertainty matching."""
-
-    def teachers(w: Worth) -> list:
-        return (w.system.config.get("model_conf") or {}).get("teachers") or []
-
     seed = student.system.model["seed"]
     same = [
         w
         for w in clean
         if not w.system.matches_uncertainty
-        and teachers(w) == teachers(student)
+        and w.system.teachers == student.system.teachers
         and w.system.model["seed"] == seed
     ]
     return min(same, key=lambda w: w.wrong, default=None)

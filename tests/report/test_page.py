@@ -66,6 +66,7 @@ def test_the_first_words_say_what_to_ship(exp, page):
     ruling = verdict.judge(found)
     assert ruling.ship.family == "student_unc"
     assert [s.name for s in found.systems.values() if s.is_teacher] == ["teacher_t"]
+    assert "t: tokens, uncertainty" in parsed.said
     start = parsed.said[:400]
     assert re.search(r"Ship student_unc_seed0 with(out)? (a|the) language model", start)
     assert f"{100 * ruling.ship.wer.value:.1f} %" in start
