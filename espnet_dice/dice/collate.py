@@ -28,9 +28,14 @@ class DiceCollate:
         pad: keep whole utterances in training.
         max_frames: longest crop.
         random_crop: draw the crop's place; else take the middle.
+        seed: of these draws.
         normalize: each waveform to mean 0 and variance 1, before it is cut, as the layer-norm
             HuBERTs (large) want.
         n_clusters: K, to refuse ids that are no cluster; None does not look.
+
+    Attributes:
+        epoch: set before each epoch, it and ``seed`` decide where an utterance is cut, whatever
+            the number of loading processes; None: NumPy's global generator does.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class DiceCollate:
         random_crop: bool = True,
         normalize: bool = False,
         n_clusters: int | None = None,
+        seed: int = 0,
     ):
         if max_frames < 1:
             raise ConfigError(f"collate_fn_conf: max_frames must be at least 1, not {max_frames}")
@@ -50,6 +56,8 @@ class DiceCollate:
         self.random_crop = random_crop
         self.normalize = normalize
         self.n_clusters = n_clusters
+        self.seed = seed
+        self.epoch: int | None = None
         self._warned = False
 
     def __repr__(self) -> str:
@@ -126,10 +134,14 @@ class DiceCollate:
                 utts[int(np.argmax(frames))],
                 max(frames),
             )
-        # the seed is ESPnet's, set for each epoch and each worker
-        seed = int(np.random.randint(2**31)) if self.random_crop else 0
+        seed = self._seed() if self.random_crop else 0
         cuts = []
         for utt, n, (speech, labels) in zip(utts, frames, pairs, strict=True):
             rng = generator(seed, utt) if self.random_crop else None
             cuts.append(crop.cut(speech, labels, crop.choose(n, wanted, rng), wanted))
         return cuts
+
+    def _seed(self) -> int:
+        if self.epoch is None:
+            return int(np.random.randint(2**31))
+        return int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])

@@ -37,14 +37,17 @@ class DiceTrainer(Trainer):
     """ESPnet's trainer, which stops where ESPnet's would only stop silently."""
 
     @classmethod
-    def train_one_epoch(cls, *args, **kwargs) -> bool:
-        """See ESPnet.
+    def train_one_epoch(cls, *, iterator, reporter, **kwargs) -> bool:
+        """See ESPnet. Crops are drawn by the epoch, not by each loading process for itself.
 
         Raises:
             DiceError: no step of the epoch had a finite gradient. ESPnet ends such a training as if
                 it were complete.
         """
-        if super().train_one_epoch(*args, **kwargs):
+        collate = getattr(iterator, "collate_fn", None)
+        if isinstance(collate, DiceCollate):
+            collate.epoch = reporter.get_epoch()
+        if super().train_one_epoch(iterator=iterator, reporter=reporter, **kwargs):
             raise DiceError(
                 "no step of this epoch had a finite gradient: lower the learning rate, or use "
                 "bfloat16 or float32 (use_amp: false)"
@@ -125,6 +128,7 @@ class DiceHubertTask(AbsTask):
         return DiceCollate(
             train and not args.collect_stats,
             n_clusters=args.num_classes,
+            seed=args.seed,
             **_collate_conf(args),
         )
 

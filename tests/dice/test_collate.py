@@ -56,6 +56,17 @@ def test_crops_follow_the_seed_of_the_epoch():
     assert starts(3, other)["a"] == starts(3)["a"]
 
 
+def test_crops_follow_the_epoch_that_is_told():
+    def starts(seed, epoch, state):
+        np.random.seed(state)  # another one in each loading process
+        collate = DiceCollate(train=True, seed=seed)
+        collate.epoch = epoch
+        return tuple(collate(data())[1]["labels"][:, 0].tolist())
+
+    assert starts(0, 1, state=0) == starts(0, 1, state=1)
+    assert len({starts(seed, epoch, 0) for seed in range(3) for epoch in range(3)}) == 9
+
+
 def test_long_utterances_are_bounded():
     _, batch = DiceCollate(train=True, max_frames=20)(data())
     assert batch["labels"].shape == (3, 20)

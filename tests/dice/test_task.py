@@ -173,7 +173,7 @@ def test_an_epoch_without_a_finite_gradient_is_an_error(task, monkeypatch):
 
     monkeypatch.setattr(Trainer, "train_one_epoch", classmethod(lambda cls, **_: True))
     with pytest.raises(DiceError, match="no step of this epoch"):
-        task.trainer.train_one_epoch()
+        task.trainer.train_one_epoch(iterator=None, reporter=None)
 
 
 def test_callers_options_are_not_shared(task):

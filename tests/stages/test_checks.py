@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +26,7 @@ from tests.corpus import write_tables
 from tests.dice import tiny as tiny_models
 from tests.stages import tiny
 
+COMMON = Path(__file__).parents[2] / "egs2/TEMPLATE/common.sh"
 # a line of ESPnet 202511, shortened
 EPOCH = (
     "2026-11-21 12:47:01,339 (trainer:394) INFO: {n}epoch results: [train] iter_time=0.004, "
@@ -379,3 +384,19 @@ def test_a_training_that_learns_nothing_is_told(tmp_path, monkeypatch):
     assert sum("the training loss is NaN or infinite" in said for said in wild) == 1
     # these letters are 1.5 frames long: CTC learns nothing where two of them are alike
     assert all("CTC learns nothing from" in said[-1] for said in found.values())
+
+
+def test_a_recipe_ends_with_its_warnings(tmp_path):
+    write_log(tmp_path / "out/asr_x", [3.0] * 4)
+    (tmp_path / "RESULTS.md").write_text("the table\n")
+    lines = f"source {COMMON}; expdir=out; py=({sys.executable}); end_recipe RESULTS.md"
+    env = os.environ | {"PYTHONPATH": str(COMMON.parents[2])}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", lines],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stdout.strip() == "the table"
+    assert "1 warnings (out/WARNINGS.md):\n  asr_x: the training loss does not fall" in done.stderr
