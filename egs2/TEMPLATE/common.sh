@@ -67,6 +67,10 @@ if setpriv --pdeathsig TERM true 2>/dev/null; then
     tied=(setpriv --pdeathsig TERM --)
 fi
 
+# Ctrl-C ends the script whatever the command that it met made of it: one that was just at its end
+# succeeds, and bash would go on with the next.
+trap 'exit 130' INT
+
 # The options are those of help_message: lines that begin with --name; each sets the variable "name".
 parse_options() {
     local known name value show_help=false

@@ -77,3 +77,21 @@ def test_who_holds_the_directory_of_a_killed_run(tmp_path):
         os.killpg(shell.pid, signal.SIGKILL)
     assert gone(left)
     assert "another run" not in again(tmp_path, script).stderr
+
+
+def test_ctrl_c_ends_the_script_though_its_command_succeeds(tmp_path):
+    calm = "trap 'exit 0' INT; echo $BASHPID > pid.new; mv pid.new pid; while :; do sleep 0.1; done"
+    shell = subprocess.Popen(
+        command("dice1/dice.sh", "--local_data", calm),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # whoever runs this in the background ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    wait_for(tmp_path / "pid")
+    os.killpg(shell.pid, signal.SIGINT)
+    said = shell.communicate()[1]
+    assert shell.returncode == 130
+    assert "no such data directory" not in said
