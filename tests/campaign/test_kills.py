@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.campaign import same
+from tests.campaign import same, tiny_recipes
 from tests.campaign.kills import Arena, attempt, plan
 from tests.campaign.tiny_recipes import KD1
 from tests.io.test_checksums import flip
@@ -13,25 +13,27 @@ from tests.io.test_checksums import flip
 @pytest.fixture(scope="module")
 def arena(tmp_path_factory):
     made = Arena(KD1, tmp_path_factory.mktemp("kills"), sys.executable)
-    made.prepare(3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_recipes, "SIZES", {"train": 12, "dev": 4, "test": 4})
+        made.prepare(3)
     return made
 
 
 def test_killed_stages_end_where_undisturbed_ones_do(arena):
-    records = [attempt(arena, one) for one in plan([KD1], [1, 2, 3], 6, seed=1)]
-    assert sum(record["killed"] for record in records) >= 4
+    records = [attempt(arena, one) for one in plan([KD1], [1, 2, 3], 9, seed=1)]
+    assert sum(record["killed"] for record in records) >= 6
     assert [record for record in records if not record["survived"]] == []
 
 
 def test_the_comparison_sees_one_byte(arena, tmp_path):
     arena.restore(3)
     assert arena.compare(2) == []
-    flip(arena.work / "dump/fbank_pitch/train/feats.2.ark")
+    flip(arena.work / "dump/fbank_pitch/train/feats.1.ark")
     (arena.work / "dump/fbank_pitch/dev/text").unlink()
     (arena.work / "dump/.left.tmp").touch()
     assert arena.compare(2) == [
         "dump/.left.tmp: left over",
         "dump/fbank_pitch/dev/text: missing",
-        "dump/fbank_pitch/train/feats.2.ark: differs",
+        "dump/fbank_pitch/train/feats.1.ark: differs",
     ]
     assert same.describe(tmp_path) == {}
