@@ -139,7 +139,7 @@ def assemble(shards: list[TeacherShard], records: list[dict]) -> None:
             for utt, offset in record["rows"][stem]
         ]
         write_scp(sorted(entries), out / f"{stem}.scp")
-    logging.info("%s: %s", out, describe([record["totals"] for record in records]))
+    logging.info("%s: %s", out, describe([r.get("totals") or r["sums"] for r in records]))
 
 
 def describe(totals: list[dict[str, float]]) -> str:
