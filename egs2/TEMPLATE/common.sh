@@ -172,8 +172,10 @@ hold_directory() {
         holder=$(tail -n 1 log/.lock)
         number=${holder#process }
         number=${number%% *}
-        [[ "${holder}" == *" on $(uname -n): "* ]] && ! [ "/proc/${number}/fd/9" -ef log/.lock ] ||
+        if [[ "${holder}" != *" on $(uname -n): "* ]] ||
+            [ "/proc/${number}/fd/9" -ef log/.lock ]; then
             die "another run works in $(pwd): ${holder}. Wait for it, or end it"
+        fi
         if ! flock -w 10 9; then # they were told to end, and may be writing a file
             for number in /proc/[0-9]*; do
                 number=${number#/proc/}
