@@ -8,41 +8,19 @@ works in --out, goes on where it was ended, and writes kills.jsonl (one line a k
 import argparse
 import json
 import os
-import random
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tests.campaign import same
-from tests.campaign.killing import Counter, Kill, Outcome, run_shell, run_warm
+from tests.campaign.kill_counter import Counter, Kill
+from tests.campaign.kill_plan import SIGNALS, Try, plan
+from tests.campaign.killing import Outcome, run_shell, run_warm
 from tests.campaign.tiny_recipes import RECIPES, Recipe, build, commands
-
-SIGNALS = {
-    "SIGKILL": ("group", "first", "other"),
-    "SIGTERM": ("group", "first", "other"),
-    "SIGINT": ("group",),  # Ctrl-C reaches all of them
-}
-
-
-@dataclass(frozen=True)
-class Try:
-    """One kill that is planned."""
-
-    recipe: str
-    stage: int
-    shell: bool
-    kill: Kill
-
-    @property
-    def name(self) -> str:
-        """Identifies it in kills.jsonl."""
-        how = "shell" if self.shell else "command"
-        signal_name = signal.Signals(self.kill.number).name
-        return f"{self.recipe} {self.stage} {how} {signal_name} {self.kill}"
 
 
 class Arena:
@@ -155,22 +133,6 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, symlinks=True)
 
 
-def plan(recipes: list[Recipe], stages: list[int], kills: int, seed: int) -> list[Try]:
-    """Kills spread over stages, signals and targets; the same for the same arguments."""
-    rng = random.Random(seed)
-    pairs = [(r, s) for r in recipes for s in r.stages if not stages or s in stages]
-    tries = []
-    for n in range(kills):
-        recipe, stage = pairs[n % len(pairs)]
-        number = rng.choices(list(SIGNALS), (3, 2, 1))[0]
-        target = rng.choice(SIGNALS[number])
-        plain = stage in recipe.plain
-        by = "cpu" if plain else rng.choices(("cpu", "file"), (1, 2))[0]
-        kill = Kill(signal.Signals[number], target, round(rng.random(), 4), by)
-        tries.append(Try(recipe.name, stage, plain, kill))
-    return tries
-
-
 def attempt(arena: Arena, one: Try) -> dict:
     """Kill once, run again, compare."""
     start = time.monotonic()
@@ -214,10 +176,10 @@ def table(records: list[dict]) -> str:
             cells = [recipe.name, f"{stage} {title}", len(mine), *signals, len(mine) - len(bad)]
             lines.append(f"| {' | '.join(map(str, cells))} | {notes[:200]} |")
     survived = sum(r["survived"] for r in killed)
+    scripts = sum(" shell " in r["name"] for r in killed)
     missed = len(records) - len(killed)
-    lines.append(
-        f"\n{len(killed)} kills, {survived} survived; {missed} came after the stage's end."
-    )
+    lines.append(f"\n{len(killed)} kills, {scripts} of them of a script; {survived} survived.")
+    lines.append(f"{missed} more came when the stage had ended, or hit what it could do without.")
     return "\n".join(lines)
 
 
@@ -227,6 +189,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, required=True, help="where to work and to write")
     p.add_argument("--kills", type=int, default=120, help="how many (default: 120)")
     p.add_argument("--seed", type=int, default=0, help="of moments and signals (default: 0)")
+    p.add_argument("--shell", action="store_true", help="kill the scripts of all stages, not forks")
     p.add_argument("--recipe", choices=RECIPES, help="one of them; default: both")
     p.add_argument("--stages", type=int, nargs="+", default=[], help="default: all")
     a = p.parse_args()
@@ -246,7 +209,9 @@ def main() -> None:
     results = out / "kills.jsonl"
     records = [json.loads(line) for line in results.open()] if results.exists() else []
     known = {record["name"] for record in records}
-    tries = [one for one in plan(recipes, a.stages, a.kills, a.seed) if one.name not in known]
+    tries = [
+        one for one in plan(recipes, a.stages, a.kills, a.seed, a.shell) if one.name not in known
+    ]
     start = time.monotonic()
     for n, one in enumerate(tries):
         record = attempt(arenas[one.recipe], one)

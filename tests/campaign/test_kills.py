@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from tests.campaign import same, tiny_recipes
-from tests.campaign.kills import Arena, attempt, plan
+from tests.campaign.kill_plan import plan
+from tests.campaign.kills import Arena, attempt
 from tests.campaign.tiny_recipes import KD1
 from tests.io.test_checksums import flip
 
