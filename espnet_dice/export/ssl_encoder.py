@@ -51,6 +51,8 @@ def leave(config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
         return config, None
     conf = dict(config.get("encoder_conf") or {})
     said = conf.get("architecture") or architectures.of(conf["source"])
+    if said is not None:
+        said = {"student_conf": {}, "normalize": False, **said}  # what a config need not say
     why = _why_not(conf, said)
     if why is None:
         config |= {"encoder": PLAIN, "encoder_conf": _torchaudio(conf, said)}

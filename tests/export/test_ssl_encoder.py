@@ -56,6 +56,19 @@ def test_what_it_cannot_compute_stays_ours(conf, student, why):
     assert set(again.state_dict()) == set(SSLEncoder(**config["encoder_conf"]).state_dict())
 
 
+def test_what_a_config_need_not_say():
+    said = {"student": "hubert", "student_conf": tiny.STUDENT}
+    short, whole = (
+        ssl_encoder.leave({"encoder": "dice_ssl", "encoder_conf": {"architecture": a}})
+        for a in (said, {**said, "normalize": False, "eps": 1e-7})
+    )
+    assert short == whole and short[0]["encoder"] == "torchaudiohubert"
+    made, why = ssl_encoder.leave(
+        {"encoder": "dice_ssl", "encoder_conf": {"architecture": {"student": "hubert"}}}
+    )
+    assert why is None and made["encoder_conf"]["encoder_num_layers"] == 12
+
+
 def test_other_encoders_are_left_alone():
     config = {"encoder": "transformer", "encoder_conf": {"num_blocks": 2}}
     assert ssl_encoder.leave(config) == (config, None)
