@@ -94,3 +94,11 @@ def test_what_cannot_be_compared(exp, a, b, message):
 def test_differences_have_the_sign_of_b(exp):
     a = np.array([3, 3, 3, 3])
     assert statistics.paired(a, a - 1, np.full(4, 5)).value == -0.2
+
+
+def test_decodings_of_another_name_go_by_their_lm(exp):
+    pair = exp / "asr_student_seed0", exp / "asr_student_unc_seed0"
+    before = cells(compare.compare(*pair), "test")
+    (pair[1] / "decode_no_lm").rename(pair[1] / "decode_other_no_lm")
+    (pair[1] / "decode_lm_tiny").rename(pair[1] / "decode_a_lm")  # before the other by name
+    assert cells(compare.compare(*pair), "test") == before
