@@ -26,7 +26,7 @@ def given(found: np.ndarray | bytes, *more: str, name: str = "km.npy") -> Comman
     else:
         np.save(name, found)
     argv = ["--source", "mfcc", "--layer", "0", "--given", name, "--dump", "dump/raw"]
-    return kmeans.main, [*argv, "--sets", "d", "--out", "quantizer", *more]
+    return kmeans.main, [*argv, "--sets", "d", "--out", "quantizer", "--nj", "1", *more]
 
 
 def speech() -> None:
@@ -161,7 +161,7 @@ def of_features() -> Command:
     make_corpus(Path("d"))
     features.make_features("d", "dump/fbank/d", "fbank")
     argv = ["--source", "mfcc", "--layer", "0", "--clusters", "4", "--dump", "dump/fbank"]
-    return kmeans.main, [*argv, "--sets", "d", "--out", "quantizer"]
+    return kmeans.main, [*argv, "--sets", "d", "--out", "quantizer", "--nj", "1"]
 
 
 def label(source: str = "mfcc") -> Command:
