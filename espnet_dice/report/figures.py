@@ -63,6 +63,9 @@ def trade(points: Sequence[Point], styles: Mapping[str, Style], measure: str, na
     return Chart(title, draw(paint, name, f"{title}. The table has the numbers."))
 
 
+SCALED = 0.2
+"""Coverage above which curves set the scale."""
+
 PANELS = (
     ("loss", "valid", "loss", "Validation loss (KD adds terms: compare within a method)"),
     ("loss_att", "valid", "loss", "Attention loss, validation"),
@@ -120,14 +123,16 @@ def reliability(worth: Sequence[Worth], styles: Mapping[str, Style], name: str) 
         axes.set_ylabel("share that is right")
 
     said = ", ".join(f"{w.system.name} ECE {100 * w.reliability.ece:.1f} %" for w in worth)
-    title = "Reliability: above the dotted line, models are surer than they say"
+    title = "Reliability: above the dotted line, models are right more often than they say"
     return Chart(title, draw(paint, name, f"Reliability diagram: {said}"))
 
 
 def coverage(worth: Sequence[Worth], styles: Mapping[str, Style], name: str) -> list[Chart]:
     """Risk over coverage, a chart for σ² and one for entropy, on one scale."""
     charts = []
-    top = 100 * max(float(c.risk.max()) for w in worth for c in w.curves.values())
+    # the last few utterances kept are all wrong or all right: they would set the scale
+    every = [c for w in worth for c in w.curves.values()]
+    top = 100 * max(float(c.risk[c.coverage >= SCALED].max()) for c in every)
     for measure in (SIGMA, ENTROPY):
         some = [w for w in worth if measure in w.curves]
         if not some:
@@ -140,7 +145,7 @@ def coverage(worth: Sequence[Worth], styles: Mapping[str, Style], name: str) -> 
             axes.set_xlabel("% of the words kept" if some[0].snr is None else "% of tokens kept")
             axes.set_ylabel("WER % of those" if some[0].snr is None else "% wrong of those")
             axes.set_xlim(100, 0)
-            axes.set_ylim(0, min(100, 1.05 * top))
+            axes.set_ylim(0, 1.15 * top or 1)
 
         said = ", ".join(f"{w.system.name} {100 * w.curves[measure].kept:.1f} %" for w in some)
         title = f"Dropping the most uncertain first, by {MEASURES[measure]}"

@@ -204,7 +204,8 @@ def auroc(
         below = np.cumsum(negative) - negative / 2  # equal scores count half
         with np.errstate(invalid="ignore"):
             found.append((positive * below).sum() / (positive.sum() * negative.sum()))
-    low, high = (
-        (np.nan, np.nan) if np.isnan(found[0]) else np.nanquantile(found[1:], (0.025, 0.975))
-    )
+    drawn = [x for x in found[1:] if not np.isnan(x)]  # a resample may have none that is wrong
+    if np.isnan(found[0]) or not drawn:
+        return Interval(float(found[0]), np.nan, np.nan)
+    low, high = np.quantile(drawn, (0.025, 0.975))
     return Interval(float(found[0]), float(low), float(high))
