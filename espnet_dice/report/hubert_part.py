@@ -1,0 +1,42 @@
+"""The page's parts about HuBERT students: probe table, charts, exports."""
+
+from typing import Any
+
+from espnet_dice.report import exports, figures, hubert
+from espnet_dice.report.charts import Style
+
+
+def part(found: hubert.Students, look: dict[str, Style]) -> dict[str, Any]:
+    """What the templates need of HuBERT students.
+
+    Args:
+        found: the experiment.
+        look: name of a system → its style.
+    """
+    charts = []
+    for n, (task, head) in enumerate(found.tasks.items()):
+        points = []
+        for r in found.rows:
+            if task in r.scores and r.cpu is not None:
+                score = r.scores[task]
+                points.append(figures.Point(r.name, r.cpu, score, score, score, r.parameters))
+                points += [
+                    figures.Point(r.name, e["seconds"], score, score, score, r.parameters, False)
+                    for e in exports.onnx(r.name, found.exports.get(r.name) or {})
+                    if e["seconds"] is not None
+                ]
+        if points:
+            charts.append(figures.trade(points, look, head, f"probe{n}"))
+    files = [e for name, report in found.exports.items() for e in exports.onnx(name, report)]
+    seeds = {len([r for r in found.rows if r.family == one.family]) for one in found.rows}
+    return {
+        "exports": files,
+        "dice": {
+            "students": found,
+            "verdict": hubert.judge(found),
+            "heads": [(head, 1) for head in found.tasks.values()],
+            "names": [r.name for r in found.rows],
+            "trade": charts,
+            "single": seeds == {1},
+        },
+    }
