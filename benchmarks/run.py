@@ -132,6 +132,15 @@ def markdown(results: dict) -> str:
     return "\n".join(parts)
 
 
+def keep(found: dict) -> None:
+    """Put a path's figures in the place of its last ones, and write all anew."""
+    OUT.mkdir(exist_ok=True)
+    file = OUT / "results.json"
+    results = (json.loads(file.read_text()) if file.exists() else {}) | found
+    file.write_text(json.dumps(results, indent=1) + "\n")
+    (OUT / "results.md").write_text(markdown(results))
+
+
 def parser() -> argparse.ArgumentParser:
     """The options."""
     names = "\n".join(f"  {name:13s} {about}" for name, about in PATHS.items())
@@ -172,21 +181,16 @@ def main(argv: list[str] | None = None) -> None:
     given = ["--turns", str(args.turns), "--recipes", args.recipes]
     given += ["--kaldi_python", args.kaldi_python, "--faiss", args.faiss]
     given += ["--run_log", args.run_log]
-    OUT.mkdir(exist_ok=True)
-    file = OUT / "results.json"
-    results = json.loads(file.read_text()) if file.exists() else {}
-    results["machine"] = machine()
     failed = []
     for name in args.names or PATHS:
         try:
-            results[name] = in_a_process(name, given)
+            found = {"machine": machine(), name: in_a_process(name, given)}
         except RuntimeError as err:
             failed.append(name)
             print(f"{name}: {err}", file=sys.stderr)
             continue
-        file.write_text(json.dumps(results, indent=1) + "\n")
-        (OUT / "results.md").write_text(markdown(results))
-        print(markdown({"machine": results["machine"], name: results[name]}), flush=True)
+        keep(found)
+        print(markdown(found), flush=True)
     if failed:
         sys.exit(f"not measured: {', '.join(failed)}")
 

@@ -23,7 +23,7 @@ from espnet_dice.stages.tokens import TOKENS
 
 CONFIG = Path(__file__).resolve().parents[2] / "conf/train_asr_mini_student.yaml"
 BATCH, FRAMES, TOKENS_PER_UTT, DIM = 16, 100, 15, 83
-TURNS = 4
+TURNS = 15
 """Times as many as of paths whose turns take seconds."""
 
 

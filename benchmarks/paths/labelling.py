@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.measure import RATE, Row, alternate, faster, fixed, median, ratio
 from benchmarks.paths.mixture import DIM, K
 
-LAYER, SECONDS = 9, 10.0
+LAYER, SECONDS = 9, 5.0
 
 
 def rows(options: Any) -> Iterator[Row]:

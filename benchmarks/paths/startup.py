@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import used
 from benchmarks.measure import Cost, Row, fixed, median, quartiles
 
-COMMANDS = ["data", "features", "labels", "score", "decode", "train", "train_dice", "results"]
+COMMANDS = ["data", "features", "labels", "score", "decode", "train", "train_dice", "dice_results"]
 IMPORTS = {
     "data": "import espnet_dice.stages.data",
     "features": "import espnet_dice.stages.features, espnet_dice.features.pitch",
@@ -34,7 +34,7 @@ def spent(command: list[str], turns: int) -> list[Cost]:
 
 def rows(options: Any) -> Iterator[Row]:
     """Each command beside ESPnet's help."""
-    turns = min(3, options.turns)
+    turns = min(2, options.turns)
     theirs = median(spent(ESPNET, 1))
     beside = "asr_train --help"
     yield Row(

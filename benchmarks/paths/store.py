@@ -25,6 +25,7 @@ def rows(options: Any) -> Iterator[Row]:
     from espnet_dice.dice import codec, kmeans, store, targets
     from espnet_dice.dice.data_type import labels
     from espnet_dice.dice.terms import SoftLabels
+    from espnet_dice.io.fingerprint import Fingerprint
 
     torch.set_num_threads(1)
     x = mixture(FITTED + 8192 + TESTED)
@@ -43,9 +44,10 @@ def rows(options: Any) -> Iterator[Row]:
         same = float((book.encode(tested)[:, 0] == exact).mean())
         yield Row(f"{name}: hard labels", "exact", "the same", fixed(same))
 
-    frames = {f"u{i}": np.asarray(x[i * FRAMES : (i + 1) * FRAMES]) for i in range(BATCH)}
+    frames = {f"u{i}": x[i * FRAMES : (i + 1) * FRAMES] for i in range(BATCH)}
     with tempfile.TemporaryDirectory() as tmp:
         store.write(Path(tmp), book, {u: book.encode(f) for u, f in frames.items()})
+        Fingerprint("labels", {}, {}).finish(Path(tmp))
         loader, expand = labels(tmp), SoftLabels(tmp)
 
         def read() -> torch.Tensor:

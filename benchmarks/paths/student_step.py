@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.measure import RATE, Cost, Row, alternate, cost_of, faster, fixed
 
-BATCH, SECONDS, K = 4, 5.0, 500
+BATCH, SECONDS, K = 2, 5.0, 500
 SAMPLES = int(SECONDS * RATE)
 FRAMES = (SAMPLES - 400) // 320 + 1
 WIDTH, INNER, HEADS, LAYERS, FINAL = 384, 1536, 12, 12, 256
@@ -195,7 +195,7 @@ def rows(options: Any) -> Iterator[Row]:
 
 def _beside(models, b, goal: str, turns: int, cost: Callable, suffix: str) -> Iterator[Row]:
     calls = {name: training(make(), b, loss) for name, (make, loss) in models.items()}
-    spent = alternate(calls, turns, 2, cost)
+    spent = alternate(calls, turns, 1, cost)
     plain, undropped, theirs, hf = calls
     names = {"what": plain + suffix}
     yield faster(spent, plain, theirs, goal, **names)
