@@ -8,6 +8,8 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
+NAMED = ("builtins.getattr", "__builtin__.getattr")
+"""How Python 3.11.0 to 3.11.3 wrote an enum's member: by its name, fairseq's value as well."""
 DEEPEST = 8
 """Stand-ins around a value: an omegaconf node in a container has two."""
 
@@ -65,6 +67,8 @@ def opened(value: Any) -> Any:
         if isinstance(value.state, dict):
             inner = [value.state[k] for k in ("_content", "_val") if k in value.state]
             value = inner[0] if inner else value.state
+        elif value.origin in NAMED and len(value.args) == 2:
+            value = value.args[1]
         else:
             value = value.args[0] if len(value.args) == 1 else None
     return None

@@ -15,7 +15,14 @@ from espnet_dice.io.inert import Inert, fields, opened
 
 
 class Mode(enum.Enum):
-    LAYER = "layer_norm"
+    layer_norm = "layer_norm"  # as fairseq's, whose members are called what they are
+
+
+class Other:
+    """Pickled as Python 3.11.0 to 3.11.3 do an enum's member."""
+
+    def __reduce__(self):
+        return getattr, (Mode, "layer_norm")
 
 
 HELD = {
@@ -24,7 +31,7 @@ HELD = {
 }
 FOREIGN = {
     "counts": collections.defaultdict(int, {"a": 1}),
-    "args": Namespace(layers=3, mode=Mode.LAYER),
+    "args": Namespace(layers=3, mode=Mode.layer_norm, other=Other()),
     "cfg": OmegaConf.create({"model": {"layers": 3, "name": "${oc.env:HOME}", "shape": [1, 2]}}),
 }
 
@@ -55,7 +62,8 @@ def test_settings_in_foreign_objects(tmp_path, legacy):
         assert args["layers"] == 3
         model = fields(fields(each["cfg"])["model"])
         assert opened(model["layers"]) == 3
-    assert opened(fields(found["args"])["mode"]) == "layer_norm"
+    for name in ("mode", "other"):
+        assert opened(fields(found["args"])[name]) == "layer_norm"
     name = fields(fields(found["cfg"])["model"])["name"]
     assert opened(name) == "${oc.env:HOME}"  # what omegaconf would look up
 

@@ -1,5 +1,6 @@
 """Features, labels and teacher outputs in parts: the same bytes, whoever makes which part."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,10 @@ def test_teacher_outputs_do_not_depend_on_parts(recipe, tmp_path, monkeypatch):
         else:
             in_parts(lambda part, out=out: make(out, part), out / "t" / "train", number)
         made = contents(out / "t" / "train")
+        record = json.loads(made.pop(".fingerprint.json"))
+        for index in ("teacher.scp", "ctc.scp"):
+            del record["files"][index]  # holds the path of the directory, and so does its checksum
+        made["record"] = json.dumps(record, sort_keys=True).encode()
         where.append({n: d.replace(bytes(out), b"") for n, d in made.items()})
     assert where[0] == where[1] == where[2]
     assert {"teacher.10.ark", "ctc.10.ark", "teacher.scp", "ctc.scp"} <= where[0].keys()
