@@ -31,6 +31,7 @@ from espnet_dice.report import (
 from espnet_dice.report.charts import Style, key_mark, styles
 from espnet_dice.report.recogniser_part import Settings
 from espnet_dice.report.recognisers import Recognisers
+from espnet_dice.stages import checks
 
 NAME = "report.html"
 
@@ -62,6 +63,7 @@ def make(exp: Path, settings: Settings | None = None) -> str:
         "marks": {name: key_mark(style) for name, style in look.items()},
         "asr": [], "dice": None, "worth": [], "cards": [], "tokens": None, "exports": [],
         "training": _training(runs, look),
+        "warnings": checks.find(exp),
         "origin": origin.read(exp),
         "date": datetime.date.today().isoformat(),
         "again": f"python -m espnet_dice.report {exp}",

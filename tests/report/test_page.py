@@ -14,7 +14,8 @@ import soundfile
 
 from espnet_dice.io.errors import DataError
 from espnet_dice.report import main, recognisers, statistics, verdict, worth
-from espnet_dice.stages import score
+from espnet_dice.stages import checks, score
+from espnet_dice.stages.finding import Finding
 from tests.report import made
 
 VOID = {"meta", "link", "img", "br", "input", "hr", "path", "use", "rect"}
@@ -241,3 +242,17 @@ def test_nothing_to_report(tmp_path):
         main.make(tmp_path / "nowhere")
     with pytest.raises(DataError, match="nothing was trained, decoded or probed"):
         main.make(tmp_path)
+
+
+def test_warnings_stand_on_the_first_screen(exp, page, monkeypatch):
+    assert ("Warnings" in page.replace("warnings", "Warnings")) == bool(checks.find(exp))
+    found = [Finding("asr_<b>", "the loss is NaN", ("too large a step", "<i>"), "lower it")]
+    monkeypatch.setattr(checks, "find", lambda exp: found)
+    made = main.make(exp)
+    said = Page(made).said
+    assert (
+        "1 warning asr_<b> : the loss is NaN. Perhaps: too large a step; <i>. What to do: lower"
+        in said
+    )
+    assert made.index('id="warnings"') < made.index('aria-label="Contents"')
+    assert "<i>" not in made and "asr_<b>" not in made
