@@ -48,11 +48,17 @@ jobs_help() {
     --num_nodes        Hosts of a training with --cuda_cmd (default="${num_nodes}")
     --launch           Instead: what starts the processes of a training, see
                        egs2/TEMPLATE/DISTRIBUTED.md (default="${launch}")
+  What is printed
+    --quiet            Warnings and results only (no value)
+    --verbose          Details, too (no value)
 END
 }
 
+# What --quiet and --verbose set, for the stages too: quiet, verbose or empty.
+export ESPNET_DICE_LOG=${ESPNET_DICE_LOG:-}
 log() {
-    echo "$(date '+%Y-%m-%dT%H:%M:%S') ($(basename "$0")) $*" >&2
+    [ "${ESPNET_DICE_LOG}" = quiet ] ||
+        echo "$(date '+%Y-%m-%dT%H:%M:%S') ($(basename "$0")) $*" >&2
 }
 die() {
     echo "error: $*" >&2
@@ -80,6 +86,11 @@ parse_options() {
         case "$1" in
             -h | --help)
                 show_help=true
+                shift
+                continue
+                ;;
+            --quiet | --verbose)
+                ESPNET_DICE_LOG=${1#--}
                 shift
                 continue
                 ;;
@@ -278,9 +289,10 @@ end_recipe() {
     local line
     finish_stage
     log "done in ${SECONDS} s"
-    for line in ${timing[@]+"${timing[@]}"}; do
-        echo "${line}" >&2
-    done
+    [ "${ESPNET_DICE_LOG}" = quiet ] ||
+        for line in ${timing[@]+"${timing[@]}"}; do
+            echo "${line}" >&2
+        done
     if [ -n "${1:-}" ] && [ -e "$1" ]; then
         echo
         cat "$1"

@@ -2,15 +2,35 @@
 
 import argparse
 import os
+from typing import Any
+
+from espnet_dice.io.progress import LOG, QUIET, VERBOSE
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """An argument parser that prints defaults, as ESPnet's tools do."""
-    return argparse.ArgumentParser(
+    """An argument parser that prints defaults, as ESPnet's tools do.
+
+    Every command has ``--quiet`` and ``--verbose``, which the processes that it starts inherit.
+    """
+    made = argparse.ArgumentParser(
         description=description.split("\n\n")[0],
         epilog="ESPNET_DICE_DEBUG=1 or --debug shows tracebacks.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    how_much = made.add_mutually_exclusive_group()
+    how_much.add_argument("--quiet", action=_Log, const=QUIET, help="warnings and results only")
+    how_much.add_argument("--verbose", action=_Log, const=VERBOSE, help="details, too")
+    return made
+
+
+class _Log(argparse.Action):
+    """Says in the environment how much is logged: what a command starts says as much."""
+
+    def __init__(self, option_strings: list[str], dest: str, const: str, help: str):
+        super().__init__(option_strings, argparse.SUPPRESS, 0, const, argparse.SUPPRESS, help=help)
+
+    def __call__(self, *_: Any) -> None:
+        os.environ[LOG] = self.const
 
 
 def true_false(text: str) -> bool:

@@ -1,6 +1,7 @@
 """Progress for people: a bar in a terminal, a line now and then in a log file."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -8,14 +9,23 @@ from collections.abc import Iterable, Iterator
 from tqdm import tqdm
 
 LOG_EVERY_S = 15.0
+LOG, QUIET, VERBOSE = "ESPNET_DICE_LOG", "quiet", "verbose"
+"""The environment variable that ``--quiet`` and ``--verbose`` set, and its values."""
+
+CHATTY = ("matplotlib", "numba", "PIL", "asyncio", "filelock")
+"""Libraries that tell details as the root logger's level is; torch has a level of its own."""
 
 
-def setup_logging(verbose: bool = False, quiet: bool = False) -> None:
-    """Log to stderr with timestamps; ``quiet`` leaves warnings only."""
-    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+def setup_logging() -> None:
+    """Log to stderr with timestamps; ``--quiet`` leaves warnings, ``--verbose`` adds details."""
+    levels = {QUIET: logging.WARNING, VERBOSE: logging.DEBUG}
+    level = levels.get(os.environ.get(LOG, ""), logging.INFO)
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True
     )
+    if level == logging.DEBUG:
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 def track(items: Iterable, total: int, what: str, unit: str = "utt") -> Iterator:
@@ -27,7 +37,7 @@ def track(items: Iterable, total: int, what: str, unit: str = "utt") -> Iterator
         what: the label shown.
         unit: name of one item.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get(LOG) != QUIET:
         yield from tqdm(items, total=total, desc=what, unit=unit, dynamic_ncols=True)
         return
     start = last = time.monotonic()

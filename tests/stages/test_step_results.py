@@ -144,3 +144,15 @@ def test_a_recipe_that_fails_ends_the_chain(tmp_path):
     script(tmp_path / "dice1/run.sh", code=2)
     assert run(here).returncode == 2
     assert len((tmp_path / "asked").read_text().splitlines()) == 1
+
+
+def test_quiet_reaches_every_step_and_prints_no_titles(tmp_path):
+    here = tmp_path / "dicekd1"
+    for path in (here / "asr.sh", tmp_path / "dice1/run.sh"):
+        script(path)
+        path.write_text(path.read_text() + "echo ${ESPNET_DICE_LOG} >&2\n")
+        path.write_text(path.read_text().replace("exit 0\n", ""))
+    script(here / "python")
+    done = run(here, "--quiet")
+    assert (done.returncode, done.stderr) == (0, "quiet\nquiet\n")
+    assert "Stage 1" in run(here).stderr
