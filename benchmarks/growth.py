@@ -126,8 +126,17 @@ def stages(work: Path, runs: Runs) -> Iterator[tuple[str, list, Path | None]]:
         yield f"labels: {name}", ["labels", *given, *to], labels
 
 
-def measure(runs: Runs, hours: list[float], work: Path) -> dict[str, list[dict[str, float]]]:
-    """Stage → a record for each size: hours, utterances, cpu_s, wall_s, peak_bytes, bytes."""
+def measure(
+    runs: Runs, hours: list[float], work: Path, only: list[str]
+) -> dict[str, list[dict[str, float]]]:
+    """Stage → a record for each size: hours, utterances, cpu_s, wall_s, peak_bytes, bytes.
+
+    Args:
+        runs: whose models are used.
+        hours: sizes.
+        work: directory for what is made.
+        only: beginnings of stages' names; none: all.
+    """
     found: dict[str, list[dict[str, float]]] = {}
     (work / "wav").mkdir(parents=True)
     made = join(runs.data, work / "wav")
@@ -136,6 +145,8 @@ def measure(runs: Runs, hours: list[float], work: Path) -> dict[str, list[dict[s
         has = write_data(place / "data/set", made, wanted)
         utterances = len((place / "data/set/text").read_text().splitlines())
         for name, arguments, out in stages(place, runs):
+            if only and not name.startswith(tuple(only)):
+                continue
             took = used.stage(*arguments, cwd=runs.kd1)  # its models name their statistics so
             size = used.size(out) if out else 0
             row = {"hours": has, "utterances": utterances, **took._asdict(), "bytes": size}
@@ -183,10 +194,13 @@ def main() -> None:
     here = Path(__file__).resolve().parents[1] / "egs2/mini_synth"
     parser.add_argument("--run", type=Path, default=here, help="kd1 and dice1 of a finished run")
     parser.add_argument("--hours", type=float, nargs="+", default=HOURS, help="sizes")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="STAGE", help="stages, with those that they need"
+    )
     parser.add_argument("--out", type=Path, default=None, help="figures as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.out.parent if args.out else None) as work:
-        found = measure(Runs(args.run), sorted(args.hours), Path(work))
+        found = measure(Runs(args.run), sorted(args.hours), Path(work), args.only)
     if args.out:
         args.out.write_text(json.dumps(found, indent=1) + "\n")
     print(table(found))
