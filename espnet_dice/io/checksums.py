@@ -16,7 +16,6 @@ from pathlib import Path
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import StaleError
 
-SUMS = "files"
 DAMAGED = ".damaged"
 Sums = dict[str, list[int]]
 """Name → [bytes, CRC-32]; a directory counts as all its files in the order of their names."""
@@ -44,7 +43,7 @@ def verify(directory: str | Path) -> None:
     """
     directory = Path(directory)
     record = fingerprint.read(directory) or {}
-    sums: Mapping[str, list[int]] = record.get(SUMS, {})
+    sums: Mapping[str, list[int]] = record.get(fingerprint.SUMS, {})
     mark = (str(directory.absolute()), _times(directory / name for name in sums))
     if mark in _seen or not sums:
         return

@@ -15,6 +15,8 @@ from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import StaleError
 
 NAME = ".fingerprint.json"
+SUMS = "files"
+"""Where a record has the checksums of what was made; not part of its key."""
 
 
 def digest(value: Any) -> str:
@@ -75,7 +77,7 @@ class Fingerprint:
             directory: that was made.
             sums: of its files, see :mod:`espnet_dice.io.checksums`.
         """
-        self._write(directory, done=True, **({"files": dict(sums)} if sums else {}))
+        self._write(directory, done=True, **({SUMS: dict(sums)} if sums else {}))
 
     def why(self, directory: str | Path) -> str:
         """What differs from the fingerprint in ``directory``, for a log line."""

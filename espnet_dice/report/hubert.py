@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from espnet_dice.io.errors import DataError
-from espnet_dice.stages.dice_results import MEASURES
+from espnet_dice.stages.dice_results import LESS_IS_BETTER, MEASURES, measure
 from espnet_dice.stages.results import JSON, read_json
-
-LESS_IS_BETTER = {"char": True, "sid": False, "kws": True}
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,11 @@ def read(exp: Path, alignment: Path | None = None) -> Students | None:
         values = (s[k] for k in ("loss", "labels", "parameters", "seed", "cpu_s_per_audio_s"))
         rows.append(Row(s["system"], *values, is_teacher, scores))
     exports = {r.name: read_json(exp / f"dice_{r.name}/export/export.json") for r in rows}
-    tasks = {t: _heading(t, found["probes"][t]) for t in MEASURES if t in found["probes"]}
+    tasks = {
+        t: measure(t, found["probes"][t].get("made_from") or {})
+        for t in MEASURES
+        if t in found["probes"]
+    }
     shown = {name: report for name, report in exports.items() if report}
     return Students(rows, tasks, found["probes"], labels, shown)
 
@@ -146,11 +148,6 @@ def _ranks(scores: Mapping[str, float], less: bool) -> dict[str, int]:
     """1 for the best; equal scores share the better rank."""
     better: Sequence[float] = sorted(scores.values(), reverse=not less)
     return {name: better.index(score) + 1 for name, score in scores.items()}
-
-
-def _heading(task: str, probe: Mapping[str, Any]) -> str:
-    phones = (probe.get("made_from") or {}).get("phones")
-    return "PER %" if task == "char" and phones else MEASURES[task]
 
 
 def _labels(directory: Path, alignment: Path | None) -> Labels:

@@ -63,7 +63,7 @@ def make(exp: Path, settings: Settings | None = None) -> str:
         "marks": {name: key_mark(style) for name, style in look.items()},
         "asr": [], "dice": None, "worth": [], "cards": [], "tokens": None, "exports": [],
         "training": _training(runs, look),
-        "warnings": checks.find(exp),
+        "warnings": checks.find(exp, settings.data, read=found),
         "origin": origin.read(exp),
         "date": datetime.date.today().isoformat(),
         "again": f"python -m espnet_dice.report {exp}",

@@ -62,11 +62,17 @@ class System:
         return [str(teacher["name"]) for teacher in given.get("teachers") or ()]
 
     @property
+    def is_taught(self) -> bool:
+        """Whether teachers were part of its loss."""
+        conf = self.config.get("model_conf") or {}
+        return bool(conf.get("kd_alpha") or conf.get("kd_ctc"))
+
+    @property
     def taught(self) -> str:
         """In words: by whom, and what of them."""
         conf = self.config.get("model_conf") or {}
         alpha, beta, ctc = (conf.get(k) or 0 for k in ("kd_alpha", "kd_beta", "kd_ctc"))
-        if not alpha and not ctc:
+        if not self.is_taught:
             return "–"
         parts = ["tokens"] if alpha and beta < 1 else []
         parts += ["uncertainty"] if alpha and beta else []

@@ -75,7 +75,7 @@ def judge(found: Recognisers) -> Verdict | None:
     ship = min(equal, key=lambda c: (c.parameters, c.wer.value))
     like = [(c, _compare(ship, c)) for c in students if c is not ship]
     like = [(c, d) for c, d in like if not d.is_significant]
-    untaught = [c for c in students if c.system.taught == "–" and c.family != ship.family]
+    untaught = [c for c in students if not c.system.is_taught and c.family != ship.family]
     baseline = min(untaught, key=lambda c: c.wer.value, default=None)
     teachers = candidates(found, teachers=True)
     return Verdict(

@@ -72,7 +72,7 @@ def _take(
     teacher: experiment.Experiment, out: Path, token_list: Path, dim: int | None, mark: Fingerprint
 ) -> None:
     config = _config(teacher.config)
-    ours = (token_list / tokens.LIST).read_text(encoding="utf-8").splitlines()
+    ours = tokens.entries(token_list)
     if list(config.get("token_list") or ()) != ours:
         raise ConfigError(
             f"{teacher.config}: token_list is not that of {token_list}: a teacher and its student "

@@ -6,10 +6,10 @@ from typing import Any
 
 from espnet_dice.report import statistics
 from espnet_dice.report.verdict import Candidate
+from espnet_dice.stages.dice_results import LESS_IS_BETTER
 from espnet_dice.stages.finding import Finding, percent
 
 EMPTY, ALIKE, FEW = 0.01, 0.5, 10
-HIGHER_IS_BETTER = {"sid"}
 TEACHER, STUDENT = "teacher", "student"
 WORSE = {
     TEACHER: (
@@ -161,4 +161,4 @@ def _scores(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _better(task: str, one: float, other: float) -> bool:
-    return one > other if task in HIGHER_IS_BETTER else one < other
+    return one < other if LESS_IS_BETTER[task] else one > other

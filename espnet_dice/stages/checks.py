@@ -28,12 +28,19 @@ NONE = "No warnings."
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def find(exp: Path, data: Path | None = None, dump: Path | None = None) -> list[Finding]:
+def find(
+    exp: Path,
+    data: Path | None = None,
+    dump: Path | None = None,
+    read: recognisers.Recognisers | None = None,
+) -> list[Finding]:
     """Everything that is worth a warning.
 
     Args:
         exp: experiments of either recipe; paths in their records start at its parent.
         data, dump: data directories and features; default: beside ``exp``.
+        read: the recognisers below ``exp``, where they were read already: their errors are counted
+            once.
     """
     base = exp.resolve().parent
     data, dump = data or base / "data", dump or base / "dump"
@@ -46,7 +53,7 @@ def find(exp: Path, data: Path | None = None, dump: Path | None = None) -> list[
         found += _seen(directory, check_labels.check)
     for one in training.read_all(exp):
         found += _seen(exp / f"{one.kind}_{one.name}", lambda d, t=one: _training(t, d, base))
-    found += _seen(exp, _decoded)
+    found += _seen(exp, lambda d: _decoded(d, read or recognisers.read(d)))
     return found + _seen(exp / JSON, _probed)
 
 
@@ -98,15 +105,14 @@ def _inputs(config: Mapping[str, Any], part: str, base: Path) -> dict[str, Path]
     return {name: base / path for path, name, _ in entries}
 
 
-def _decoded(exp: Path) -> Iterator[Finding | None]:
-    found = recognisers.read(exp)
+def _decoded(exp: Path, found: recognisers.Recognisers) -> Iterator[Finding | None]:
     for d in found.decoded:
         where = str(d.directory.relative_to(exp))
         yield check_results.empty(d.reference, d.hypothesis, where)
         yield check_results.alike(d.reference, d.hypothesis, where)
     students = verdict.candidates(found, teachers=False)
-    untaught = [c for c in students if c.system.taught == "–"]
-    taught = [c for c in students if c.system.taught != "–"]
+    untaught = [c for c in students if not c.system.is_taught]
+    taught = [c for c in students if c.system.is_taught]
     teachers = verdict.candidates(found, teachers=True)
     yield from check_results.worse_than_untaught(teachers, untaught, check_results.TEACHER)
     yield from check_results.worse_than_untaught(taught, untaught, check_results.STUDENT)

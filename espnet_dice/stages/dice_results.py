@@ -23,6 +23,7 @@ from espnet_dice.stages.probes import OUT, RUN, SPEED
 from espnet_dice.stages.results import JSON, MARKDOWN, layout, read_json
 
 MEASURES = {"char": "CER %", "sid": "SID acc %", "kws": "KWS EER %"}
+LESS_IS_BETTER = {"char": True, "sid": False, "kws": True}
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _loss(entry: Mapping[str, Any]) -> str:
 def table(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]]) -> str:
     """A Markdown table, one line a system."""
     tasks = [task for task in MEASURES if task in records]
-    head = ["system", "loss", "labels", "M param", *(_measure(records[t]) for t in tasks)]
+    head = ["system", "loss", "labels", "M param", *(_heading(records[t]) for t in tasks)]
     lines = [[*head, "CPU-s/audio-s", "seed"]]
     for row in rows:
         cells = [row.system, row.loss or "–", row.labels or "–", f"{row.parameters / 1e6:.2f}"]
@@ -160,7 +161,7 @@ def spread_table(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]]) 
     entries = spread(rows)
     tasks = [task for task in MEASURES if any(e["task"] == task for e in entries)]
     by = {(e["system"], e["task"]): e for e in entries}
-    lines = [["system", "over", *(_measure(records[task]) for task in tasks)]]
+    lines = [["system", "over", *(_heading(records[task]) for task in tasks)]]
     for system in dict.fromkeys(e["system"] for e in entries):
         mine = [by.get((system, task)) for task in tasks]
         first = next(e for e in mine if e)
@@ -172,9 +173,18 @@ def spread_table(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]]) 
     return layout(lines, left=2) if len(lines) > 1 else ""
 
 
-def _measure(record: Mapping[str, Any]) -> str:
-    phones = record["made_from"]["settings"].get("phones")
-    return "PER %" if record["task"] == "char" and phones else MEASURES[record["task"]]
+def measure(task: str, settings: Mapping[str, Any]) -> str:
+    """Heading of a task's scores.
+
+    Args:
+        task: of :data:`MEASURES`.
+        settings: of the probe.
+    """
+    return "PER %" if task == "char" and settings.get("phones") else MEASURES[task]
+
+
+def _heading(record: Mapping[str, Any]) -> str:
+    return measure(record["task"], record["made_from"]["settings"])
 
 
 def _number(value: float | None, how: str) -> str:
@@ -187,7 +197,7 @@ def notes(records: Mapping[str, Mapping[str, Any]]) -> str:
     for task in (t for t in MEASURES if t in records):
         r = records[task]
         lines.append(
-            f"- {_measure(r)}: {r['about']}. Without any features {r['floor']:.1f}; "
+            f"- {_heading(r)}: {r['about']}. Without any features {r['floor']:.1f}; "
             f"{r['train']} training, {r['dev']} dev and {r['test']} test utterances."
         )
     return "\n".join(lines)

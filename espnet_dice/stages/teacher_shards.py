@@ -189,7 +189,7 @@ def _teacher(exp: Path, model_file: str, token_list: Path) -> tuple[Any, list[st
     from espnet_dice.kd import teachers
 
     torch.set_num_threads(1)
-    entries = (token_list / tokens.LIST).read_text(encoding="utf-8").splitlines()
+    entries = tokens.entries(token_list)
     return teachers.load(exp, model_file, entries), entries
 
 

@@ -159,6 +159,11 @@ def key_of(directory: Path) -> str:
     return key
 
 
+def entries(directory: Path) -> list[str]:
+    """The tokens of a list, in order of their ids."""
+    return (directory / LIST).read_text(encoding="utf-8").splitlines()
+
+
 def _pieces(model: bytes, path: Path, again: str) -> set[str]:
     import sentencepiece as spm
 

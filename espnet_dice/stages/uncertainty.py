@@ -92,7 +92,7 @@ def plan(
     """
     if n_samples < 0:
         raise ConfigError(f"--samples must be ≥ 0, not {n_samples}")
-    key = key_of(token_list, "stage 3 (tokens)")
+    key = tokens.key_of(token_list)
     loaded = [experiment.load(s, "stage 5 or 7") for s in systems]
     asked = []
     for dump in map(dumps.load, sets):
@@ -171,7 +171,7 @@ def ask(
 
     torch.set_num_threads(1)
     logging.getLogger().setLevel(logging.WARNING)  # ESPnet tells of every parameter
-    entries = (token_list / tokens.LIST).read_text(encoding="utf-8").splitlines()
+    entries = tokens.entries(token_list)
     model = teachers.load(a.system.directory, a.system.model, entries, device)
     lengths = {u: len(x) for u, x in noisy.items()} if noisy else a.dump.lengths
     arrays = certainties.ask(

@@ -247,7 +247,7 @@ def test_nothing_to_report(tmp_path):
 def test_warnings_stand_on_the_first_screen(exp, page, monkeypatch):
     assert ("Warnings" in page.replace("warnings", "Warnings")) == bool(checks.find(exp))
     found = [Finding("asr_<b>", "the loss is NaN", ("too large a step", "<i>"), "lower it")]
-    monkeypatch.setattr(checks, "find", lambda exp: found)
+    monkeypatch.setattr(checks, "find", lambda exp, data, read: found)
     made = main.make(exp)
     said = Page(made).said
     assert (
