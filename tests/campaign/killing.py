@@ -87,11 +87,7 @@ def run_shell(line: list[str], cwd: Path, log: Path, kill: Kill | None, cpu_s: f
 
 def _own_session() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets its background jobs ignore it
-    group = Path("/proc/self/autogroup")  # a session is scheduled by itself: let it be as kind
-    nice = group.read_text().split()[-1] if group.exists() else ""
     os.setsid()
-    if nice:
-        group.write_text(nice)
 
 
 def run_warm(
