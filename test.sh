@@ -19,6 +19,8 @@ shell_files() {
 
 python -m ruff check .
 shell_files | xargs shellcheck --external-sources
-# Threads that wait give the core away: spinning ones cost minutes where others use the cores too.
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+# Packages are compiled once, not by each process that imports them.
+unset PYTHONDONTWRITEBYTECODE
+# Threads that wait soon give the core away: spinning ones cost minutes where others use it too.
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000}
 exec python -m pytest "$@"

@@ -29,7 +29,7 @@ def run(command: Sequence[str], cwd: Path | None = None, threads: int = 1) -> Us
     Raises:
         RuntimeError: it failed; its last words.
     """
-    set_by_us = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+    set_by_us = {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "10000"}
     start = time.perf_counter()
     child = subprocess.Popen(
         command,

@@ -18,7 +18,7 @@ def register() -> None:
 def load(path, **options: Any) -> Any:
     """Load a trained model: a recogniser, which transcribes, or a HuBERT student, which extracts.
 
-    See :func:`espnet_dice.inference.load.load`. A recogniser imports ``espnet2`` (about 12 s).
+    See :func:`espnet_dice.inference.load.load`. A recogniser imports ``espnet2`` (about 6 s).
     """
     from espnet_dice.inference.load import load
 

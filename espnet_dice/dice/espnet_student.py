@@ -11,7 +11,7 @@ from espnet_dice.dice.frames import n_frames
 from espnet_dice.dice.stem import FEATURE_GRAD_MULT, Stem, hubert, trimmed
 from espnet_dice.io.errors import ConfigError
 
-# those of espnet2.tasks.ssl.encoder_choices, without the 12 s that importing it costs
+# those of espnet2.tasks.ssl.encoder_choices, without the 6 s that importing it costs
 ENCODERS = {
     "transformer": ("espnet2.asr.encoder.transformer_encoder", "TransformerEncoder"),
     "conformer": ("espnet2.asr.encoder.conformer_encoder", "ConformerEncoder"),

@@ -19,7 +19,7 @@ LM_WEIGHT = 0.3
 
 
 class Recogniser:
-    """Speech in, text out. Building one imports espnet2 (12 s).
+    """Speech in, text out. Building one imports espnet2 (6 s).
 
     Args:
         source: ``exp/asr_<tag>``, its ``export``, an unpacked archive, or the ``.zip`` itself.

@@ -196,7 +196,7 @@ def run_jobs(
 
 
 def check_configs(plans: list[Plan]) -> None:
-    """Parse every command as ESPnet will. Imports espnet2 (12 s).
+    """Parse every command as ESPnet will. Imports espnet2 (6 s).
 
     Raises:
         ConfigError: naming the config and the key.

@@ -22,7 +22,7 @@ from espnet_dice.io.processes import die_with
 from espnet_dice.stages.workers import tail
 
 TASKS = ("asr", "lm", "dice")
-CARRIED = ("PYTHONPATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+CARRIED = ("PYTHONPATH", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")
 INIT_FILE = ".dist_init_"
 
 

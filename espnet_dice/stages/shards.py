@@ -4,7 +4,6 @@ How a set is cut depends on its size alone, and a shard is made by one thread, s
 neither on the number of processes nor on the machines that they run on.
 """
 
-import ctypes
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from espnet_dice.io import checksums
+from espnet_dice.io import checksums, memory
 from espnet_dice.io.atomic import write_text
 
 RECORDS = ".shards"
@@ -112,20 +111,11 @@ class Shard(ABC):
             except Unusable:
                 return problems
             finally:
-                _give_memory_back()
+                memory.give_back()
         record["checksums"] = checksums.of(self.targets)  # what was just written is still in memory
         self.record_path.parent.mkdir(exist_ok=True)
         write_text(self.record_path, json.dumps({"key": key, **record}, ensure_ascii=False) + "\n")
         return problems
-
-
-def _give_memory_back() -> None:
-    """glibc keeps what was freed in pieces where lengths vary: 1.7 GB after 8 h, not 1.2."""
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError):  # another libc
-        return
-    trim(0)
 
 
 def number_of(utterances: int) -> int:

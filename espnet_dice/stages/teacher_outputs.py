@@ -94,7 +94,7 @@ def make_outputs(
 
 @dataclass(frozen=True)
 class Forked:
-    """Processes that are forked once ESPnet is imported, which costs 12 s.
+    """Processes that are forked once ESPnet is imported, which costs 6 s.
 
     Attributes:
         nj: how many.

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from espnet_dice.io.errors import DiceError, describe
+from espnet_dice.io.memory import keep_freed
 from espnet_dice.io.processes import die_with, raising_when_ended
 
 TAIL_LINES = 15
@@ -116,6 +117,7 @@ def _child(work: Work, sender: Connection, parent: int) -> None:
     """Redirect the output, run, and report an error that is one for the user."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with(parent)
+    keep_freed()
     work.log.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(work.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(fd, 1)

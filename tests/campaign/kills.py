@@ -194,7 +194,7 @@ def main() -> None:
     p.add_argument("--stages", type=int, nargs="+", default=[], help="default: all")
     a = p.parse_args()
     # before torch: forks must not find its threads
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000"}
     from espnet_dice.stages import trainer
 
     for task in ("asr", "dice"):
