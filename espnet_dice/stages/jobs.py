@@ -129,6 +129,7 @@ def run_jobs(
     ngpu: int = 0,
     resume: bool = True,
     launched_by: str = "",
+    threads: int = 0,
 ) -> int:
     """Train the models that are not there yet.
 
@@ -139,6 +140,7 @@ def run_jobs(
         resume: go on from a checkpoint of the same job; else begin anew.
         launched_by: what starts the processes of a model, see :mod:`launch`. A model does not
             depend on it: a training may go on with other processes than it began with.
+        threads: CPU threads of a model; 0: the cores, shared out.
 
     Returns:
         How many were trained.
@@ -177,7 +179,7 @@ def run_jobs(
         _set_up(plan, resume)
     nj = nj or (1 if ngpu or start else cores())
     # by all jobs, not by those that are left: sums, and so losses, depend on the threads
-    threads = max(1, cores() // min(nj, len(jobs)))
+    threads = threads or max(1, cores() // min(nj, len(jobs)))
     nj = min(nj, len(pending))
     logging.info("models to train: %d, %d at a time, CPU threads: %d", len(pending), nj, threads)
     logs = [launch.log_of(p.job.out, start, trainer.LOG) for p in pending]

@@ -8,7 +8,6 @@ command once a process, or hands on the options of ESPnet's that tell it how::
     python -m espnet2.bin.launch --cmd "slurm.pl" --num_nodes 2 --ngpu 4 --log {out}/launch.log --
 """
 
-import argparse
 import os
 import shlex
 import subprocess
@@ -24,16 +23,6 @@ from espnet_dice.stages.workers import tail
 TASKS = ("asr", "lm", "dice")
 CARRIED = ("PYTHONPATH", "OMP_NUM_THREADS", "GOMP_SPINCOUNT")
 INIT_FILE = ".dist_init_"
-
-
-def add_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--launch``."""
-    parser.add_argument(
-        "--launch",
-        default="",
-        help="what starts a model's processes: 'srun --ntasks 8 --gpus-per-task 1', 'torchrun "
-        "--no-python --nproc_per_node 4', ESPnet's launcher; {out} is the experiment",
-    )
 
 
 def split(text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from espnet_dice.io.atomic import atomic_file, write_text
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.fingerprint import digest_files
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import experiment, launch, tokens
+from espnet_dice.stages import experiment, running, tokens
 from espnet_dice.stages.jobs import Job, run_jobs
 
 CRITERION, NBEST = ("valid", "loss", "min"), 1
@@ -149,11 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     parser.add_argument("--args", default="", help="options for ESPnet that win over the config")
-    parser.add_argument("--ngpu", type=int, default=0, help="GPUs")
-    launch.add_option(parser)
-    parser.add_argument(
-        "--resume", type=options.true_false, default=True, help="go on from a checkpoint"
-    )
+    running.add_options(parser, several=False)
     args = parser.parse_args(argv)
     setup_logging()
     job = make_job(
@@ -166,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
         args.seed,
         args.args,
     )
-    run_jobs([job], ngpu=args.ngpu, resume=args.resume, launched_by=args.launch)
+    run_jobs([job], **running.chosen(args))
     print(summary(job.out))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from espnet_dice.io import options
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import dumps, experiment, launch, ssl_encoder, tokens
+from espnet_dice.stages import dumps, experiment, running, ssl_encoder, tokens
 from espnet_dice.stages.jobs import Job, run_jobs
 from espnet_dice.stages.settings import model_conf, read_config
 from espnet_dice.stages.teaching import Teaching
@@ -145,12 +145,7 @@ def main(argv: list[str] | None = None) -> None:
         "--teacher_dump", type=Path, default=None, help="the teachers' features, if not --dump"
     )
     parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
-    parser.add_argument("--nj", type=int, default=None, help="models at a time (cores)")
-    parser.add_argument("--ngpu", type=int, default=0, help="GPUs a model")
-    launch.add_option(parser)
-    parser.add_argument(
-        "--resume", type=options.true_false, default=True, help="go on from checkpoints"
-    )
+    running.add_options(parser)
     parser.add_argument("--show", action="store_true", help="only tell what was averaged")
     args = parser.parse_args(argv)
     setup_logging()
@@ -179,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
             )
             for (tag, config, train, valid), seed in zip(args.job, seeds, strict=True)
         ]
-        run_jobs(jobs, args.nj, args.ngpu, args.resume, args.launch)
+        run_jobs(jobs, **running.chosen(args))
     for tag, *_ in args.job:
         print(experiment.summary(exp / f"asr_{tag}", "acc"))
 

@@ -15,7 +15,7 @@ from espnet_dice.dice.frames import n_frames
 from espnet_dice.io import fingerprint, options
 from espnet_dice.io.errors import ConfigError, ProblemList, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import dumps, experiment, launch
+from espnet_dice.stages import dumps, experiment, running
 from espnet_dice.stages.jobs import Job, run_jobs
 from espnet_dice.stages.settings import read_config
 
@@ -186,12 +186,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one, or one per job")
     parser.add_argument("--teacher", default=None, help="teacher beside the student: dice_feature")
     parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
-    parser.add_argument("--nj", type=int, default=None, help="models at a time (cores)")
-    parser.add_argument("--ngpu", type=int, default=0, help="GPUs a model")
-    launch.add_option(parser)
-    parser.add_argument(
-        "--resume", type=options.true_false, default=True, help="go on from checkpoints"
-    )
+    running.add_options(parser)
     args = parser.parse_args(argv)
     setup_logging()
     seeds = args.seed * len(args.job) if len(args.seed) == 1 else args.seed
@@ -202,7 +197,7 @@ def main(argv: list[str] | None = None) -> None:
         make_job(tag, Path(config), *sets, Path(labels), args.exp, seed, args.args, args.teacher)
         for (tag, config, labels), seed in zip(args.job, seeds, strict=True)
     ]
-    run_jobs(jobs, args.nj, args.ngpu, args.resume, args.launch)
+    run_jobs(jobs, **running.chosen(args))
     for job in jobs:
         print(experiment.summary(job.out))
 

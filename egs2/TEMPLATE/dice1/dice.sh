@@ -13,6 +13,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 stage=1
 stop_stage=9
 nj=$(nproc 2>/dev/null || echo 2)
+threads=0
 ngpu=0
 python=python3
 seed=0
@@ -69,6 +70,7 @@ Usage: $(basename "$0") [--option value] …
     --stage            First stage, see below (default="${stage}")
     --stop_stage       Last stage (default="${stop_stage}")
     --nj               Processes: models trained at a time, labelling (default="${nj}")
+    --threads          CPU threads of a training; 0: the cores, shared out (default="${threads}")
     --ngpu             GPUs a training; if any, teachers and k-means use one too; 0: CPU
                        (default="${ngpu}")
     --python           Python interpreter (default="${python}")
@@ -127,8 +129,8 @@ END
 }
 
 parse_options "$@"
-check_numbers stage stop_stage nj ngpu num_nodes seed fs iterations mfcc_clusters it1_layer \
-    it1_clusters layer clusters sample_frames
+check_numbers stage stop_stage nj threads ngpu num_nodes seed fs iterations mfcc_clusters \
+    it1_layer it1_clusters layer clusters sample_frames
 check_bools resample allow_pipes trust_pickle onnx
 for name in train_set dev_set probe_test; do
     [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
@@ -205,7 +207,7 @@ label() { # tag, source, layer
 label_cmd=${train_cmd}
 [ "${device}" = cpu ] || label_cmd=${cuda_cmd:+${cuda_cmd} --gpu 1}
 training=(--dump "${dump}" --train "${train_set}" --valid "${dev_set}" --exp "${expdir}"
-    --nj "${models}" --ngpu "${ngpu}" --launch "${launch}")
+    --nj "${models}" --threads "${threads}" --ngpu "${ngpu}" --launch "${launch}")
 
 if begin 1 "data: ${sets[*]}"; then
     make_data "${sets[@]}"

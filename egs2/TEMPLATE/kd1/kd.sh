@@ -13,6 +13,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 stage=1
 stop_stage=12
 nj=$(nproc 2>/dev/null || echo 2)
+threads=0
 ngpu=0
 python=python3
 seed=0
@@ -64,6 +65,7 @@ Usage: $(basename "$0") [--option value] …
     --stage            First stage, see below (default="${stage}")
     --stop_stage       Last stage (default="${stop_stage}")
     --nj               Processes: models trained at a time, decoding workers (default="${nj}")
+    --threads          CPU threads of a training; 0: the cores, shared out (default="${threads}")
     --ngpu             GPUs a training, and for decoding; 0: CPU (default="${ngpu}")
     --python           Python interpreter (default="${python}")
     --seed             Seed of the teachers and the language model (default="${seed}")
@@ -118,7 +120,7 @@ END
 }
 
 parse_options "$@"
-check_numbers stage stop_stage nj ngpu num_nodes seed teacher_samples fs
+check_numbers stage stop_stage nj threads ngpu num_nodes seed teacher_samples fs
 check_bools resample allow_pipes use_lm
 for name in student_train student_dev student_tests; do
     [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
@@ -192,7 +194,7 @@ read -ra modes <<< "${lm_modes}"
 read -ra teacher_modes <<< "${teacher_lm_modes}"
 read -ra snrs <<< "${noise_snr}"
 training=(--dump "${dump}" --token_list "${tokens}" --exp "${expdir}" --nj "${models}"
-    --ngpu "${ngpu}" --launch "${launch}")
+    --threads "${threads}" --ngpu "${ngpu}" --launch "${launch}")
 decoding=(--config "${inference_config}" --nj "${nj}" --ngpu "${ngpu}"
     ${lm_options[@]+"${lm_options[@]}"})
 
@@ -224,7 +226,7 @@ fi
 if "${use_lm}" && begin 4 "language model: ${lm_tag}"; then
     run lm --config "${lm_config}" --tag "${lm_tag}" --token_list "${tokens}" --exp "${expdir}" \
         --train "${lm_train[@]}" --valid "${lm_dev[@]}" --seed "${seed}" --args "${lm_args}" \
-        --ngpu "${ngpu}" --launch "${launch}"
+        --threads "${threads}" --ngpu "${ngpu}" --launch "${launch}"
 fi
 
 if [ ${#teacher_systems[@]} -gt 0 ]; then

@@ -12,6 +12,7 @@ students=(
     conf/train_dice_mini_narrow_feature.yaml
 )
 
+# One thread a training on every machine: sums, and with them the table, depend on it.
 # shellcheck disable=SC2016  # $PYTHON and $NJ are for stage 1
 make='$PYTHON local/mini_synth/make.py --out data --like ../kd1/data --overwrite --jobs $NJ'
 # shellcheck disable=SC2016
@@ -28,4 +29,5 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --mfcc_clusters 50 \
     --student_config "${students[*]}" \
     --scratch_config conf/train_dice_mini_narrow_scratch.yaml \
+    --threads 1 \
     "$@"

@@ -13,6 +13,7 @@ students=(
     conf/train_asr_mini_student_unc.yaml
 )
 
+# One thread a training on every machine: sums, and with them the table, depend on it.
 # shellcheck disable=SC2016  # $PYTHON and $NJ are for stage 1
 exec ../../TEMPLATE/kd1/kd.sh \
     --local_data '$PYTHON local/mini_synth/make.py --out data --overwrite --jobs $NJ' \
@@ -27,4 +28,5 @@ exec ../../TEMPLATE/kd1/kd.sh \
     --student_config "${students[*]}" \
     --inference_config conf/decode_mini.yaml \
     --noise_snr 10 \
+    --threads 1 \
     "$@"
