@@ -14,6 +14,7 @@ import torch
 
 from espnet_dice.dice import builders, checkpoints
 from espnet_dice.dice.frames import RECEPTIVE, SAMPLE_RATE, STRIDE, n_frames
+from espnet_dice.io import onednn
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.io.fingerprint import digest
 
@@ -165,6 +166,7 @@ def load(source: str | Path, trust_pickle: bool = False) -> Teacher:
             not those of labels, or its parameters do not fit.
         StaleError: an experiment that is not finished.
     """
+    onednn.remember(onednn.PASS)
     found = checkpoints.find(source)
     built = builders.build(found, trust_pickle)
     return Teacher(built.model, found.key(), str(source), built.normalize, built.eps)

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from espnet_dice import compat, type_checks
-from espnet_dice.io import torch_files
+from espnet_dice.io import onednn, torch_files
 from espnet_dice.io.atomic import atomic_file, only_writer
 from espnet_dice.stages import epochs, experiment, launch
 
@@ -107,6 +107,7 @@ def train(
         return
     import torch
 
+    onednn.remember(onednn.TRAINING)
     torch.set_num_threads(threads)
     run_here(task, [*options, "--ngpu", str(ngpu)], out)
 
