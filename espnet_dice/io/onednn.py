@@ -1,8 +1,8 @@
 """How many kernels oneDNN remembers: it compiles one for each new shape of a convolution.
 
 Its 1024 are too few for a training that sees the same batches in each epoch, some 30 kernels a
-batch, and compiles them again in each: a sixth of the time of a small HuBERT's. They are too many for
-a pass over utterances, where no shape comes back: looking for the oldest takes longer than
+batch, and compiles them again each time: a sixth of the time of a small HuBERT's. They are too many
+for a pass over utterances, where no shape comes back: looking for the oldest takes longer than
 compiling, and each keeps 0.1 MB.
 """
 
