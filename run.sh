@@ -69,7 +69,7 @@ running=()
 trap 'kill "${running[@]}" 2>/dev/null || true; exit 130' INT
 trap 'kill "${running[@]}" 2>/dev/null || true; exit 143' TERM
 start dice1
-start kd1 nice -n 19 # the shorter one takes what cores the other leaves
+start kd1 nice -n 10 # the shorter one takes what cores the other leaves
 failed=()
 for i in "${!running[@]}"; do
     wait "${running[i]}" || { code=$? && failed+=("${started[i]}"); }

@@ -60,10 +60,10 @@ class CharHead(torch.nn.Module):
     def forward(self, utts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Utterances (L, frames, D) → (B, longest, tokens), and the frames of each, (B,)."""
         lengths = torch.tensor([x.size(1) for x in utts])
-        frames = [self.sum(x) for x in utts]
+        x = self.sum(torch.cat(list(utts), 1))
         if self.inner is not None:
-            frames = [self.inner(x) for x in frames]  # then zeros stand behind the end
-        x = pad_sequence(frames, batch_first=True)
+            x = self.inner(x)  # before padding: zeros then stand behind the end
+        x = pad_sequence(x.split(lengths.tolist()), batch_first=True)
         if self.conv is not None:
             x = torch.relu(self.conv(x.transpose(1, 2))).transpose(1, 2)
         if self.lstm is not None:
@@ -118,8 +118,6 @@ class KeywordHead(torch.nn.Module):
 
     def forward(self, utts: Sequence[torch.Tensor]) -> torch.Tensor:
         """Utterances (L, frames, D) → (B, words)."""
-        pooled = []
-        for x in utts:
-            y = torch.relu(self.inner(self.sum(x)))
-            pooled.append(torch.cat([y.mean(0), y.amax(0)]))
-        return self.out(torch.stack(pooled))
+        frames = torch.relu(self.inner(self.sum(torch.cat(list(utts), 1))))
+        parts = frames.split([x.size(1) for x in utts])
+        return self.out(torch.stack([torch.cat([y.mean(0), y.amax(0)]) for y in parts]))

@@ -32,6 +32,8 @@ LR, LAYER_LR = 0.1, 0.01
 weights."""
 EPOCHS = {"char": 30, "sid": 60, "kws": 20}
 BATCH = {"char": 8, "sid": 16, "kws": 8}
+SCORED = 32
+"""Utterances at a time that are scored."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,13 @@ class Char:
     def results(self, head, features: Features, utts: Sequence[Utterance]) -> list[list[str]]:
         """The tokens recognised in each utterance."""
         found = []
-        for utt in utts:
-            log_probs, _ = head([features.frames[utt.id]])
-            tokens = [self.inventory[i] for i in scores.greedy(log_probs[0].numpy())]
-            # as transcripts are written: single spaces between words, none around them
-            spoken = " ".join("".join(tokens).split()) if " " in self._ids else tokens
-            found.append(list(spoken))
+        for some in _some(utts):
+            log_probs, lengths = head([features.frames[utt.id] for utt in some])
+            for row, n in zip(log_probs.numpy(), lengths.tolist(), strict=True):
+                tokens = [self.inventory[i] for i in scores.greedy(row[:n])]
+                # as transcripts are written: single spaces between words, none around them
+                spoken = " ".join("".join(tokens).split()) if " " in self._ids else tokens
+                found.append(list(spoken))
         return found
 
     def score(self, head, features: Features, utts: Sequence[Utterance]) -> float:
@@ -213,7 +216,8 @@ class Keyword:
         return functional.binary_cross_entropy_with_logits(logits, self._spoken(utts))
 
     def _logits(self, head, features: Features, utts: Sequence[Utterance]) -> torch.Tensor:
-        return torch.cat([head([features.frames[utt.id]]) for utt in utts])
+        heard = [head([features.frames[utt.id] for utt in some]) for some in _some(utts)]
+        return torch.cat(heard)
 
     def score(self, head, features: Features, utts: Sequence[Utterance]) -> float:
         return self._mean_eer(
@@ -224,6 +228,11 @@ class Keyword:
         # a small dev set has no EER of its own for a rare word
         logits = self._logits(head, features, utts)
         return float(functional.binary_cross_entropy_with_logits(logits, self._spoken(utts)))
+
+
+def _some(utts: Sequence[Utterance]) -> list[Sequence[Utterance]]:
+    """A few at a time, where nothing is learned."""
+    return [utts[i : i + SCORED] for i in range(0, len(utts), SCORED)]
 
 
 @dataclass(frozen=True)

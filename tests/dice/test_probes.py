@@ -105,7 +105,8 @@ def test_results_are_written_like_transcripts():
     path = [
         task.inventory.index(c) if c else 0 for c in [" ", "C", "C", "", "C", " ", "", " ", "A"]
     ]
-    head = lambda utts: (torch.eye(len(task.inventory))[path][None], None)  # noqa: E731
+    log_probs = torch.eye(len(task.inventory))[path][None]
+    head = lambda utts: (log_probs, torch.tensor([len(path)]))  # noqa: E731
     assert task.results(head, Said, PARTS.test[:1]) == [list("CC A")]
 
 
