@@ -1,6 +1,6 @@
 """Every hot path beside what users would run otherwise: ratios in one run on the same data.
 
-    python benchmarks/run.py                      # all but growth, some 20 CPU-minutes
+    python benchmarks/run.py                      # all but growth, some 25 CPU-minutes
     python benchmarks/run.py decoding kd_step     # some
     python benchmarks/run.py --kaldi_python /tmp/kaldi/bin/python --faiss /tmp/faiss pitch kmeans
 
@@ -36,6 +36,7 @@ PATHS = {
     "kd_step": "a training step with cached teachers beside one without",
     "decoding": "decoding with a language model beside espnet2.bin.asr_inference (--recipes)",
     "inference": "a student's inference beside its teacher's, in torch and as ONNX int8",
+    "process": "a training's process: type checks, freed memory, compiled kernels",
     "startup": "what commands import, beside ESPnet's; its share of a run (--run_log)",
 }
 OUT = ROOT / "benchmarks/out"

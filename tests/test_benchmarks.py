@@ -98,3 +98,17 @@ def test_imports_of_a_run_are_read_from_its_log():
 lm: 0.11 M parameters
 """
     assert loading_of(log) == (10.0, 20.0)
+
+
+def test_imports_of_recipes_side_by_side_add_up():
+    from benchmarks.paths.startup import loading_of
+
+    log = """12:00:00 INFO data: whole
+12:00:04 INFO done
+kd1:   12:00:10 INFO loading ESPnet (about 6 s)
+dice1: 2026-11-21T12:00:11 (dice.sh) Stage 2: teacher
+kd1:   12:00:17 INFO models to train: 1
+dice1: 12:00:20 INFO loading ESPnet (about 6 s)
+dice1: 12:00:25 INFO models to train: 1
+"""
+    assert loading_of(log) == (7.0 + 5.0, 4.0 + 7.0 + 14.0)

@@ -60,16 +60,25 @@ def rows(options: Any) -> Iterator[Row]:
 
 
 def loading_of(log: str) -> tuple[float, float]:
-    """Seconds in which a run's log says that ESPnet is loaded, and those of the whole log."""
-    lines = re.findall(r"^(?:\S+T)?(\d\d:\d\d:\d\d) (.*)$", log, re.M)
-    times = [
-        datetime.timedelta(hours=int(t[:2]), minutes=int(t[3:5]), seconds=int(t[6:]))
-        for t, _ in lines
-    ]
+    """Seconds in which a run's log says that ESPnet is loaded, and those of the whole log.
+
+    Recipes that run side by side have their name before each line; their seconds add up.
+    """
+    loading = total = 0.0
+    lines = re.findall(r"^(?:(\w+): +)?(?:\S+T)?(\d\d:\d\d:\d\d) (.*)$", log, re.M)
     day = datetime.timedelta(days=1)
-    gaps = [((b - a) % day).total_seconds() for a, b in itertools.pairwise(times)]
-    loading = [g for g, (_, text) in zip(gaps, lines, strict=False) if "loading ESPnet" in text]
-    return sum(loading), sum(gaps)
+    for recipe in {recipe for recipe, _, _ in lines}:
+        own = [(_clock(time), text) for name, time, text in lines if name == recipe]
+        for (before, text), (after, _) in itertools.pairwise(own):
+            gap = ((after - before) % day).total_seconds()
+            total += gap
+            loading += gap if "loading ESPnet" in text else 0.0
+    return loading, total
+
+
+def _clock(time: str) -> datetime.timedelta:
+    hours, minutes, seconds = map(int, time.split(":"))
+    return datetime.timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
 
 def _cpu(costs: list[Cost]) -> tuple[float, float, float]:
