@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.stages import settings, trainer
+from espnet_dice.stages import jobs, settings, trainer
 from espnet_dice.stages.jobs import CONFIG, Job, Plan, run_jobs
 from tests.stages import tiny
 
@@ -92,6 +92,21 @@ def test_espnet_is_given_one_flat_file(fresh):
     for conf in ("encoder_conf", "decoder_conf", "optim_conf"):
         assert wanted[conf].items() <= used[conf].items()
     assert run_jobs([tiny.asr_job("top_x", wanted)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "cores", "nj", "used"), [(3, 8, 2, 3), (0, 8, 2, 4), (0, 8, 16, 4), (0, 1, 2, 1)]
+)
+def test_threads_are_those_asked_for_or_the_cores_shared_out(
+    fresh, monkeypatch, given, cores, nj, used
+):
+    monkeypatch.setattr(jobs, "cores", lambda: cores)
+    monkeypatch.setattr(
+        jobs, "_run", lambda plan, threads, *_: (plan.job.out / "threads").write_text(str(threads))
+    )
+    two = [tiny.asr_job(f"threads_{i}", tiny.asr_config()) for i in range(2)]
+    assert run_jobs(two, nj=nj, threads=given) == 2
+    assert [(job.out / "threads").read_text() for job in two] == [str(used)] * 2
 
 
 @pytest.mark.parametrize(
