@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from espnet_dice.io import slots
 from espnet_dice.io.errors import DiceError, describe
 from espnet_dice.io.memory import keep_freed
 from espnet_dice.io.processes import die_with, raising_when_ended
@@ -46,6 +47,8 @@ def run_forked(
 ) -> None:
     """Run each work in a forked child, at most ``nj`` at a time, in order.
 
+    Where cores are shared with other commands, a child also waits for a slot (:mod:`slots`).
+
     Args:
         works: what to run.
         nj: children at a time.
@@ -64,14 +67,17 @@ def run_forked(
     with raising_when_ended():
         try:
             while waiting or running:
-                while waiting and len(running) < nj:
+                while waiting and len(running) < nj and (slot := slots.take()) is not None:
                     work = waiting.pop()
                     receiver, sender = context.Pipe(duplex=False)
                     child = context.Process(
                         target=_child, args=(work, sender, os.getpid()), name=work.name
                     )
                     running.append((work, child, receiver))
-                    child.start()
+                    try:
+                        child.start()
+                    finally:
+                        os.close(slot)  # the child has it
                     sender.close()
                 watch([work.name for work, _, _ in running])
                 mp.connection.wait([child.sentinel for _, child, _ in running], poll_s)
