@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import used
+import torch
+
 from benchmarks.measure import Cost, Row, alternate, faster
+from benchmarks.paths.startup import spent
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "conf/train_dice_mini_narrow_hard.yaml"
@@ -43,8 +45,7 @@ def _of(calls: dict, turns: int, warm: int) -> Row:
 
 def imported(code: str) -> Cost:
     """Seconds of a Python process."""
-    took = used.run([sys.executable, "-c", code], cwd=ROOT)
-    return Cost(took.cpu_s, took.wall_s)
+    return spent(["-c", code], 1)[0]
 
 
 def step(settings: str) -> Cost:
@@ -62,8 +63,6 @@ def main(settings: str) -> None:
         memory.keep_freed()
     if "k" in settings:
         onednn.remember(onednn.TRAINING)
-    import torch
-
     from benchmarks.paths.student_step import training
     from espnet_dice.dice import students
     from espnet_dice.dice.model import DiceHubertModel
@@ -73,7 +72,7 @@ def main(settings: str) -> None:
     torch.manual_seed(0)
     student = students.build("hubert", read_config(CONFIG)["student_conf"])
     model = DiceHubertModel(student, [{"name": "dice_hard"}], K).train()
-    batches = [batch(torch, 9600 + 320 * i) for i in range(SHAPES)]
+    batches = [batch(9600 + 320 * i) for i in range(SHAPES)]
     steps = [training(model, b, lambda model, b: model(**b)[0]) for b in batches]
     for one in steps:
         one()
@@ -83,7 +82,7 @@ def main(settings: str) -> None:
     print((time.process_time() - cpu) / SHAPES, (time.perf_counter() - wall) / SHAPES)
 
 
-def batch(torch: Any, samples: int) -> dict:
+def batch(samples: int) -> dict:
     """24 s of noise with random labels, utterances of one length."""
     from espnet_dice.dice.frames import n_frames
 

@@ -1,4 +1,4 @@
-"""How trainings are run: options of the commands that train, on which no model depends."""
+"""How trainings are run: options of the commands that train, no part of a model's fingerprint."""
 
 import argparse
 from typing import Any
@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser, several: bool = True) -> None:
         "--threads",
         type=int,
         default=0,
-        help="CPU threads a model; 0: the cores, shared out among models at a time (default: 0)",
+        help="CPU threads a model; 0: the cores, shared out among models at a time",
     )
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs a model")
     parser.add_argument(

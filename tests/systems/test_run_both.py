@@ -1,13 +1,13 @@
 """``./run.sh`` at the top: two recipes side by side, here scripts that pretend to be them."""
 
-import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import gone, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = """#!/usr/bin/env bash
@@ -79,22 +79,8 @@ def test_a_signal_ends_both(tree, sent, code):
     pids = "echo $$ > ../../../$(basename $PWD).pid; exec sleep 60"
     here = tree(kd1=f'cd "$(dirname "$0")"; {pids}', dice1=f'cd "$(dirname "$0")"; {pids}')
     shell = subprocess.Popen([here / "run.sh"], stderr=subprocess.DEVNULL)
-    written = [here / "kd1.pid", here / "dice1.pid"]
-    deadline = time.monotonic() + 30
-    while not all(p.exists() and p.read_text() for p in written):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    started = [wait_for(here / f"{name}.pid") for name in ("kd1", "dice1")]
     shell.send_signal(sent)
     assert shell.wait(30) == code
-    for path in written:
-        while _runs(int(path.read_text())):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-def _runs(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    for pid in started:
+        assert gone(pid)
