@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from espnet_dice.io.errors import ConfigError, cli
-from espnet_dice.io.processes import die_with
+from espnet_dice.io.processes import die_with, without_finalization
 from espnet_dice.stages import launch, trainer
 
 
@@ -40,7 +40,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli(main)
+    with without_finalization():
+        cli(main)
 elif __name__ == "__mp_main__":  # a child that ESPnet spawned for one of several GPUs
     from espnet_dice.registry import register_when_imported
 

@@ -125,3 +125,34 @@ def test_out_of_memory_says_what_to_lower():
         assert said.startswith("out of memory"), said
         assert "a lower --nj" in said and "batch_bins" in said
     assert describe_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "says"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit('wrong')", 1, "wrong\n"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+    ],
+)
+def test_a_process_ends_without_taking_python_apart(end, code, says):
+    """As gloo's threads need it: what holds tensors is not asked to let them go."""
+    script = f"""if 1:
+        import atexit, sys
+        from espnet_dice.io.processes import without_finalization
+        class Tensor:
+            def __del__(self):
+                print("taken apart")
+        held = Tensor()
+        atexit.register(print, "exit handler")
+        with without_finalization():
+            {end}
+    """
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == code
+    assert done.stdout == "exit handler\n"  # flushed, though it is a pipe
+    assert done.stderr.endswith(says) and bool(done.stderr) == bool(says)
