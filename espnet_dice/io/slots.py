@@ -6,30 +6,41 @@ inherits, so that it is free when the process has ended, however it did.
 """
 
 import fcntl
+import math
 import os
 import time
 from pathlib import Path
 
 SETTING = "ESPNET_DICE_SLOTS"
-POLITE_S = 1.5
-"""For how long those with a nice value leave a free slot to others, who look twice a second."""
+WAITED_S = 1.5
+"""Who waits says so each time it looks, twice a second; for so long it is believed."""
 
 
 def take() -> int | None:
     """A file descriptor that holds a slot, or None if none is free.
 
-    To be closed when a child was forked that inherits it, and so holds the slot until it ends.
-    Without slots to share this is a descriptor of ``/dev/null``.
+    A process with a nice value gets none while another without waits for one. To be closed when a
+    child was forked that inherits it, and so holds the slot until it ends. Without slots to share
+    this is a descriptor of ``/dev/null``.
     """
     shared = os.environ.get(SETTING)
     if not shared:
         return os.open(os.devnull, os.O_RDONLY)
+    waits = Path(f"{shared}.waits")
+    if os.nice(0) > 0:
+        return None if _age(waits) < WAITED_S else _free(Path(shared))
     fd = _free(Path(shared))
-    if fd is not None and os.nice(0) > 0:
-        os.close(fd)
-        time.sleep(POLITE_S)
-        fd = _free(Path(shared))
+    if fd is None:
+        waits.touch()
     return fd
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was touched."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _free(shared: Path) -> int | None:

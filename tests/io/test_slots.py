@@ -56,22 +56,25 @@ def test_a_child_holds_its_slot_until_it_ends(shared, how):
     os.close(again)
 
 
-def test_the_nicer_one_leaves_a_free_slot_to_others_first(shared, monkeypatch):
-    monkeypatch.setattr(os, "nice", lambda more: 10)
-    waited = []
+def test_the_nicer_one_comes_after_those_that_wait(shared, monkeypatch):
+    def take(nice):
+        monkeypatch.setattr(os, "nice", lambda more: nice)
+        return slots.take()
 
-    def other_comes(seconds):
-        waited.append((seconds, slots._free(shared)))
-
-    monkeypatch.setattr(time, "sleep", other_comes)
-    assert slots.take() is None
-    ((seconds, other),) = waited
-    assert seconds == slots.POLITE_S and other is not None
-    os.close(other)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    mine = slots.take()
-    assert mine is not None
-    os.close(mine)
+    held = take(10)  # nobody waits
+    assert held is not None and take(10) is None
+    assert take(0) is None  # and waits from now on
+    os.close(held)
+    assert take(10) is None
+    held = take(0)
+    assert held is not None
+    os.close(held)
+    waits = shared.with_name("slots.waits")
+    long_ago = time.time() - slots.WAITED_S - 0.1
+    os.utime(waits, (long_ago, long_ago))  # it has all it wants, or was killed
+    held = take(10)
+    assert held is not None
+    os.close(held)
 
 
 def test_children_of_two_commands_never_outnumber_the_slots(shared, tmp_path):
