@@ -60,6 +60,8 @@ class Teacher(torch.nn.Module):
         self.dims: list[int] = list(model.dims)
         self.dim = self.dims[-1]
         self.layers = len(self.dims) - 1
+        convolutions = [p for p in model.parameters() if p.dim() == 3]
+        self._width = max((p.size(0) for p in convolutions), default=0)
 
     @property
     def device(self) -> torch.device:
@@ -112,7 +114,8 @@ class Teacher(torch.nn.Module):
             check_wave(row, i)
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
         speech = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
-        batch = self(speech, lengths, layers)
+        with onednn.worth_it(self._width):
+            batch = self(speech, lengths, layers)
         return [[x[i, : n_frames(len(row))] for x in batch] for i, row in enumerate(rows)]
 
 
