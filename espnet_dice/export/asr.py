@@ -8,7 +8,6 @@ from the new config, because ESPnet itself loads with ``strict=False`` and would
 
 import contextlib
 import io
-import logging
 import os
 import shutil
 from argparse import Namespace
@@ -145,7 +144,8 @@ def write_export(
 
     Returns:
         ``largest_difference`` between the two models' outputs, why plain ESPnet cannot load it
-        (``not_plain``; None: it can), and what was measured of ``onnx``.
+        (``not_plain``; None: it can), why there is no ONNX (``no_onnx``), and what was measured of
+        ``onnx``.
 
     Raises:
         ConfigError: the result is not exactly plain ESPnet's model, or with an SSL encoder that
@@ -170,14 +170,7 @@ def write_export(
         shutil.copyfile(stats_file, directory / STATS)
     state = plain_state(torch.load(model_file, map_location="cpu"))
     trained_encoder = config.get("encoder")
-    config, why = ssl_encoder.leave(config)
-    if why is not None:
-        logging.warning(
-            "%s: %s: the export loads only where this package is installed, after "
-            "espnet_dice.register()",
-            final.parent.name,
-            why,
-        )
+    config, not_plain = ssl_encoder.leave(config)
 
     def configured(where: Path | None) -> dict:
         names = BPE, STATS if with_stats else None
@@ -195,20 +188,13 @@ def write_export(
     write_config(directory, configured(None))
     pack(directory, f"{final.parent.name}.zip")
     write_config(directory, configured(final.resolve()))
-    report: dict[str, Any] = {"largest_difference": worst, "not_plain": why}
+    report: dict[str, Any] = {"largest_difference": worst, "not_plain": not_plain}
     if onnx:
-        report["onnx"] = _onnx(plain, directory, final.parent.name)
+        from espnet_dice.export import asr_onnx
+
+        report["no_onnx"] = why = asr_onnx.why_not(plain)
+        report["onnx"] = {} if why else asr_onnx.write(plain, directory, final.parent.name)
     return report
-
-
-def _onnx(model, directory: Path, name: str) -> dict[str, Any]:
-    from espnet_dice.export import asr_onnx
-
-    why = asr_onnx.why_not(model)
-    if why is not None:
-        logging.warning("%s: no ONNX: %s", name, why)
-        return {}
-    return asr_onnx.write(model, directory, name)
 
 
 def write_config(directory: Path, config: dict) -> None:

@@ -12,6 +12,7 @@ import logging
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from espnet_dice.export import wants_onnx
 from espnet_dice.io import options
@@ -20,29 +21,35 @@ from espnet_dice.io.errors import cli
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import cards, experiment, frontend, tokens, trainer
+from espnet_dice.stages.results import read_json
 from espnet_dice.stages.settings import read_config
+from espnet_dice.stages.workers import Work, run_forked
 
 MODEL = "model.pth"
+LOG = "export.log"
 VERSION = 3  # raise when the same model gives another export
 
 
-def export(systems: list[Path], token_list: Path, onnx: bool | None = None) -> int:
+def export(
+    systems: list[Path], token_list: Path, onnx: bool | None = None, nj: int | None = None
+) -> int:
     """Export the systems that are not exported yet.
 
     Args:
         systems: experiment directories.
         token_list: directory of the token list that they were trained with.
         onnx: the encoder also as ONNX; None: if the packages that it takes are installed.
+        nj: systems at a time; None: as many as there are cores.
 
     Returns:
         How many were exported.
 
     Raises:
-        ConfigError: an exported model would not be exactly plain ESPnet's.
+        DiceError: an exported model would not be exactly plain ESPnet's.
     """
     with_onnx = wants_onnx(onnx)
     token_key = tokens.key_of(token_list)
-    pending = []
+    works, pending = [], []
     for directory in systems:
         system = experiment.load(directory, "stage 5 or 7")
         out = system.directory / "export"
@@ -53,37 +60,62 @@ def export(systems: list[Path], token_list: Path, onnx: bool | None = None) -> i
         )
         if fingerprint.is_done(out):
             logging.info("%s: unchanged, skipped", system.name)
-        else:
-            pending.append((system, out, fingerprint))
+            continue
+
+        def run(system=system, fingerprint=fingerprint):
+            write(system, token_list, with_onnx, fingerprint)
+
+        pending.append(system)
+        works.append(Work(system.name, run, system.directory / LOG))
     if not pending:
         return 0
     trainer.task_class("asr")
+    run_forked(works, nj or options.cores())
+    for system in pending:
+        tell(system.name, read_json(system.directory / "export" / cards.REPORT))
+    return len(pending)
+
+
+def tell(name: str, report: dict[str, Any]) -> None:
+    """What an export cannot, and how exact it is, in lines of the log."""
+    if report["not_plain"]:
+        logging.warning(
+            "%s: %s: the export loads only where this package is installed, after "
+            "espnet_dice.register()",
+            name,
+            report["not_plain"],
+        )
+    if report.get("no_onnx"):
+        logging.warning("%s: no ONNX: %s", name, report["no_onnx"])
+    worst = report["largest_difference"]
+    logging.info("%s: exported, largest difference of outputs %.1g", name, worst)
+
+
+def write(
+    system: experiment.Experiment, token_list: Path, onnx: bool, fingerprint: Fingerprint
+) -> None:
+    """Write one system's export, in a process of its own.
+
+    Raises:
+        ConfigError: the exported model would not be exactly plain ESPnet's.
+    """
+    import torch
+
     from espnet_dice.export import asr
 
-    for system, out, fingerprint in pending:
-        with atomic_dir(out) as tmp:
-            heard = frontend.of_training(read_config(system.config))
-            if heard is not None:
-                heard.save(tmp)  # before: all that is there is packed
-            logging.disable(logging.INFO)  # ESPnet tells of every parameter that it initialises
-            try:
-                report = asr.write_export(
-                    system.config,
-                    system.model_file,
-                    token_list / tokens.MODEL,
-                    tmp,
-                    out,
-                    with_onnx,
-                )
-            finally:
-                logging.disable(logging.NOTSET)
-            hub_directory(tmp, tmp / f"{system.name}.zip")
-            write_text(tmp / cards.REPORT, json.dumps(report, indent=1) + "\n")
-            cards.recogniser(system, tmp)
-            fingerprint.finish(tmp)
-        worst = report["largest_difference"]
-        logging.info("%s: exported, largest difference of outputs %.1g", system.name, worst)
-    return len(pending)
+    torch.set_num_threads(1)
+    out = system.directory / "export"
+    with atomic_dir(out) as tmp:
+        heard = frontend.of_training(read_config(system.config))
+        if heard is not None:
+            heard.save(tmp)  # before: all that is there is packed
+        report = asr.write_export(
+            system.config, system.model_file, token_list / tokens.MODEL, tmp, out, onnx
+        )
+        hub_directory(tmp, tmp / f"{system.name}.zip")
+        write_text(tmp / cards.REPORT, json.dumps(report, indent=1) + "\n")
+        cards.recogniser(system, tmp)
+        fingerprint.finish(tmp)
 
 
 def hub_directory(directory: Path, archive: Path) -> None:
@@ -109,9 +141,10 @@ def main(argv: list[str] | None = None) -> None:
         metavar="BOOL",
         help="the encoder also as ONNX, float32 and int8; unset: if onnxruntime is installed",
     )
+    parser.add_argument("--nj", type=int, default=options.cores(), help="systems at a time")
     args = parser.parse_args(argv)
     setup_logging()
-    n = export(args.systems, args.token_list, args.onnx)
+    n = export(args.systems, args.token_list, args.onnx, args.nj)
     print(f"{n} exported, {len(args.systems) - n} unchanged")
 
 

@@ -197,7 +197,9 @@ def main(argv: list[str] | None = None) -> None:
         make_job(tag, Path(config), *sets, Path(labels), args.exp, seed, args.args, args.teacher)
         for (tag, config, labels), seed in zip(args.job, seeds, strict=True)
     ]
-    run_jobs(jobs, **running.chosen(args))
+    # those beside whom a teacher runs take twice as long: last, one would keep the others waiting
+    longest_first = sorted(jobs, key=lambda job: "teacher" not in job.inputs)
+    run_jobs(longest_first, **running.chosen(args))
     for job in jobs:
         print(experiment.summary(job.out))
 

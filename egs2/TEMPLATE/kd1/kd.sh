@@ -278,7 +278,7 @@ if begin 10 "scoring"; then
 fi
 
 if begin 11 "export to plain ESPnet"; then
-    run export --systems "${student_systems[@]}" --token_list "${tokens}"
+    run export --systems "${student_systems[@]}" --token_list "${tokens}" --nj "${nj}"
 fi
 
 if begin 12 "report"; then
