@@ -133,23 +133,25 @@ class Corpus:
         return found
 
     def task(self, name: str) -> Any:
-        """A :class:`espnet_dice.dice.probes.Task` with its utterances.
+        """A :class:`espnet_dice.dice.probe_tasks.Task` with its utterances.
 
         Raises:
             DataError: the sets do not go with it.
         """
-        from espnet_dice.dice import probe_data, probes
+        from espnet_dice.dice import probe_data, probe_tasks
 
         s = self.settings
         if name == "sid":
             spoken = [utt for one in self.sid_names for utt in self.utterances(one)]
-            return probes.Speaker(probe_data.split_speakers(spoken, s.sid_utterances, s.sid_split))
+            return probe_tasks.Speaker(
+                probe_data.split_speakers(spoken, s.sid_utterances, s.sid_split)
+            )
         limits = {r: getattr(s, f"{r}_seconds") for r in ("train", "dev", "test")}
-        parts = probes.Parts(*(self.part(role, limit) for role, limit in limits.items()))
+        parts = probe_tasks.Parts(*(self.part(role, limit) for role, limit in limits.items()))
         if name == "char":
-            return probes.Char(parts, self.phones() if s.phones else None, s.char_head)
+            return probe_tasks.Char(parts, self.phones() if s.phones else None, s.char_head)
         words = probe_data.keywords(parts.train, parts.test, s.keywords, s.keyword_letters)
-        return probes.Keyword(parts, words, self.samples)
+        return probe_tasks.Keyword(parts, words, self.samples)
 
 
 def add_settings(parser: ArgumentParser) -> None:

@@ -7,7 +7,8 @@ import torch
 from espnet_dice.dice.probe_data import SpeakerSplit
 from espnet_dice.dice.probe_features import Features
 from espnet_dice.dice.probe_heads import CharHead, KeywordHead, LayerSum, SpeakerHead
-from espnet_dice.dice.probes import Char, Keyword, Parts, Speaker, probe
+from espnet_dice.dice.probe_tasks import Char, Keyword, Parts, Speaker
+from espnet_dice.dice.probes import probe
 from espnet_dice.io.errors import ConfigError, DataError
 from tests.dice.probing import Told, utterance, wave
 
