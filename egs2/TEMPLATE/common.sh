@@ -73,6 +73,12 @@ if setpriv --pdeathsig TERM true 2>/dev/null; then
     tied=(setpriv --pdeathsig TERM --)
 fi
 
+# From here on let the trainings of a recipe that runs beside this one go first: they are in larger
+# pieces, and the last of them would keep one core busy alone (see espnet_dice/io/slots.py).
+give_way() {
+    [ -z "${ESPNET_DICE_SLOTS:-}" ] || renice -n 15 -p $$ >/dev/null
+}
+
 # Ctrl-C ends the script whatever the command that it met made of it: one that was just at its end
 # succeeds, and bash would go on with the next.
 trap 'exit 130' INT

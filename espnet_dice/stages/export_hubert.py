@@ -17,27 +17,30 @@ from espnet_dice.io.errors import cli
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.stages import cards, experiment
+from espnet_dice.stages.results import read_json
+from espnet_dice.stages.workers import Work, run_forked
 
 VERSION = 3  # raise when the same model gives another export
-REPORT = "export.json"
+REPORT, LOG = "export.json", "export.log"
 
 
-def export(systems: list[Path], onnx: bool | None = None) -> int:
+def export(systems: list[Path], onnx: bool | None = None, nj: int | None = None) -> int:
     """Export the students that are not exported yet.
 
     Args:
         systems: experiment directories (``exp/dice_<tag>``).
         onnx: also as ONNX; None: if the packages that it takes are installed.
+        nj: students at a time; None: as many as there are cores.
 
     Returns:
         How many were exported.
 
     Raises:
         StaleError: an experiment is not finished.
-        ConfigError: an exported model would not be the trained one.
+        DiceError: an exported model would not be the trained one.
     """
     with_onnx = wants_onnx(onnx)
-    pending = []
+    works, pending = [], []
     for directory in systems:
         system = experiment.load(directory, "stage 5")
         fingerprint = Fingerprint(
@@ -47,13 +50,22 @@ def export(systems: list[Path], onnx: bool | None = None) -> int:
         )
         if fingerprint.is_done(system.directory / "export"):
             logging.info("%s: unchanged, skipped", system.name)
-        else:
-            pending.append((system, fingerprint))
-    for system, fingerprint in pending:
-        with atomic_dir(system.directory / "export") as tmp:
-            report = write_export(system.directory, tmp, with_onnx)
-            cards.student(system, tmp)
-            fingerprint.finish(tmp)
+            continue
+
+        def run(system=system, fingerprint=fingerprint):
+            with atomic_dir(system.directory / "export") as tmp:
+                write_export(system.directory, tmp, with_onnx)
+                cards.student(system, tmp)
+                fingerprint.finish(tmp)
+
+        pending.append(system)
+        works.append(Work(system.name, run, system.directory / LOG))
+    if works:
+        import torch  # once, before the processes are forked  # noqa: F401
+
+        run_forked(works, nj or options.cores())
+    for system in pending:
+        report = read_json(system.directory / "export" / REPORT)
         logging.info("%s: exported; %s", system.name, told(report))
     return len(pending)
 
@@ -83,7 +95,7 @@ def write_export(source: Path, directory: Path, onnx: bool) -> dict[str, Any]:
         (directory / "hf").mkdir()
         report["hf"] = {"largest_difference": hf.write(model, directory / "hf")}
     else:
-        logging.info("%s: no HuBERT, so nothing for transformers; only ONNX", source)
+        report["no_hf"] = "no HuBERT, so nothing for transformers"
     if onnx:
         from espnet_dice.export import onnx as to_onnx
 
@@ -97,6 +109,8 @@ def told(report: dict[str, Any]) -> str:
     parts = []
     if "hf" in report:
         parts.append(f"transformers: largest difference {report['hf']['largest_difference']:.1g}")
+    if "no_hf" in report:
+        parts.append(report["no_hf"])
     figures = report.get("onnx", {})
     for name, said in figures.items():
         speed = f"{said['seconds_per_audio_second']:.4f} s per second of audio"
@@ -116,9 +130,10 @@ def main(argv: list[str] | None = None) -> None:
         metavar="BOOL",
         help="also ONNX, float32 and int8; unset: if onnxruntime is installed",
     )
+    parser.add_argument("--nj", type=int, default=options.cores(), help="students at a time")
     args = parser.parse_args(argv)
     setup_logging()
-    n = export(args.systems, args.onnx)
+    n = export(args.systems, args.onnx, args.nj)
     print(f"{n} exported, {len(args.systems) - n} unchanged")
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from espnet_dice.dice import students, teacher
 from espnet_dice.export import missing_for_onnx
-from espnet_dice.io.errors import ConfigError, StaleError
+from espnet_dice.io.errors import DiceError, StaleError
 from espnet_dice.io.fingerprint import NAME, Fingerprint
 from espnet_dice.stages import experiment, export_hubert
 from tests.dice.tiny_models import BASE, noise
@@ -66,7 +66,7 @@ def test_onnx_that_cannot_be(tmp_path, monkeypatch):
 def test_nothing_is_left_of_an_export_that_fails(tmp_path, monkeypatch):
     system = trained(tmp_path / "dice_a")
     monkeypatch.setattr("espnet_dice.export.hf.TOLERANCE", -1.0)
-    with pytest.raises(ConfigError, match="computes something else"):
+    with pytest.raises(DiceError, match="computes something else"):
         export_hubert.export([system], onnx=False)
     assert not (system / "export").exists() and not list(system.glob(".export*"))
     (system / "ave.pth").write_bytes(b"")

@@ -253,6 +253,7 @@ if begin 5 "${#students[@]} students"; then
         --args "${student_args}" --teacher "${source}"
 fi
 
+give_way # what is left are small pieces of work
 if begin 6 "probes: ${tasks[*]}"; then
     systems=(--system "${teacher_name}=${source}")
     for student in "${students[@]}"; do
@@ -265,7 +266,7 @@ if begin 6 "probes: ${tasks[*]}"; then
 fi
 
 if begin 7 "export: Hugging Face$("${onnx}" && echo ", ONNX")"; then
-    run export_hubert --systems "${students[@]}" --onnx "${onnx}"
+    run export_hubert --systems "${students[@]}" --onnx "${onnx}" --nj "${nj}"
 fi
 
 if begin 8 "results"; then
