@@ -8,7 +8,7 @@ import yaml
 
 from espnet_dice.dice import students, teacher
 from espnet_dice.export import missing_for_onnx
-from espnet_dice.io.errors import DiceError, StaleError
+from espnet_dice.io.errors import ConfigError, DiceError, StaleError
 from espnet_dice.io.fingerprint import NAME, Fingerprint
 from espnet_dice.stages import experiment, export_hubert
 from tests.dice.tiny_models import BASE, noise
