@@ -1,8 +1,9 @@
-"""What a training's process is given: type checks later, freed memory kept, kernels remembered.
+"""What a process is given: type checks later, freed memory kept, kernels remembered, or none.
 
 Each is measured in processes with it and without: the import of ESPnet's task (bound by parsing),
-and steps of the embedded corpus's narrow HuBERT over the shapes of half its recipe's batches (bound
-by page faults and compiling, where it should be by operations).
+steps of the embedded corpus's narrow HuBERT over the shapes of half its recipe's batches, and its
+teacher's pass over utterances of as many lengths (bound by page faults and compiling, where they
+should be by operations).
 """
 
 import subprocess
@@ -18,24 +19,27 @@ from benchmarks.measure import Cost, Row, alternate, faster
 from benchmarks.paths.startup import spent
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "conf/train_dice_mini_narrow_hard.yaml"
-SHAPES, SECONDS, K = 45, 24.0, 100
+STUDENT = ROOT / "conf/train_dice_mini_narrow_hard.yaml"
+TEACHER = ROOT / "conf/train_dice_mini_teacher.yaml"
+SHAPES, SECONDS, K, UTTERANCES = 45, 24.0, 100, 300
 TURNS = 3
 AT_IMPORT = "import espnet2.tasks.asr"
-LATER = f"from espnet_dice import type_checks\nwith type_checks.on_first_call():\n    {AT_IMPORT}"
+OURS = "from espnet_dice.stages import trainer; trainer.task_class('asr')"
 
 
 def rows(options: Any) -> Iterator[Row]:
     """With each beside without."""
     turns = min(TURNS, options.turns)
     checks = {
-        "import of ESPnet's ASR task, type checks at a first call": lambda: imported(LATER),
-        "type checks at import": lambda: imported(AT_IMPORT),
+        "import of ESPnet's ASR task in our commands": lambda: imported(OURS),
+        "import espnet2.tasks.asr": lambda: imported(AT_IMPORT),
     }
     yield _of(checks, turns, warm=1)
     both = "a step, memory kept, kernels remembered"
-    yield _of({both: lambda: step("mk"), "memory given back": lambda: step("k")}, turns, warm=0)
-    yield _of({both: lambda: step("mk"), "1024 kernels": lambda: step("m")}, turns, warm=0)
+    yield _of({both: lambda: told("mk"), "memory given back": lambda: told("k")}, turns, warm=0)
+    yield _of({both: lambda: told("mk"), "1024 kernels": lambda: told("m")}, turns, warm=0)
+    plain = "a pass over an utterance without oneDNN"
+    yield _of({plain: lambda: told("pass"), "with it": lambda: told("onednn")}, turns, warm=0)
 
 
 def _of(calls: dict, turns: int, warm: int) -> Row:
@@ -48,15 +52,27 @@ def imported(code: str) -> Cost:
     return spent(["-c", code], 1)[0]
 
 
-def step(settings: str) -> Cost:
-    """Seconds of a training step in a process of its own: m, memory kept; k, kernels remembered."""
+def told(settings: str) -> Cost:
+    """What :func:`main` tells in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.paths.process", settings]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return Cost(*map(float, done.stdout.split()[-2:]))
 
 
 def main(settings: str) -> None:
-    """Print CPU and wall seconds of a step, the mean over all shapes, when all were seen once."""
+    """Print CPU and wall seconds: ``pass`` or ``onednn``, else of :func:`step`."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    run = listen if settings in ("pass", "onednn") else step
+    print(*run(settings))
+
+
+def step(settings: str) -> tuple[float, float]:
+    """Of a training step, the mean over all shapes, when all were seen once.
+
+    Args:
+        settings: m, memory kept; k, kernels remembered.
+    """
     from espnet_dice.io import memory, onednn
 
     if "m" in settings:
@@ -68,18 +84,38 @@ def main(settings: str) -> None:
     from espnet_dice.dice.model import DiceHubertModel
     from espnet_dice.stages.settings import read_config
 
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    student = students.build("hubert", read_config(CONFIG)["student_conf"])
+    student = students.build("hubert", read_config(STUDENT)["student_conf"])
     model = DiceHubertModel(student, [{"name": "dice_hard"}], K).train()
     batches = [batch(9600 + 320 * i) for i in range(SHAPES)]
     steps = [training(model, b, lambda model, b: model(**b)[0]) for b in batches]
     for one in steps:
         one()
+    return mean(steps)
+
+
+def listen(settings: str) -> tuple[float, float]:
+    """Of a teacher's pass over an utterance; their lengths are all different."""
+    from espnet_dice.dice import students
+    from espnet_dice.dice.teacher import Teacher
+    from espnet_dice.io import onednn
+    from espnet_dice.stages.settings import read_config
+
+    onednn.remember(onednn.PASS)
+    if settings == "onednn":
+        onednn.SMALL = 0
+    model = students.build("hubert", read_config(TEACHER)["student_conf"]).eval()
+    teacher = Teacher(model, "", "")
+    waves = [torch.randn(9600 + 50 * i) for i in torch.randperm(UTTERANCES).tolist()]
+    return mean([lambda wave=wave: teacher.hidden([wave]) for wave in waves])
+
+
+def mean(calls: list) -> tuple[float, float]:
+    """CPU and wall seconds of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
-    for one in steps:
-        one()
-    print((time.process_time() - cpu) / SHAPES, (time.perf_counter() - wall) / SHAPES)
+    for call in calls:
+        call()
+    spent_cpu, spent_wall = time.process_time() - cpu, time.perf_counter() - wall
+    return spent_cpu / len(calls), spent_wall / len(calls)
 
 
 def batch(samples: int) -> dict:
