@@ -2,7 +2,7 @@
 
     python local/mini_synth/make.py --out data
 
-writes DIR/<set>/{wav.scp,text,utt2spk,voices.json,facts.json,wav/*.flac} for every set of the
+writes DIR/<set>/{wav.scp,text,utt2spk,voices.json,facts.json,wav/*.wav} for every set of the
 settings, DIR/lm_text/{train,dev}.txt and DIR/corpus.json. What is there already and was made from
 the same settings is left as it is, so an interrupted run goes on with the set that it was at.
 """
@@ -32,9 +32,9 @@ def make_set(directory: Path, name: str, rows: list[Utterance], mark, workers, r
     """Record one set into ``directory``, which appears when it is whole."""
     with atomic_dir(directory) as tmp:
         (tmp / "wav").mkdir()
-        jobs = [(name, u, str(tmp / "wav" / f"{u.utt}.flac")) for u in rows]
+        jobs = [(name, u, str(tmp / "wav" / f"{u.utt}.wav")) for u in rows]
         made = {utt: facts for utt, *facts in track(workers.run(jobs), len(jobs), name)}
-        write_lines(tmp / "wav.scp", (f"{u.utt} wav/{u.utt}.flac" for u in rows))
+        write_lines(tmp / "wav.scp", (f"{u.utt} wav/{u.utt}.wav" for u in rows))
         write_lines(tmp / "text", (f"{u.utt} {u.text}" for u in rows))
         write_lines(tmp / "utt2spk", (f"{u.utt} {u.voice.name}" for u in rows))
         voices = {u.voice.name: u.voice.record() for u in rows}
