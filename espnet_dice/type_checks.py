@@ -40,12 +40,12 @@ def _later(at_once: Callable, target: Any = None, **options: Any) -> Any:
         nonlocal checked
         if checked:
             return target(*args, **kwargs)
-        checked = True
         hints = _hints(target)
         _check_arguments(target, hints, args, kwargs)
         found = target(*args, **kwargs)
         if "return" in hints and not inspect.isgeneratorfunction(target):
             _check("the return value", found, hints["return"])
+        checked = True
         return found
 
     checked = False

@@ -120,7 +120,10 @@ def test_what_typeguard_lets_pass_passes(module):
         module.unused()
 
 
-def test_later_calls_are_not_checked(module, monkeypatch):
+def test_calls_after_a_right_one_are_not_checked(module, monkeypatch):
+    for _ in range(2):
+        with pytest.raises(typeguard.TypeCheckError):
+            module.twice("a")
     module.twice(2)
     monkeypatch.setattr(typeguard, "check_type", None)
     assert module.twice("a", by=2) == "aa"
