@@ -64,12 +64,12 @@ def quiet_import() -> Iterator[None]:
     The download is for phonemes, which nothing here uses; where the network swallows packets it
     would hold up every command for minutes.
     """
-    if "espnet2.tasks.abs_task" not in sys.modules:
-        logging.info("loading ESPnet (about 6 s)")
     said = io.StringIO()
     with warnings.catch_warnings(), contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
-        stack.enter_context(_without_collections())
+        if "espnet2.tasks.abs_task" not in sys.modules:
+            logging.info("loading ESPnet (about 6 s)")
+            stack.enter_context(_without_collections())
         stack.enter_context(contextlib.redirect_stderr(said))
         stack.enter_context(contextlib.redirect_stdout(said))
         stack.enter_context(type_checks.on_first_call())
@@ -84,7 +84,10 @@ def quiet_import() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_collections() -> Iterator[None]:
-    """Import without looking for garbage, a fifth of the time, and never look through it again."""
+    """Import without looking for garbage, a fifth of the time, and never look through it again.
+
+    Once a process: what is garbage when this ends stays.
+    """
     if not gc.isenabled():
         yield
         return

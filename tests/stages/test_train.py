@@ -1,3 +1,4 @@
+import gc
 import json
 import logging
 import os
@@ -249,3 +250,12 @@ def test_command_tells_what_was_averaged(recipe, capsys):
     )
     values = json.loads((recipe.plain / "model.json").read_text())
     assert f"averaged epochs (acc): {values['averaged'][0][0]} (" in capsys.readouterr().out
+
+
+def test_only_the_import_itself_is_kept_from_the_garbage_collector():
+    """A process that loads one model after another gives each back."""
+    trainer.task_class("asr")
+    kept = gc.get_freeze_count()
+    trainer.task_class("dice")
+    trainer.inference_class()
+    assert gc.get_freeze_count() <= kept and gc.isenabled()
