@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from espnet_dice.dice import losses
+from espnet_dice.dice.heard import Heard
 from espnet_dice.io.errors import ConfigError
 
 
@@ -136,6 +137,8 @@ class Feature(torch.nn.Module):
         layers: pairs [student's block, teacher's block], 1-based, 0 being the input of block 1.
         alphas: α_l of each pair.
         teacher_dim: D_T; asked of the teacher where it is not given.
+        keep_gb: memory for what the teacher has said of crops that come back, on a CPU only; see
+            :mod:`heard`. 0 keeps nothing.
     """
 
     from_labels = False
@@ -146,10 +149,15 @@ class Feature(torch.nn.Module):
         layers: Sequence[Sequence[int]] | None = None,
         alphas: Sequence[float] | None = None,
         teacher_dim: int | None = None,
+        keep_gb: float = 0.0,
     ):
         super().__init__()
         self._context = context
         self._teacher: list[Any] = []  # in a list, so that it is no part of this module
+        if keep_gb < 0:
+            raise ConfigError(f"loss: dice_feature: keep_gb must be ≥ 0, not {keep_gb:g}")
+        self._keep = int(keep_gb * 1e9)
+        self._heard: Heard | None = None
         if layers is None or teacher_dim is None:
             teacher = self._load("cpu")
             teacher_dim = teacher.dim
@@ -173,16 +181,27 @@ class Feature(torch.nn.Module):
 
     def forward(self, seen: Seen) -> torch.Tensor:
         """The loss, a scalar."""
-        teacher = self._load(seen.speech.device)
-        highest = max(t for _, t in self.layers)
-        with torch.no_grad():
-            wanted = teacher(seen.speech, seen.lengths, layers=highest)
+        wanted = self._wanted(seen.speech, seen.lengths)
         weights = torch.ones_like(seen.weights) if seen.valid is None else seen.valid.float()
         total = seen.speech.new_zeros(())
         for (s, t), alpha, project in zip(self.layers, self.alphas, self.projections, strict=True):
             values = losses.feature(project(seen.hidden[s]), wanted[t])
             total = total + alpha * losses.weighted_mean(values, weights)
         return total
+
+    @torch.no_grad()
+    def _wanted(
+        self, speech: torch.Tensor, lengths: torch.Tensor | None
+    ) -> Sequence[torch.Tensor] | dict[int, torch.Tensor]:
+        teacher = self._load(speech.device)
+        layers = [t for _, t in self.layers]
+        if not self._keep or speech.device.type != "cpu":
+            return teacher(speech, lengths, layers=max(layers))
+        if self._heard is None:
+            self._heard = Heard(
+                lambda wave: teacher.hidden([wave], max(layers))[0], layers, self._keep
+            )
+        return self._heard(speech, lengths)
 
     def _load(self, device: torch.device | str) -> Any:
         if not self._teacher:
