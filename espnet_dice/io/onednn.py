@@ -3,7 +3,8 @@
 Its 1024 are too few for a training that sees the same batches in each epoch, some 30 kernels a
 batch, and compiles them again each time: a sixth of the time of a small HuBERT's. They are too many
 for a pass over utterances, where no shape comes back: looking for the oldest takes longer than
-compiling, and each keeps 0.1 MB. There small models do better without oneDNN.
+compiling, and each keeps 0.1 MB. There small models do better without oneDNN, and with one thread:
+two take as long and nearly twice the CPU time.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ def remember(kernels: int) -> None:
 
 @contextlib.contextmanager
 def worth_it(width: int) -> Iterator[None]:
-    """Do without oneDNN inside, for inputs of varied lengths, if the model is small.
+    """Do without oneDNN and threads inside, for inputs of varied lengths, if the model is small.
 
     Args:
         width: channels of the model's widest convolution.
@@ -39,7 +40,12 @@ def worth_it(width: int) -> Iterator[None]:
         return
     import torch
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch 2.11, about Intel's GPUs
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch 2.11, about Intel's GPUs
+            with torch.backends.mkldnn.flags(enabled=False):
+                yield
+    finally:
+        torch.set_num_threads(threads)

@@ -20,10 +20,16 @@ def test_the_larger_number_stands(monkeypatch, before, kernels, after):
 
 @pytest.mark.parametrize("width, used", [(128, False), (129, True)])
 def test_only_wide_convolutions_are_worth_a_kernel(width, used):
-    before = torch._C._get_mkldnn_enabled()
-    with onednn.worth_it(width):
-        assert torch._C._get_mkldnn_enabled() is (used and before)
-    assert torch._C._get_mkldnn_enabled() is before
+    before, threads = torch._C._get_mkldnn_enabled(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with onednn.worth_it(width):
+            assert torch._C._get_mkldnn_enabled() is (used and before)
+            assert torch.get_num_threads() == (3 if used else 1)
+        assert torch._C._get_mkldnn_enabled() is before
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_convolution_is_the_same_with_and_without():
