@@ -17,6 +17,11 @@ FEATURE_GRAD_MULT = 0.1
 """What HuBERT multiplies the gradient of the convolutions with (Hsu et al., 2021; fairseq)."""
 
 
+def warm_up() -> None:
+    """Import before forking what building a model imports (transformers, torch._dynamo: 3 s)."""
+    from transformers.models.hubert import modeling_hubert  # noqa: F401
+
+
 def hubert(config):
     """A ``transformers.HubertModel`` with fresh parameters. Imports transformers (6 s).
 

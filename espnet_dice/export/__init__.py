@@ -1,5 +1,6 @@
 """What leaves the house: models in the formats of other tools."""
 
+import importlib
 import importlib.util
 import logging
 
@@ -11,6 +12,12 @@ ONNX_NEEDS = ("onnx", "onnxruntime", "onnxscript")
 def missing_for_onnx() -> list[str]:
     """Packages of the extra ``onnx`` that are not installed."""
     return [name for name in ONNX_NEEDS if importlib.util.find_spec(name) is None]
+
+
+def warm_up_onnx() -> None:
+    """Import before forking what an export to ONNX imports."""
+    for name in ("onnxruntime.quantization", "onnxscript", "torch._dynamo", "torch.onnx"):
+        importlib.import_module(name)
 
 
 def wants_onnx(asked: bool | None) -> bool:

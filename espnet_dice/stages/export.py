@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.export import wants_onnx
+from espnet_dice.export import wants_onnx, warm_up_onnx
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_dir, write_text
 from espnet_dice.io.errors import cli
@@ -70,6 +70,8 @@ def export(
     if not pending:
         return 0
     trainer.task_class("asr")
+    if with_onnx:
+        warm_up_onnx()
     run_forked(works, nj or options.cores())
     for system in pending:
         tell(system.name, read_json(system.directory / "export" / cards.REPORT))

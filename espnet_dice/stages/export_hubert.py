@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.export import wants_onnx
+from espnet_dice.export import wants_onnx, warm_up_onnx
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_dir, write_text
 from espnet_dice.io.errors import cli
@@ -61,8 +61,11 @@ def export(systems: list[Path], onnx: bool | None = None, nj: int | None = None)
         pending.append(system)
         works.append(Work(system.name, run, system.directory / LOG))
     if works:
-        import torch  # once, before the processes are forked  # noqa: F401
+        from espnet_dice.dice import stem
 
+        stem.warm_up()
+        if with_onnx:
+            warm_up_onnx()
         run_forked(works, nj or options.cores())
     for system in pending:
         report = read_json(system.directory / "export" / REPORT)

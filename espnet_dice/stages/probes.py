@@ -105,7 +105,7 @@ def run_probes(
     Raises:
         DiceError: a source holds no model, or the sets do not go with a task.
     """
-    from espnet_dice.dice import upstreams
+    from espnet_dice.dice import stem, upstreams
 
     machine = machine or Machine(nj=options.cores())
     keys = {name: upstreams.key_of(source) for name, source in systems.items()}
@@ -126,6 +126,8 @@ def run_probes(
         for name in tasks:  # what is wrong with the data is told before a model is heard
             task = corpus.task(name)
             logging.info("probe %s: %s; %s", name, task.about, task.parts)
+        if any(source != upstreams.FBANK for source in systems.values()):
+            stem.warm_up()
         run_forked(works, machine.nj)
     measure_speed(systems, keys, corpus, exp, machine.trust_pickle)
     files = {name: {r.path.name: r.made_from.key for r in wanted[name]} for name in systems}
