@@ -144,7 +144,10 @@ def run_here(task: str, options: list[str], out: Path, first: bool = True) -> No
         DataError: another training writes the directory, or a launcher started several processes
             without telling them their ranks.
     """
+    from espnet_dice.io import dropout
+
     save_whole_files()
+    dropout.install()
     with only_writer(out, patience_s=PATIENCE_S) if first else contextlib.nullcontext():
         if first:
             repair(out)
