@@ -160,3 +160,35 @@ def test_utterances_shorter_than_a_frame_are_refused():
 def test_other_frames_are_refused(key, value, message):
     with pytest.raises(ConfigError, match=message):
         Backbone(HubertConfig(**{**BASE, key: value}))
+
+
+def test_plain_attention_in_training_is_torchs(monkeypatch):
+    """Where there is dropout on a CPU; with the same draws, the same states and gradients."""
+    found = []
+    for training in (True, False):  # of the model: which of the two is taken
+        torch.manual_seed(0)
+        student = Backbone(HubertConfig(**{**BASE, "hidden_dropout": 0.0, "feat_proj_dropout": 0.0,
+                                           "activation_dropout": 0.0, "attention_dropout": 0.3,
+                                           "layerdrop": 0.0}))  # fmt: skip
+        student.train(training)
+        for layer in student.encoder.layers:
+            layer.attention.train()
+        torch.manual_seed(1)
+        states = student(noise(2, 6000))
+        states[-1].square().sum().backward()
+        used = "eager" if training else "sdpa"
+        assert student.config._attn_implementation == used
+        found.append([*states, *(p.grad for p in student.parameters() if p.grad is not None)])
+    plain, torchs = found
+    assert len(plain) == len(torchs) > 20
+    for a, b in zip(plain, torchs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("conf, used", [({}, "eager"), ({"attention_dropout": 0.0}, "sdpa")])
+def test_padding_and_no_dropout_take_torchs_attention(conf, used):
+    student = Backbone(HubertConfig(**BASE, **conf)).train()
+    student(noise(2, 6000))
+    assert student.config._attn_implementation == used
+    student(noise(2, 6000), torch.tensor([6000, 5000]))
+    assert student.config._attn_implementation == "sdpa"
