@@ -1,4 +1,4 @@
-"""What a process is given: type checks later, freed memory kept, kernels remembered, or none.
+"""What a process is given: later type checks, kept memory, kernels or none, quick dropout.
 
 Each is measured in processes with it and without: the import of ESPnet's task (bound by parsing),
 steps of the embedded corpus's narrow HuBERT over the shapes of half its recipe's batches, and its
@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STUDENT = ROOT / "conf/train_dice_mini_narrow_hard.yaml"
 TEACHER = ROOT / "conf/train_dice_mini_teacher.yaml"
 SHAPES, SECONDS, K, UTTERANCES = 45, 24.0, 100, 300
+DROPPED, DROPS = 2**20, 50
 TURNS = 3
 AT_IMPORT = "import espnet2.tasks.asr"
 OURS = "from espnet_dice.stages import trainer; trainer.task_class('asr')"
@@ -40,6 +41,8 @@ def rows(options: Any) -> Iterator[Row]:
     yield _of({both: lambda: told("mk"), "1024 kernels": lambda: told("m")}, turns, warm=0)
     plain = "a pass over an utterance without oneDNN"
     yield _of({plain: lambda: told("pass"), "with it": lambda: told("onednn")}, turns, warm=0)
+    quick = "dropout of a million values, forward and backward"
+    yield _of({quick: lambda: told("dropout"), "torch's": lambda: told("torch")}, turns, warm=0)
 
 
 def _of(calls: dict, turns: int, warm: int) -> Row:
@@ -60,11 +63,11 @@ def told(settings: str) -> Cost:
 
 
 def main(settings: str) -> None:
-    """Print CPU and wall seconds: ``pass`` or ``onednn``, else of :func:`step`."""
+    """Print CPU and wall seconds: ``pass``, ``onednn``, ``dropout``, ``torch``, else of a step."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    run = listen if settings in ("pass", "onednn") else step
-    print(*run(settings))
+    runs = {"pass": listen, "onednn": listen, "dropout": drop, "torch": drop}
+    print(*runs.get(settings, step)(settings))
 
 
 def step(settings: str) -> tuple[float, float]:
@@ -107,6 +110,19 @@ def listen(settings: str) -> tuple[float, float]:
     teacher = Teacher(model, "", "")
     waves = [torch.randn(9600 + 50 * i) for i in torch.randperm(UTTERANCES).tolist()]
     return mean([lambda wave=wave: teacher.hidden([wave]) for wave in waves])
+
+
+def drop(settings: str) -> tuple[float, float]:
+    """Of dropout, forward and backward: ours, or torch's."""
+    from espnet_dice.io import dropout, memory
+
+    memory.keep_freed()
+    if settings == "dropout":
+        dropout.install()
+    module = torch.nn.Dropout(0.1)
+    x, grad = torch.randn(DROPPED, requires_grad=True), torch.randn(DROPPED)
+    module(x).backward(grad)
+    return mean([lambda: module(x).backward(grad)] * DROPS)
 
 
 def mean(calls: list) -> tuple[float, float]:
