@@ -1,8 +1,8 @@
 """Dropout with sixteen random bits an element, on a CPU.
 
-torch draws a number for each element there, 3 to 6 ns: forward and backward of dropout are a fifth
-of a training step of the embedded corpus's HuBERTs. Four elements share a draw here, which takes a
-fifth of the time for the draws and two fifths for the whole.
+torch draws a number for each element there, and forward and backward of dropout take some 10 ns an
+element. Here four elements share a draw, which takes half of that: a step of the embedded corpus's
+narrow HuBERT, with three million elements, is 7 % shorter.
 """
 
 import torch
