@@ -11,6 +11,7 @@ from torch.nn import functional
 BITS = 16
 LEVELS = 2**BITS
 PER_DRAW = 64 // BITS
+_torchs = functional.dropout
 
 
 def install() -> None:
@@ -44,6 +45,3 @@ def kept(shape: torch.Size, dropped: int) -> torch.Tensor:
     # from the lowest on: without it the highest bit would be 0
     draws = torch.empty(-(-n // PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
     return (draws.view(torch.int16)[:n] >= dropped - LEVELS // 2).view(shape)
-
-
-_torchs = functional.dropout
