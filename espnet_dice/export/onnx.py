@@ -26,7 +26,7 @@ FLOAT, INT8 = "model.onnx", "model.int8.onnx"
 INPUT, OUTPUTS = "speech", ("last_hidden_state", "hidden_states")
 LENGTHS = (RECEPTIVE, 3 * SAMPLE_RATE // 4, 2 * SAMPLE_RATE + 77)
 """Samples of the utterances on which outputs are compared."""
-TOLERANCE, INT8_TOLERANCE = 1e-4, 0.2
+TOLERANCE, INT8_TOLERANCE = 1e-4, 0.03
 """Root-mean-square error over root-mean-square, of float32 and of int8."""
 SECONDS, REPEATS = 5, 5
 """Length and number of the timed runs."""
@@ -169,7 +169,11 @@ def forget_sources(graph: Any) -> None:
 
 
 def quantise(path: Path, out: Path) -> None:
-    """Quantise the weights of matrix products to int8, per channel; activations as they come."""
+    """Quantise the weights of matrix products to eight bits, per channel; activations as they come.
+
+    The weights are unsigned: onnxruntime multiplies signed ones by unsigned activations in 16-bit
+    sums on processors without VNNI, which saturate.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
@@ -178,7 +182,7 @@ def quantise(path: Path, out: Path) -> None:
             out,
             op_types_to_quantize=["MatMul"],
             per_channel=True,
-            weight_type=QuantType.QInt8,
+            weight_type=QuantType.QUInt8,
         )
 
 
