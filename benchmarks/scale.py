@@ -84,8 +84,8 @@ def hubert_s() -> float:
     """CPU seconds an hour of audio of HuBERT-base's forward pass to layer 9."""
     import torch
 
-    from espnet_dice.dice import students
-    from espnet_dice.dice.teacher import LayerFeatures, Teacher
+    from espnet_dice.hubert.models import students
+    from espnet_dice.hubert.teacher import LayerFeatures, Teacher
 
     torch.set_num_threads(1)
     source = LayerFeatures(Teacher(students.build("hubert", {"size": "base"}), "-", "-"), 9)
@@ -99,8 +99,8 @@ def recogniser_s() -> float:
 
     import espnet_dice
     from espnet_dice.kd import teachers
-    from espnet_dice.stages.settings import read_config
-    from espnet_dice.stages.tokens import TOKENS
+    from espnet_dice.records.settings import read_config
+    from espnet_dice.records.tokens import TOKENS
 
     torch.set_num_threads(1)
     espnet_dice.register()

@@ -16,9 +16,9 @@ import numpy as np
 from espnet_dice.io import options
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.report import recognisers, statistics
-from espnet_dice.report.recognisers import Decoded, Recognisers, System
-from espnet_dice.stages.results import layout
+from espnet_dice.results import recognisers, statistics
+from espnet_dice.results.recognisers import Decoded, Recognisers, System
+from espnet_dice.results.table import layout
 
 NOTHING = "–"
 

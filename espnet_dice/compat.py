@@ -81,7 +81,7 @@ def load_tensors_only() -> None:
     say what to do; with ``ESPNET_ALLOW_UNSAFE_TORCH_LOAD=1``, as 202611 has it, all is as it was.
     Only what imported ESPnet through our stages is changed, and nothing else that uses torch.
     """
-    from espnet_dice.io import torch_files
+    from espnet_dice.io.untrusted import torch_files
 
     for name in LOADERS:
         module = importlib.import_module(name)

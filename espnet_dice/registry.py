@@ -44,7 +44,7 @@ ENTRIES = (
         "UncertaintyTransformerDecoder",
     ),
     Entry(
-        "espnet2.tasks.asr", "encoder_choices", "dice_ssl", "espnet_dice.encoders.ssl", "SSLEncoder"
+        "espnet2.tasks.asr", "encoder_choices", "dice_ssl", "espnet_dice.hubert.ssl", "SSLEncoder"
     ),
     Entry("espnet2.tasks.ssl", "loss_choices", "dice_hard", "espnet_dice.dice.ssl_losses", "Hard"),
     Entry("espnet2.tasks.ssl", "loss_choices", "dice_soft", "espnet_dice.dice.ssl_losses", "Soft"),

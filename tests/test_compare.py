@@ -5,7 +5,7 @@ import pytest
 
 from espnet_dice import compare
 from espnet_dice.io.errors import DataError
-from espnet_dice.report import statistics
+from espnet_dice.results import statistics
 from tests.report import made
 
 

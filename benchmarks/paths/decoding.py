@@ -39,7 +39,8 @@ def rows(options: Any) -> Iterator[Row]:
 
 
 def _search(config: Path) -> Iterator[Row]:
-    from espnet_dice.stages import decode, decoder
+    from espnet_dice.decoding import decoder
+    from espnet_dice.stages import decode
 
     torch.set_num_threads(1)
     exp, sets = Path("exp"), [Path("dump/fbank_pitch") / SET]
@@ -93,9 +94,9 @@ def _texts(files: list[Path]) -> dict[str, str]:
 
 def _asr_inference(system: Path, config: Path, name: str, work: Path) -> Cost:
     """ESPnet's command, the set in two halves side by side, as its recipes do it."""
-    from espnet_dice.stages import experiment
-    from espnet_dice.stages.decoder import check_options
-    from espnet_dice.stages.settings import read_config
+    from espnet_dice.decoding.decoder import check_options
+    from espnet_dice.records import experiment
+    from espnet_dice.records.settings import read_config
 
     model, lm = experiment.load(system), experiment.load(Path("exp") / LM)
     conf = check_options(read_config(config), config)

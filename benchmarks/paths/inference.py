@@ -26,9 +26,9 @@ STUDENTS = ["narrow_d2/full", "narrow_d2/slim", "narrow_d2/tapered"]
 
 def build(name: str) -> torch.nn.Module:
     """``size/stem`` with random weights, ready to run."""
-    from espnet_dice.dice import students
-    from espnet_dice.dice.teacher import Teacher
     from espnet_dice.export import onnx
+    from espnet_dice.hubert.models import students
+    from espnet_dice.hubert.teacher import Teacher
 
     size, stem = name.split("/")
     torch.manual_seed(0)

@@ -18,8 +18,8 @@ import torch
 from benchmarks.measure import Row, alternate, median, ratio
 from espnet_dice.io.arks import ArkReader, write_ark_scp
 from espnet_dice.kd import cache
-from espnet_dice.stages.settings import read_config
-from espnet_dice.stages.tokens import TOKENS
+from espnet_dice.records.settings import read_config
+from espnet_dice.records.tokens import TOKENS
 
 CONFIG = Path(__file__).resolve().parents[2] / "conf/train_asr_mini_student.yaml"
 BATCH, FRAMES, TOKENS_PER_UTT, DIM = 16, 100, 15, 83
@@ -64,7 +64,7 @@ def training(model, data: Callable[[], dict]) -> Callable[[], None]:
 def rows(options: Any) -> Iterator[Row]:
     """Each kind of teaching beside none."""
     import espnet_dice
-    from espnet_dice.stages.trainer import quiet_import
+    from espnet_dice.training.trainer import quiet_import
 
     torch.set_num_threads(1)
     espnet_dice.register()

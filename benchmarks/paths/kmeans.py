@@ -21,7 +21,7 @@ FRAMES, TURNS = 50000, 3
 PEAK = """
 import sys
 from benchmarks.paths.mixture import K, mixture
-from espnet_dice.dice import kmeans
+from espnet_dice.labels import kmeans
 frames = int(sys.argv[1])
 kmeans.fit(mixture(frames), K, 0, max_iterations=2)
 """
@@ -29,7 +29,7 @@ kmeans.fit(mixture(frames), K, 0, max_iterations=2)
 
 def fit(features: np.ndarray, seed: int, backend: str) -> tuple[Cost, float]:
     """What a clustering costs, and its inertia."""
-    from espnet_dice.dice import kmeans
+    from espnet_dice.labels import kmeans
 
     found: list[np.ndarray] = []
     cost = cost_of(lambda: found.append(kmeans.fit(features, K, seed, backend=backend)))

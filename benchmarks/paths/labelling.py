@@ -25,10 +25,11 @@ def rows(options: Any) -> Iterator[Row]:
     from sklearn.cluster import MiniBatchKMeans
     from transformers import HubertConfig, HubertModel
 
-    from espnet_dice.dice import codec, store, students
-    from espnet_dice.dice.codebook import Codebook
-    from espnet_dice.dice.teacher import LayerFeatures, Teacher
-    from espnet_dice.stages.label_shards import label
+    from espnet_dice.hubert.models import students
+    from espnet_dice.hubert.teacher import LayerFeatures, Teacher
+    from espnet_dice.labels import codec, store
+    from espnet_dice.labels.codebook import Codebook
+    from espnet_dice.labels.label_shards import label
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -83,9 +83,9 @@ def step(settings: str) -> tuple[float, float]:
     if "k" in settings:
         onednn.remember(onednn.TRAINING)
     from benchmarks.paths.student_step import training
-    from espnet_dice.dice import students
     from espnet_dice.dice.model import DiceHubertModel
-    from espnet_dice.stages.settings import read_config
+    from espnet_dice.hubert.models import students
+    from espnet_dice.records.settings import read_config
 
     student = students.build("hubert", read_config(STUDENT)["student_conf"])
     model = DiceHubertModel(student, [{"name": "dice_hard"}], K).train()
@@ -98,10 +98,10 @@ def step(settings: str) -> tuple[float, float]:
 
 def listen(settings: str) -> tuple[float, float]:
     """Of a teacher's pass over an utterance; their lengths are all different."""
-    from espnet_dice.dice import students
-    from espnet_dice.dice.teacher import Teacher
+    from espnet_dice.hubert.models import students
+    from espnet_dice.hubert.teacher import Teacher
     from espnet_dice.io import onednn
-    from espnet_dice.stages.settings import read_config
+    from espnet_dice.records.settings import read_config
 
     onednn.remember(onednn.PASS)
     if settings == "onednn":
@@ -136,7 +136,7 @@ def mean(calls: list) -> tuple[float, float]:
 
 def batch(samples: int) -> dict:
     """24 s of noise with random labels, utterances of one length."""
-    from espnet_dice.dice.frames import n_frames
+    from espnet_dice.hubert.models.frames import n_frames
 
     size, frames = int(SECONDS * 16000 / samples), n_frames(samples)
     return {

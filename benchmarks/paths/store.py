@@ -22,10 +22,10 @@ def rows(options: Any) -> Iterator[Row]:
     """Bytes and KL for two smallest temperatures, then the share of a step."""
     import torch
 
-    from espnet_dice.dice import codec, kmeans, store, targets
     from espnet_dice.dice.data_type import labels
     from espnet_dice.dice.terms import SoftLabels
     from espnet_dice.io.fingerprint import Fingerprint
+    from espnet_dice.labels import codec, kmeans, store, targets
 
     torch.set_num_threads(1)
     x = mixture(FITTED + 8192 + TESTED)

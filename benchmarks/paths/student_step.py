@@ -26,7 +26,7 @@ PEAK_BF16 = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 def batch(device: str = "cpu") -> dict[str, torch.Tensor]:
     """Noise, labels and one mask for all, 57 % of the frames."""
     g = torch.Generator().manual_seed(0)
-    from espnet_dice.dice import mask
+    from espnet_dice.hubert.models import mask
 
     spans = [mask.spans(FRAMES, mask.generator(0, str(i)), 0.8, 10) for i in range(BATCH)]
     return {
@@ -40,8 +40,8 @@ def batch(device: str = "cpu") -> dict[str, torch.Tensor]:
 
 def ours(attention_dropout: float = DROPOUT) -> torch.nn.Module:
     """Our model, as the recipe's narrow configs build it."""
-    from espnet_dice.dice import students
     from espnet_dice.dice.model import DiceHubertModel
+    from espnet_dice.hubert.models import students
 
     torch.manual_seed(0)
     conf = {"size": "narrow_d2", "num_attention_heads": HEADS, "layerdrop": 0.0}
@@ -171,7 +171,7 @@ def device_cost(call: Callable[[], Any]) -> Cost:
 
 def rows(options: Any) -> Iterator[Row]:
     """On one thread of the CPU; on a GPU where there is one."""
-    from espnet_dice.stages.trainer import quiet_import
+    from espnet_dice.training.trainer import quiet_import
 
     torch.set_num_threads(1)
     with quiet_import():

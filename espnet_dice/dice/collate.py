@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from espnet_dice.dice import crop
-from espnet_dice.dice.frames import RECEPTIVE, n_frames
-from espnet_dice.dice.mask import generator
+from espnet_dice.hubert.models.frames import RECEPTIVE, n_frames
+from espnet_dice.hubert.models.mask import generator
 from espnet_dice.io.errors import ConfigError, DataError
 
 MAX_FRAMES = 780

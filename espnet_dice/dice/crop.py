@@ -7,7 +7,7 @@ s on: nothing is rounded.
 
 import numpy as np
 
-from espnet_dice.dice.frames import first_sample, n_frames, n_samples
+from espnet_dice.hubert.models.frames import first_sample, n_frames, n_samples
 
 
 def choose(frames: int, wanted: int, rng: np.random.Generator | None) -> int:

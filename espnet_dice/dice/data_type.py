@@ -22,7 +22,7 @@ class Labels(Mapping):
     """
 
     def __init__(self, path: str | Path, ids_only: bool = False):
-        from espnet_dice.dice.store import Reader
+        from espnet_dice.labels.store import Reader
 
         path = Path(path)
         self.reader = Reader(path.parent if path.is_file() else path)

@@ -11,10 +11,11 @@ import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
-from espnet_dice.dice import losses, mask
-from espnet_dice.dice.frames import n_frames
+from espnet_dice.dice import losses
 from espnet_dice.dice.head import FINAL_DIM, TEMPERATURE, CosineHead
 from espnet_dice.dice.terms import TERMS, Context, Seen
+from espnet_dice.hubert.models import mask
+from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DataError, DiceError
 
 

@@ -1,6 +1,6 @@
 """``DiceHubertTask``: DiceHuBERT as a task of ESPnet, trained by ESPnet's own trainer.
 
-    python -m espnet_dice.bin.dice_train --config conf/train_dice_narrow_hard.yaml …
+    python -m espnet_dice.training.process dice --config conf/train_dice_narrow_hard.yaml …
 
 Importing this module registers the plug-in's data types, so that processes spawned for several
 GPUs know them.
@@ -19,9 +19,9 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import int_or_none, str_or_none
 
 from espnet_dice import registry
-from espnet_dice.dice import students
 from espnet_dice.dice.collate import DiceCollate
 from espnet_dice.dice.model import DiceHubertModel, parse
+from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError, DiceError
 
 registry.register_task("espnet2.train.dataset")
@@ -154,7 +154,7 @@ class DiceHubertTask(AbsTask):
         trained student is built without label store and teacher.
         """
         if args.num_classes is None and args.labels is not None:
-            from espnet_dice.dice.store import Reader
+            from espnet_dice.labels.store import Reader
 
             args.num_classes = Reader(args.labels).codebook.clusters
         model = DiceHubertModel(

@@ -110,13 +110,13 @@ class SoftLabels:
 
     def __call__(self, records: torch.Tensor, tau: float) -> torch.Tensor:
         """Records (…, W) → log p(i | H), (…, K)."""
-        from espnet_dice.dice import codec
+        from espnet_dice.labels import codec
 
         return losses.soft_labels(codec.distances(records, self._on(records.device)), tau)
 
     def _on(self, device: torch.device) -> dict[str, torch.Tensor]:
         if self._tables is None:
-            from espnet_dice.dice.store import Reader
+            from espnet_dice.labels.store import Reader
 
             if self._store is None:
                 raise ConfigError("dice_soft needs the label store's directory (--labels)")
@@ -208,7 +208,7 @@ class Feature(torch.nn.Module):
             source = self._context.teacher
             if source is None:
                 raise ConfigError("dice_feature needs a teacher (--teacher)")
-            from espnet_dice.dice import teacher
+            from espnet_dice.hubert import teacher
 
             loaded = teacher.load(source)
             if self._context.normalized and not loaded.normalize:

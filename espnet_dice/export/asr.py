@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.stages.settings import accepted_keys
+from espnet_dice.records.settings import accepted_keys
 
 CONFIG, MODEL = "config.yaml", "model.pth"
 # in a directory: espnet_model_zoo takes a name without one, from a hub, for a plain word

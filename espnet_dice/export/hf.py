@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from espnet_dice.dice.backbone import Backbone
-from espnet_dice.dice.frames import RECEPTIVE, SAMPLE_RATE
-from espnet_dice.dice.teacher import Teacher
+from espnet_dice.hubert.models.backbone import Backbone
+from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
+from espnet_dice.hubert.teacher import Teacher
 from espnet_dice.io.errors import ConfigError
 
 TOLERANCE = 1e-4

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_dice.dice.frames import RECEPTIVE, SAMPLE_RATE
-from espnet_dice.dice.teacher import Teacher
 from espnet_dice.export import missing_for_onnx
+from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
+from espnet_dice.hubert.teacher import Teacher
 from espnet_dice.io.errors import ConfigError
 
 FLOAT, INT8 = "model.onnx", "model.int8.onnx"

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from espnet_dice.dice import checkpoints, students
-from espnet_dice.encoders import architecture as architectures
+from espnet_dice.hubert import architecture as architectures
+from espnet_dice.hubert.formats import checkpoints
+from espnet_dice.hubert.models import students
 
 OURS, PLAIN = "dice_ssl", "torchaudiohubert"
 MODEL = "encoder.model."
@@ -135,7 +136,7 @@ def _torchaudio(conf: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, A
 
 
 def _student_conf(said: Mapping[str, Any]) -> dict[str, Any]:
-    from espnet_dice.dice import sizes
+    from espnet_dice.hubert.models import sizes
 
     conf = sizes.expand(said["student_conf"])
     conf.pop("feature_grad_mult", None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.dice.frames import RECEPTIVE, SAMPLE_RATE
+from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
 from espnet_dice.inference.waves import name_of, samples_of
 from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ class Extractor:
 
     Args:
         source: ``exp/dice_<tag>``, its ``export``, an ``.onnx`` file in that, or whatever
-            :func:`espnet_dice.dice.teacher.load` takes.
+            :func:`espnet_dice.hubert.teacher.load` takes.
         device: ``cpu`` or ``cuda:N``; ONNX runs on the CPU.
         resample, channel: see :class:`AudioOptions`.
 
@@ -70,7 +70,7 @@ class Extractor:
 
 
 def _torch(source: Path, device: str):
-    from espnet_dice.dice import teacher
+    from espnet_dice.hubert import teacher
 
     model = teacher.load(source).to(device)
     return lambda samples: [x.cpu().numpy() for x in model.hidden([samples])[0]]

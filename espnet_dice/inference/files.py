@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from espnet_dice.io.errors import ConfigError, StaleError
-from espnet_dice.stages import experiment, frontend
-from espnet_dice.stages.feature_shards import RAW
+from espnet_dice.records import experiment, frontend
+from espnet_dice.records.feature_shards import RAW
 
 CONFIG, MODEL = "config.yaml", "model.pth"
 FETCHED = {

@@ -12,7 +12,7 @@ from espnet_dice.inference.files import Files, check_weights, find
 from espnet_dice.inference.waves import name_of, samples_of
 from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.stages import experiment
+from espnet_dice.records import experiment
 
 LM_WEIGHT = 0.3
 """Where a language model is given and no weight: that of conf/decode.yaml."""
@@ -49,7 +49,7 @@ class Recogniser:
         channel: int | None = None,
         **decode: Any,
     ):
-        from espnet_dice.stages.decoder import check_options
+        from espnet_dice.decoding.decoder import check_options
 
         source = Path(source)
         if lm is not None:
@@ -71,7 +71,7 @@ class Recogniser:
             self.model = self._build(files, lm and experiment.load(lm, "stage 4"), device, tmp)
 
     def _build(self, files: Files, lm: experiment.Experiment | None, device: str, tmp: str) -> Any:
-        from espnet_dice.stages import trainer
+        from espnet_dice.training import trainer
 
         config = Path(tmp) / "absolute.yaml"
         config.write_text(yaml.safe_dump(files.config), encoding="utf-8")
@@ -128,6 +128,6 @@ class Recogniser:
 
     def decode(self, features: np.ndarray) -> str:
         """The text of an utterance's features (frames, dim), or samples."""
-        from espnet_dice.stages.decoder import decode_one
+        from espnet_dice.decoding.decoder import decode_one
 
         return decode_one(self.model, np.array(features, np.float32))["text"].strip()

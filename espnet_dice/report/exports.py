@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from espnet_dice.report.recognisers import Recognisers
-from espnet_dice.stages.results import read_json
+from espnet_dice.io.json_files import read_json
+from espnet_dice.results.recognisers import Recognisers
 
 
 def of_recognisers(found: Recognisers) -> list[dict[str, Any]]:

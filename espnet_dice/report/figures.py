@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from espnet_dice.records.train_log import Training
 from espnet_dice.report.charts import INK, Style, draw
-from espnet_dice.report.training import Training
-from espnet_dice.report.worth import ENTROPY, MEASURES, SIGMA, Worth
+from espnet_dice.results.worth import ENTROPY, MEASURES, SIGMA, Worth
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from espnet_dice.report import exports, figures, hubert
+from espnet_dice.report import exports, figures
 from espnet_dice.report.charts import Style
+from espnet_dice.results import hubert
 
 
 def part(found: hubert.Students, look: dict[str, Style]) -> dict[str, Any]:

@@ -12,26 +12,25 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from espnet_dice.checks import checks
 from espnet_dice.io import options
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.progress import setup_logging
+from espnet_dice.records import train_log as training
 from espnet_dice.report import (
     figures,
-    hubert,
     hubert_part,
     origin,
     page,
     recogniser_part,
-    recognisers,
     sound,
-    training,
     utterances,
 )
 from espnet_dice.report.charts import Style, key_mark, styles
 from espnet_dice.report.recogniser_part import Settings
-from espnet_dice.report.recognisers import Recognisers
-from espnet_dice.stages import checks
+from espnet_dice.results import hubert, recognisers
+from espnet_dice.results.recognisers import Recognisers
 
 NAME = "report.html"
 

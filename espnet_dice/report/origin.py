@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from espnet_dice.export import cards
 from espnet_dice.io import fingerprint
-from espnet_dice.stages import cards
-from espnet_dice.stages.results import read_json
+from espnet_dice.io.json_files import read_json
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.report import (
-    exports,
-    figures,
-    sentence,
-    sound,
-    statistics,
-    utterances,
-    verdict,
-    worth,
-)
+from espnet_dice.report import exports, figures, sentence, sound, utterances
 from espnet_dice.report.charts import Style
-from espnet_dice.report.recognisers import Decoded, Recognisers, System
-from espnet_dice.report.statistics import Interval
+from espnet_dice.results import statistics, verdict, worth
+from espnet_dice.results.recognisers import Decoded, Recognisers, System
+from espnet_dice.results.statistics import Interval
 
 
 @dataclass(frozen=True)

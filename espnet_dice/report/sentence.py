@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from espnet_dice.report.worth import ENTROPY, SIGMA, Answer, Worth
+from espnet_dice.results.worth import ENTROPY, SIGMA, Answer, Worth
 
 WORDS = {
     "more": "Yes: σ² tells more than entropy, which is there without it.",

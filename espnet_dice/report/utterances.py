@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.report import alignment
-from espnet_dice.report.alignment import Word
-from espnet_dice.report.recognisers import Decoded, Recognisers
-from espnet_dice.report.worth import ENTROPY, SIGMA
-from espnet_dice.stages.certainties import HYP, REF, Certainties
+from espnet_dice.results import alignment
+from espnet_dice.results.alignment import Word
+from espnet_dice.results.certainties import HYP, REF, Certainties
+from espnet_dice.results.recognisers import Decoded, Recognisers
+from espnet_dice.results.worth import ENTROPY, SIGMA
 
 LISTED = 100
 SYSTEMS = 8

@@ -20,8 +20,8 @@ from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, StaleError, cli
 from espnet_dice.io.fingerprint import Fingerprint, read
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import dumps, experiment, tokens
-from espnet_dice.stages.teaching import parse_teachers
+from espnet_dice.kd.teaching import parse_teachers
+from espnet_dice.records import dumps, experiment, tokens
 
 STAGE = "adopt"
 STATS = "feats_stats.npz"

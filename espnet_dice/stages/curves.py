@@ -12,9 +12,9 @@ from pathlib import Path
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import DataError, cli
-from espnet_dice.report import training
-from espnet_dice.report.training import Training
-from espnet_dice.stages.results import layout
+from espnet_dice.records import train_log as training
+from espnet_dice.records.train_log import Training
+from espnet_dice.results.table import layout
 
 SHOWN = (1, 2, 5, 10, 20, 40, 60, 100, 200, 500, 1000)
 ACCURACY = ("acc", "acc_m")

@@ -8,22 +8,23 @@ imported once; forked workers take batches of utterances, longest first, from on
 systems; a result never depends on their number. A killed run goes on with what is missing.
 """
 
-import json
 import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_dice.decoding.decode_queue import Queue, read_results
+from espnet_dice.decoding.decoder import check_options, decode_all
 from espnet_dice.io import checksums, options
-from espnet_dice.io.atomic import atomic_file, write_text
+from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.json_files import write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import dumps, experiment, trainer
-from espnet_dice.stages.decode_queue import Queue, read_results
-from espnet_dice.stages.decoder import check_options, decode_all
-from espnet_dice.stages.settings import read_config
-from espnet_dice.stages.workers import Work, run_forked
+from espnet_dice.records import dumps, experiment
+from espnet_dice.records.settings import read_config
+from espnet_dice.training import trainer
+from espnet_dice.work.workers import Work, run_forked
 
 META, PARTS = "meta.json", "parts"
 
@@ -174,7 +175,7 @@ def finish(d: Decoding) -> None:
         "audio_s": round(audio_s, 2),
         "cpu_s_per_audio_s": round(cpu_s / audio_s, 4),
     }
-    write_text(d.out / META, json.dumps(meta, indent=1) + "\n")
+    write_json(d.out / META, meta)
     shutil.rmtree(d.out / PARTS)
     d.fingerprint.finish(d.out)
     logging.info("%s: %.3f CPU-s per audio-s", d.name, meta["cpu_s_per_audio_s"])

@@ -7,23 +7,23 @@ same files with a model card, to upload to a hub.
 """
 
 import contextlib
-import json
 import logging
 import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.export import wants_onnx, warm_up_onnx
+from espnet_dice.export import cards, wants_onnx, warm_up_onnx
 from espnet_dice.io import options
-from espnet_dice.io.atomic import atomic_dir, write_text
+from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import cli
 from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import cards, experiment, frontend, tokens, trainer
-from espnet_dice.stages.results import read_json
-from espnet_dice.stages.settings import read_config
-from espnet_dice.stages.workers import Work, run_forked
+from espnet_dice.records import experiment, frontend, tokens
+from espnet_dice.records.settings import read_config
+from espnet_dice.training import trainer
+from espnet_dice.work.workers import Work, run_forked
 
 MODEL = "model.pth"
 LOG = "export.log"
@@ -115,7 +115,7 @@ def write(
             system.config, system.model_file, token_list / tokens.MODEL, tmp, out, onnx
         )
         hub_directory(tmp, tmp / f"{system.name}.zip")
-        write_text(tmp / cards.REPORT, json.dumps(report, indent=1) + "\n")
+        write_json(tmp / cards.REPORT, report)
         cards.recogniser(system, tmp)
         fingerprint.finish(tmp)
 

@@ -5,20 +5,19 @@ and README.md, the model card), ``model.onnx``, ``model.int8.onnx`` and ``export
 differences and speeds that were measured while exporting. No file is a pickle.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.export import wants_onnx, warm_up_onnx
+from espnet_dice.export import cards, wants_onnx, warm_up_onnx
 from espnet_dice.io import options
-from espnet_dice.io.atomic import atomic_dir, write_text
+from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import cli
 from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import cards, experiment
-from espnet_dice.stages.results import read_json
-from espnet_dice.stages.workers import Work, run_forked
+from espnet_dice.records import experiment
+from espnet_dice.work.workers import Work, run_forked
 
 VERSION = 3  # raise when the same model gives another export
 REPORT, LOG = "export.json", "export.log"
@@ -61,7 +60,7 @@ def export(systems: list[Path], onnx: bool | None = None, nj: int | None = None)
         pending.append(system)
         works.append(Work(system.name, run, system.directory / LOG))
     if works:
-        from espnet_dice.dice import stem
+        from espnet_dice.hubert.models import stem
 
         stem.warm_up()
         if with_onnx:
@@ -84,8 +83,8 @@ def write_export(source: Path, directory: Path, onnx: bool) -> dict[str, Any]:
     Returns:
         What ``export.json`` says.
     """
-    from espnet_dice.dice import teacher
     from espnet_dice.export import hf
+    from espnet_dice.hubert import teacher
 
     model = teacher.load(source)
     report: dict[str, Any] = {
@@ -103,7 +102,7 @@ def write_export(source: Path, directory: Path, onnx: bool) -> dict[str, Any]:
         from espnet_dice.export import onnx as to_onnx
 
         report["onnx"] = to_onnx.write(model, directory)
-    write_text(directory / REPORT, json.dumps(report, indent=1) + "\n")
+    write_json(directory / REPORT, report)
     return report
 
 

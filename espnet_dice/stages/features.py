@@ -21,10 +21,10 @@ from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, read
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import array
-from espnet_dice.stages.feature_shards import ALGORITHM, RAW, FeatureShard, cut
-from espnet_dice.stages.pool import Pool
-from espnet_dice.stages.sharded import Part, Sharded
+from espnet_dice.records.feature_shards import ALGORITHM, RAW, FeatureShard, cut
+from espnet_dice.work import array
+from espnet_dice.work.pool import Pool
+from espnet_dice.work.sharded import Part, Sharded
 
 FEATS_TYPES = ("fbank_pitch", "fbank", RAW)
 NO_SPEEDS = (1.0,)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_dice.dice import kmeans, quantizer, sample, sources
-from espnet_dice.dice.frames import SAMPLE_RATE
 from espnet_dice.io import checksums, options
 from espnet_dice.io.atomic import atomic_dir
-from espnet_dice.io.errors import ConfigError, DataError, DiceError, cli
+from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
-from espnet_dice.io.progress import setup_logging, track
-from espnet_dice.stages import dumps
+from espnet_dice.io.progress import setup_logging
+from espnet_dice.labels import kmeans, quantizer, sample, sources
+from espnet_dice.labels.sample import collect
+from espnet_dice.records import dumps
 
 SAMPLE_FRAMES, CLUSTERS = 200_000, 500
 
@@ -38,7 +38,7 @@ def make_quantizer(
     """Cluster a layer, unless that was done from exactly this.
 
     Args:
-        source: ``mfcc`` or a teacher, see :mod:`espnet_dice.dice.sources`.
+        source: ``mfcc`` or a teacher, see :mod:`espnet_dice.labels.sources`.
         layer: of the teacher, 1-based.
         n_clusters: K.
         sets: speech (dump/raw), never the validation set.
@@ -140,43 +140,6 @@ def use_given(
         quantizer.save(tmp, centroids)
         made_from.finish(tmp, checksums.of([tmp / quantizer.CENTROIDS]))
     return True
-
-
-def collect(
-    source: sources.Source, sets: list[dumps.Dump], max_frames: int, seed: int
-) -> np.ndarray:
-    """The sampled frames of some sets, (frames, dim) float32.
-
-    Raises:
-        DataError: an utterance is in two sets, or no speech is long enough for a frame.
-    """
-    lengths: dict[str, int] = {}
-    reader: dict[str, dumps.Waves] = {}
-    for dump in sets:
-        checksums.verify(dump.path)
-        waves = dumps.Waves(dump)
-        for utt, n in dump.lengths.items():
-            if utt in lengths:
-                raise DataError(f"{dump.path}: utterance {utt} is in another set too")
-            lengths[utt], reader[utt] = n, waves
-    chosen = sample.choose(lengths, max_frames, seed)
-    if not chosen:
-        raise DataError(f"{sets[0].path}: no utterance is as long as one frame (25 ms)")
-    frames = np.empty((sum(map(len, chosen.values())), source.dim), np.float32)
-    n = 0
-    hours = sum(lengths[utt] for utt in chosen) / SAMPLE_RATE / 3600
-    logging.info("k-means hears %d of %d utterances, %.2f h", len(chosen), len(lengths), hours)
-    for utt in track(chosen, len(chosen), "features for k-means"):
-        try:
-            found = source.features(reader[utt][utt])
-        except (DiceError, ValueError) as err:
-            raise DataError(f"{reader[utt].path}: {utt}: {err}") from err
-        kept = found[chosen[utt]].cpu().numpy()
-        if not np.isfinite(kept).all():
-            raise DataError(f"{reader[utt].path}: {utt}: its features are NaN or infinite")
-        frames[n : n + len(kept)] = kept
-        n += len(kept)
-    return frames
 
 
 def _on(frames: np.ndarray, device: str):

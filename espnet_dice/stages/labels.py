@@ -4,7 +4,7 @@
         --quantizer exp/quantizer/teacher_l9_k500 --dump dump/raw --sets train dev \\
         --out exp/labels/teacher_l9_k500
 
-makes ``exp/labels/teacher_l9_k500/<set>``, label stores (:mod:`espnet_dice.dice.store`). Features
+makes ``exp/labels/teacher_l9_k500/<set>``, label stores (:mod:`espnet_dice.labels.store`). Features
 stream through and are never on disk. The code of soft labels is fitted once, to the first set, and
 serves all. A killed run goes on with the shards that are missing, and gives the same bytes.
 """
@@ -16,18 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_dice.dice import quality, quantizer, sources, store
-from espnet_dice.dice.codebook import Codebook
-from espnet_dice.dice.frames import RECEPTIVE, n_frames
+from espnet_dice.hubert.models.frames import RECEPTIVE, n_frames
 from espnet_dice.io import options
 from espnet_dice.io.errors import DataError, ProblemList, StaleError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import array, dumps, label_report
-from espnet_dice.stages.label_codebook import Coding, begun_codebook, make_codebook
-from espnet_dice.stages.label_shards import Labelling, cut
-from espnet_dice.stages.pool import Pool
-from espnet_dice.stages.sharded import Part, Sharded
+from espnet_dice.labels import label_report, quality, quantizer, sources, store
+from espnet_dice.labels.codebook import Codebook
+from espnet_dice.labels.label_codebook import Coding, begun_codebook, make_codebook
+from espnet_dice.labels.label_shards import Labelling, cut
+from espnet_dice.records import dumps
+from espnet_dice.work import array
+from espnet_dice.work.pool import Pool
+from espnet_dice.work.sharded import Part, Sharded
 
 
 def label_sets(
@@ -47,7 +48,7 @@ def label_sets(
     """Label some sets.
 
     Args:
-        source: ``mfcc`` or a teacher, see :mod:`espnet_dice.dice.sources`.
+        source: ``mfcc`` or a teacher, see :mod:`espnet_dice.labels.sources`.
         layer: of the teacher, 1-based.
         quantizer_dir: made by the k-means stage from the same layer.
         sets: speech (dump/raw), the training set first.

@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from espnet_dice.io import options
-from espnet_dice.io.atomic import atomic_file, write_text
+from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.fingerprint import digest_files
+from espnet_dice.io.json_files import write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import experiment, running, tokens
-from espnet_dice.stages.jobs import Job, run_jobs
+from espnet_dice.records import experiment, tokens
+from espnet_dice.training import running
+from espnet_dice.training.jobs import Job, run_jobs
 
 CRITERION, NBEST = ("valid", "loss", "min"), 1
 PERPLEXITY = "perplexity.json"
@@ -123,7 +125,7 @@ def write_perplexity(out: Path) -> None:
         "words": n_words,
         "sentences": len(words),
     }
-    write_text(out / PERPLEXITY, json.dumps(values, indent=1) + "\n")
+    write_json(out / PERPLEXITY, values)
 
 
 def summary(out: Path) -> str:

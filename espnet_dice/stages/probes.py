@@ -8,7 +8,6 @@ utterances, alone, and once; the heads of all tasks and seeds share what was hea
 and was made from the same model, data and settings is kept.
 """
 
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -16,19 +15,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from espnet_dice.io import options
-from espnet_dice.io.atomic import write_text
 from espnet_dice.io.audio import AudioReader
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages.probe_corpus import TASKS, Corpus, add_settings, settings_of
-from espnet_dice.stages.results import read_json
-from espnet_dice.stages.workers import Work, run_forked
+from espnet_dice.probes.probe_corpus import TASKS, Corpus, add_settings, settings_of
+from espnet_dice.probes.result import ALGORITHM, OUT, RUN, SPEED, Result, results_of
+from espnet_dice.work.workers import Work, run_forked
 
-ALGORITHM = 2
-"""Raise it when the same model and data give another figure, so that old ones are made again."""
-OUT, RUN, SPEED = "probes", "run.json", "speed.json"
-"""``run.json`` says what the last run was asked for: the rows of the table."""
 SPEED_S = 30.0
 """Seconds of test speech on which the cost of a model is measured."""
 
@@ -41,27 +36,13 @@ class Machine:
         nj: systems at a time, one core each.
         device: of the models; the heads take the CPU.
         max_gb: disk for the frames of one system, for a while.
-        trust_pickle: see :func:`espnet_dice.dice.teacher.load`.
+        trust_pickle: see :func:`espnet_dice.hubert.teacher.load`.
     """
 
     nj: int = 1
     device: str = "cpu"
     max_gb: float = 20.0
     trust_pickle: bool = False
-
-
-@dataclass(frozen=True)
-class Result:
-    """One task and one seed of one system: one file."""
-
-    task: str
-    seed: int
-    path: Path
-    made_from: Fingerprint
-
-    def is_made(self) -> bool:
-        """True if the file is there and was made from what is there now."""
-        return (read_json(self.path) or {}).get("key") == self.made_from.key
 
 
 def parse_systems(entries: Sequence[str]) -> dict[str, str]:
@@ -92,7 +73,7 @@ def run_probes(
     """Make the results that are not there yet.
 
     Args:
-        systems: name → source: whatever :func:`espnet_dice.dice.upstreams.load` takes.
+        systems: name → source: whatever :func:`espnet_dice.hubert.upstreams.load` takes.
         corpus: the sets.
         exp: experiments; results go to ``exp/probes``.
         tasks: of :data:`TASKS`.
@@ -105,7 +86,8 @@ def run_probes(
     Raises:
         DiceError: a source holds no model, or the sets do not go with a task.
     """
-    from espnet_dice.dice import stem, upstreams
+    from espnet_dice.hubert import upstreams
+    from espnet_dice.hubert.models import stem
 
     machine = machine or Machine(nj=options.cores())
     keys = {name: upstreams.key_of(source) for name, source in systems.items()}
@@ -132,27 +114,8 @@ def run_probes(
     measure_speed(systems, keys, corpus, exp, machine.trust_pickle)
     files = {name: {r.path.name: r.made_from.key for r in wanted[name]} for name in systems}
     run_record = {"systems": dict(systems), "results": files}
-    write_text(exp / OUT / RUN, json.dumps(run_record, indent=1) + "\n")
+    write_json(exp / OUT / RUN, run_record)
     return made
-
-
-def results_of(
-    out: Path, key: str, corpus: Corpus, tasks: Sequence[str], seeds: Sequence[int]
-) -> list[Result]:
-    """The results that are wanted of a system.
-
-    Args:
-        out: the system's directory.
-        key: of its model.
-    """
-    results = []
-    for task in tasks:
-        inputs = {"upstream": key, **corpus.keys(task)}
-        for seed in seeds:
-            settings = {"algorithm": ALGORITHM, "task": task, "seed": seed}
-            made_from = Fingerprint("probes", settings | corpus.settings.of_task(task), inputs)
-            results.append(Result(task, seed, out / f"{task}_seed{seed}.json", made_from))
-    return results
 
 
 def probe_system(
@@ -161,8 +124,9 @@ def probe_system(
     """Hear the corpus through one system, train the heads, write their results."""
     import torch
 
-    from espnet_dice.dice import probe_data, probes, upstreams
-    from espnet_dice.dice.probe_features import Features
+    from espnet_dice.hubert import upstreams
+    from espnet_dice.probes import probe_data, probes
+    from espnet_dice.probes.probe_features import Features
 
     torch.set_num_threads(1)  # sums, and so results, must not depend on the cores of a machine
     upstream = upstreams.load(source, machine.device, machine.trust_pickle)
@@ -192,7 +156,7 @@ def probe_system(
             **asdict(outcome),
             "made_from": one.made_from.record,
         }
-        write_text(one.path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_json(one.path, record)
         logging.info("%s %s seed %d: %.2f %%", name, one.task, one.seed, outcome.score)
 
 
@@ -210,15 +174,15 @@ def measure_speed(
         keys: name → key of the model.
         corpus: whose test set is heard.
         exp: experiments.
-        trust_pickle: see :func:`espnet_dice.dice.teacher.load`.
+        trust_pickle: see :func:`espnet_dice.hubert.teacher.load`.
     """
     settings = {"algorithm": ALGORITHM, "seconds": SPEED_S, "systems": dict(keys)}
     made_from = Fingerprint("speed", settings, {"test": corpus.set(corpus.names["test"]).key})
     files = {name: exp / OUT / name / SPEED for name in systems}
     if all((read_json(path) or {}).get("key") == made_from.key for path in files.values()):
         return
-    from espnet_dice.dice import upstreams
-    from espnet_dice.dice.probe_speed import cpu_seconds, median
+    from espnet_dice.hubert import upstreams
+    from espnet_dice.probes.probe_speed import cpu_seconds, median
 
     logging.info("CPU-seconds per audio-second: %d systems in turn, one thread", len(systems))
     loaded = {n: upstreams.load(s, trust_pickle=trust_pickle) for n, s in systems.items()}
@@ -233,7 +197,7 @@ def measure_speed(
             "utterances": len(waves),
             "parameters": loaded[name].parameters,
         }
-        write_text(path, json.dumps(record, indent=1) + "\n")
+        write_json(path, record)
         logging.info("%s: %.4f", name, record["cpu_s_per_audio_s"])
 
 

@@ -17,9 +17,10 @@ import yaml
 from espnet_dice.io import options
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DataError, cli
+from espnet_dice.io.json_files import read_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages.results import JSON, layout, read_json
-from espnet_dice.stages.ssl_encoder import NAME
+from espnet_dice.results.table import JSON, layout
+from espnet_dice.training.ssl_encoder import NAME
 
 MARKDOWN, STEPS = "STEPS.md", "steps.json"
 ENCODER, FEATURES, RECOGNISER = "encoder", "recogniser on features", "recogniser on an encoder"

@@ -19,12 +19,14 @@ from espnet_dice.io.errors import ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging, track
 from espnet_dice.kd import cache
-from espnet_dice.stages import array, dumps, experiment, tokens, trainer
-from espnet_dice.stages.sharded import Part, Sharded
-from espnet_dice.stages.shards import Shard
-from espnet_dice.stages.teacher_shards import Asking, TeacherShard, cut
-from espnet_dice.stages.teaching import parse_teachers
-from espnet_dice.stages.workers import Work, run_forked
+from espnet_dice.kd.teacher_shards import Asking, TeacherShard, cut
+from espnet_dice.kd.teaching import parse_teachers
+from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.training import trainer
+from espnet_dice.work import array
+from espnet_dice.work.sharded import Part, Sharded
+from espnet_dice.work.shards import Shard
+from espnet_dice.work.workers import Work, run_forked
 
 
 def fingerprint_of(

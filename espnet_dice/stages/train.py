@@ -13,10 +13,11 @@ from pathlib import Path
 from espnet_dice.io import options
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import dumps, experiment, running, ssl_encoder, tokens
-from espnet_dice.stages.jobs import Job, run_jobs
-from espnet_dice.stages.settings import model_conf, read_config
-from espnet_dice.stages.teaching import Teaching
+from espnet_dice.kd.teaching import Teaching
+from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.records.settings import model_conf, read_config
+from espnet_dice.training import running, ssl_encoder
+from espnet_dice.training.jobs import Job, run_jobs
 
 CRITERION, NBEST = ("valid", "acc", "max"), 5
 

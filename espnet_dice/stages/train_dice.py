@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.dice.frames import n_frames
+from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io import fingerprint, options
 from espnet_dice.io.errors import ConfigError, ProblemList, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import dumps, experiment, running
-from espnet_dice.stages.jobs import Job, run_jobs
-from espnet_dice.stages.settings import read_config
+from espnet_dice.records import dumps, experiment
+from espnet_dice.records.settings import read_config
+from espnet_dice.training import running
+from espnet_dice.training.jobs import Job, run_jobs
 
 FROM_LABELS, FROM_RECORDS = {"dice_hard", "dice_soft"}, {"dice_soft"}
 KNOWN = ("dice_hard", "dice_soft", "dice_feature")
@@ -71,7 +72,7 @@ def make_job(
         data += more
         inputs |= more_inputs
     if "dice_feature" in names:
-        from espnet_dice.dice.teacher import key_of
+        from espnet_dice.hubert.teacher import key_of
 
         if teacher is None:
             raise ConfigError(f"{config}: dice_feature needs --teacher")
@@ -123,7 +124,7 @@ def label_options(
             the two by different quantizers.
         ProblemList: utterances whose labels and frames differ in number.
     """
-    from espnet_dice.dice import store
+    from espnet_dice.labels import store
 
     chosen, inputs = ["--labels", str(labels / train.name)], {}
     problems: list[str] = []
@@ -143,7 +144,7 @@ def label_options(
 
 def check_frames(directory: Path, dump: dumps.Dump) -> list[str]:
     """Utterances of a set whose labels are not as many as their frames, one line each."""
-    from espnet_dice.dice.store import Reader
+    from espnet_dice.labels.store import Reader
 
     reader = Reader(directory)
     problems = []

@@ -3,7 +3,7 @@
     python -m espnet_dice.stages.uncertainty --systems exp/asr_a exp/asr_b \\
         --sets dump/fbank_pitch/s_test --token_list data/token_list/char31
 
-writes ``exp/asr_<tag>/uncertainty/<set>/tokens.npz`` (see :mod:`espnet_dice.stages.certainties`),
+writes ``exp/asr_<tag>/uncertainty/<set>/tokens.npz`` (see :mod:`espnet_dice.results.certainties`),
 and with ``--noise_snr 10`` also ``…/<set>_snr10``, of the same speech with white noise. The report
 draws and judges them.
 """
@@ -15,19 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_dice.decoding.decoder import Features
+from espnet_dice.decoding.noise import noisy_inputs
 from espnet_dice.io import fingerprint, options
 from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, key_of
+from espnet_dice.io.json_files import read_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.stages import certainties, dumps, experiment, tokens, trainer
-from espnet_dice.stages.certainties import HYP, REF
-from espnet_dice.stages.decoder import Features
-from espnet_dice.stages.noise import noisy_inputs
-from espnet_dice.stages.results import read_json
-from espnet_dice.stages.workers import Work, run_forked
+from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.results import certainties
+from espnet_dice.results.certainties import HYP, OUT, REF
+from espnet_dice.training import trainer
+from espnet_dice.work.workers import Work, run_forked
 
-OUT = "uncertainty"
 VERSION = 1  # raise when the same model and speech give other numbers
 SEED = 0
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from espnet_dice.stages import decode, settings, tokens, train, train_dice
+from espnet_dice.records import settings
+from espnet_dice.stages import decode, tokens, train, train_dice
 from tests.campaign.catalogue import Command, case
 from tests.stages import tiny, tiny_dice
 

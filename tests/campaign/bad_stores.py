@@ -9,7 +9,7 @@ from espnet_dice.io.fingerprint import Fingerprint, digest_files, key_of
 from espnet_dice.stages import tokens, train, train_dice
 from tests.campaign.bad_results import trained
 from tests.campaign.catalogue import Command, case
-from tests.dice import tiny
+from tests.hubert import tiny
 from tests.stages import tiny as tiny_asr
 from tests.stages import tiny_dice
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.stages import data, dumps, lm, tokens, train
+from espnet_dice.records import dumps
+from espnet_dice.stages import data, lm, train
+from espnet_dice.stages import tokens as tokens_stage
 from tests.campaign.catalogue import Command, case
 from tests.corpus import make_corpus
 from tests.stages import tiny
@@ -15,7 +17,7 @@ OUT = Path("char31")
 def check(text: str | bytes, name: str = "text") -> Command:
     """The command that checks a text against the tokens."""
     Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return tokens.main, ["--out", str(OUT), name]
+    return tokens_stage.main, ["--out", str(OUT), name]
 
 
 @case(TEXT, "lower case", "text:2: utterance u1: 'e' 'n' 'o' 't' 'w' not in", "upper-case")
@@ -55,7 +57,7 @@ def latin() -> Command:
 
 @case(TEXT, "the text is not there", "text is missing", "stages 1 and 2")
 def missing() -> Command:
-    return tokens.main, ["--out", str(OUT), "text"]
+    return tokens_stage.main, ["--out", str(OUT), "text"]
 
 
 @case(TEXT, "letters outside of a list, in a data directory", "d/text:1: u000: 'N' (U+004E)", "tok")
@@ -82,7 +84,7 @@ def made(change) -> None:
     """A recipe with features and a token list that was changed behind its fingerprint."""
     for seed, name in enumerate(("train", "dev")):
         tiny.write_dump(tiny.DUMP / name, 3, seed, name)
-    tokens.make_tokens(tiny.TOKENS)
+    tokens_stage.make_tokens(tiny.TOKENS)
     tiny.write_config("conf/train_asr_x.yaml", tiny.asr_config())
     change(tiny.TOKENS / "tokens.txt")
 

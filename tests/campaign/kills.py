@@ -195,7 +195,7 @@ def main() -> None:
     a = p.parse_args()
     # before torch: forks must not find its threads
     os.environ |= {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000"}
-    from espnet_dice.stages import trainer
+    from espnet_dice.training import trainer
 
     for task in ("asr", "dice"):
         trainer.task_class(task)

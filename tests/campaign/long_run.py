@@ -18,10 +18,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from espnet_dice.io.atomic import write_text
-from espnet_dice.stages.results import layout
+from espnet_dice.results.table import layout
 from tests.campaign import memory
 from tests.corpus import WORDS, noise, write_audio, write_tables
-from tests.dice import tiny as tiny_models
+from tests.hubert import tiny as tiny_models
 from tests.stages import tiny, tiny_dice
 from tests.stages.tiny import write_config
 

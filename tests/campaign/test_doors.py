@@ -14,11 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from espnet_dice.dice import hub, quantizer, teacher
+from espnet_dice.hubert import teacher
+from espnet_dice.hubert.formats import hub
 from espnet_dice.inference import archive, files
-from espnet_dice.io import arks, torch_files
+from espnet_dice.io import arks
 from espnet_dice.io.errors import ConfigError, DataError, DiceError
-from espnet_dice.stages import data, features, jobs, kmeans, labels, settings, tokens, trainer
+from espnet_dice.io.untrusted import torch_files
+from espnet_dice.labels import quantizer
+from espnet_dice.records import settings
+from espnet_dice.stages import data, features, kmeans, labels, tokens
+from espnet_dice.training import jobs, trainer
 from tests.campaign import attacks
 from tests.corpus import make_corpus
 
@@ -284,7 +289,7 @@ def test_no_socket_from_data_to_labels(tmp_path, offline, monkeypatch):
 
 
 def test_no_socket_for_a_teacher_that_is_here(tmp_path, offline):
-    from tests.dice import tiny_models
+    from tests.hubert import tiny_models
 
     tiny_models.save(tmp_path / "hf")
     assert teacher.load(tmp_path / "hf").layers == 3

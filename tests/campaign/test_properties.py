@@ -11,14 +11,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_dice.dice import crop, frames, store
-from espnet_dice.dice.codebook import Codebook
+from espnet_dice.dice import crop
+from espnet_dice.hubert.models import frames
 from espnet_dice.io import arks, fingerprint
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DiceError
 from espnet_dice.io.tables import Table
 from espnet_dice.kd import cache
-from espnet_dice.stages import tokens
+from espnet_dice.labels import store
+from espnet_dice.labels.codebook import Codebook
+from espnet_dice.records import tokens
 
 settings.register_profile(
     "fixed",

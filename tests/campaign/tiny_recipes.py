@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.corpus import make_corpus
-from tests.dice import tiny as tiny_models
+from tests.hubert import tiny as tiny_models
 from tests.stages import tiny, tiny_dice
 from tests.stages.tiny import write_config
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SIZES = {"train": 104, "dev": 8, "test": 30}
 RECORDER = """#!/bin/sh
 if [ "$1" = -c ]; then exit 0; fi
-if [ "$2" = espnet_dice.stages.teaching ]; then echo false; fi
+if [ "$2" = espnet_dice.kd.teaching ]; then echo false; fi
 file=$(mktemp "{out}/XXXXXX")
 printf '%s\\n' "$@" > "$file"
 mv "$file" "{out}/$(ls "{out}" | wc -l).$(date +%s%N).args"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from espnet_dice.stages import trainer
-from espnet_dice.stages.settings import read_config
-from espnet_dice.stages.tokens import TOKENS
+from espnet_dice.records.settings import read_config
+from espnet_dice.records.tokens import TOKENS
+from espnet_dice.training import trainer
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 STATED = re.compile(r"([\d.]+) M\s+(?:#\s+)?parameters")
@@ -36,7 +36,7 @@ def count(task: str, path: Path) -> int:
     config = read_config(path)
     with torch.device("meta"):
         if task == "dice":
-            from espnet_dice.dice import students
+            from espnet_dice.hubert.models import students
 
             model = students.build(config["student"], config["student_conf"])
         else:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from espnet_dice.dice.collate import DiceCollate
-from espnet_dice.dice.frames import n_frames
+from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DataError
 
 LENGTHS = {"a": 16000, "b": 12345, "c": 14007}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from espnet_dice.dice import crop
-from espnet_dice.dice.frames import KERNELS, STRIDES, n_frames
+from espnet_dice.hubert.models.frames import KERNELS, STRIDES, n_frames
 
 
 def stem_frames(samples: int) -> int:

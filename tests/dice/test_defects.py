@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_dice.dice import crop, losses, mask
+from espnet_dice.dice import crop, losses
 from espnet_dice.dice.collate import DiceCollate
-from espnet_dice.dice.frames import n_frames
-from tests.dice import tiny
+from espnet_dice.hubert.models import mask
+from espnet_dice.hubert.models.frames import n_frames
+from tests.hubert import tiny
 
 
 def numbered(samples):
@@ -164,7 +165,7 @@ def test_frames_come_from_the_stem_and_not_from_a_config_key(parser):
     """ESPnet reads the window from encoder_conf, where the stem is not; here it is fixed."""
     from espnet2.tasks.ssl import SSLTask
 
-    from espnet_dice.dice import students
+    from espnet_dice.hubert.models import students
     from espnet_dice.io.errors import ConfigError
 
     layers = [[64, 10, 5], [64, 3, 2], [64, 3, 2], [64, 3, 2]]  # stride 40

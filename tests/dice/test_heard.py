@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from espnet_dice.dice import heard, teacher, terms
+from espnet_dice.dice import heard, terms
+from espnet_dice.hubert import teacher
 from espnet_dice.io.errors import ConfigError
-from tests.dice import tiny
-from tests.dice.tiny_models import BASE, LARGE, noise, save
+from tests.hubert import tiny
+from tests.hubert.tiny_models import BASE, LARGE, noise, save
 
 LAYERS = (1, 3)
 SAMPLES = [6000, 3210, 4400]

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_dice.dice import mask, targets, terms
-from espnet_dice.dice.frames import n_frames
+from espnet_dice.dice import terms
+from espnet_dice.hubert.models import mask
+from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DataError, DiceError
-from tests.dice import tiny
+from espnet_dice.labels import targets
+from tests.hubert import tiny
 
 LENGTHS = {"a": 9000, "b": 16000, "c": 5005}
 
@@ -236,8 +238,8 @@ def test_state_dict_is_the_student_the_head_and_the_projections(stored, teacher,
 
 @pytest.mark.parametrize("kind", ["espnet", "conv"])
 def test_other_students_train_too(kind):
-    from espnet_dice.dice import students
     from espnet_dice.dice.model import DiceHubertModel
+    from espnet_dice.hubert.models import students
 
     conf = {"conv_dim": [8] * 7}
     if kind == "espnet":

@@ -13,9 +13,9 @@ import torch
 
 from espnet_dice import registry
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.stages.layers import to_yaml
-from espnet_dice.stages.settings import parse, read_config
-from tests.dice import tiny
+from espnet_dice.records.layers import to_yaml
+from espnet_dice.records.settings import parse, read_config
+from tests.hubert import tiny
 
 CONF = Path(__file__).resolve().parent.parent.parent / "conf"
 CONFIGS = sorted(p for p in CONF.glob("train_dice_*.yaml") if not p.stem.endswith("_base"))
@@ -41,7 +41,7 @@ def arguments(task, path, tmp_path, *options):
 def test_configs_are_understood(task, path, tmp_path):
     args = arguments(task, path, tmp_path)
     assert args.best_model_criterion[0][1] in ("acc_m", "loss")
-    from espnet_dice.dice import students
+    from espnet_dice.hubert.models import students
 
     with torch.device("meta"):
         student = students.build(args.student, args.student_conf)

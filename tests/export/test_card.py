@@ -7,7 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from espnet_dice.export import asr_card, card, hubert_card
-from espnet_dice.stages.frontend import Frontend
+from espnet_dice.records.frontend import Frontend
 
 EVIL = "x`|<script>alert(1)</script>\n---\nlicense: mit\n# [a](b) *c* $front"
 TRAINING = {"parameters": "0.20 M", "epochs": "2, seed 0"}

@@ -6,10 +6,11 @@ import pytest
 import torch
 from transformers import AutoFeatureExtractor, AutoModel
 
-from espnet_dice.dice import students, teacher
 from espnet_dice.export import hf
+from espnet_dice.hubert import teacher
+from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError
-from tests.dice.tiny_models import BASE, ENCODER, LARGE, STEM, noise
+from tests.hubert.tiny_models import BASE, ENCODER, LARGE, STEM, noise
 
 
 def student(name="hubert", conf=BASE, normalize=False) -> teacher.Teacher:

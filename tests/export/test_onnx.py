@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_dice.dice import students, teacher
-from espnet_dice.dice.frames import n_frames
 from espnet_dice.export import missing_for_onnx
+from espnet_dice.hubert import teacher
+from espnet_dice.hubert.models import students
+from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError
-from tests.dice.tiny_models import BASE, noise
+from tests.hubert.tiny_models import BASE, noise
 
 if missing_for_onnx():
     pytest.skip("the extra onnx is not installed", allow_module_level=True)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from espnet_dice.encoders import architecture
-from espnet_dice.encoders.ssl import SSLEncoder
 from espnet_dice.export import ssl_encoder
-from tests.dice import tiny
-from tests.dice.tiny_models import BASE, LARGE, noise, save
+from espnet_dice.hubert import architecture
+from espnet_dice.hubert.ssl import SSLEncoder
+from tests.hubert import tiny
+from tests.hubert.tiny_models import BASE, LARGE, noise, save
 
 
 @pytest.mark.parametrize("layer", [None, 2])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from espnet_dice.dice.frames import n_frames
 from espnet_dice.features import mfcc
 from espnet_dice.features.mfcc import deltas
+from espnet_dice.hubert.models.frames import n_frames
 
 
 def noise(samples, seed=0):

@@ -13,7 +13,7 @@ from espnet_dice.export import missing_for_onnx
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.stages import export_hubert
 from tests.corpus import RATE, noise, write_audio
-from tests.dice.tiny_models import LARGE
+from tests.hubert.tiny_models import LARGE
 from tests.stages.test_export_hubert import CONV, trained
 
 ONNX = pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
@@ -58,7 +58,7 @@ def test_as_transformers(system, wav):
 def test_a_model_that_normalises(tmp_path, wav):
     from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
-    from tests.dice import tiny_models
+    from tests.hubert import tiny_models
 
     tiny_models.save(tmp_path / "hf", LARGE, do_normalize=True)
     samples = soundfile.read(wav, dtype="float32")[0]

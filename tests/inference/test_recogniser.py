@@ -18,8 +18,9 @@ from espnet_dice.export import missing_for_onnx
 from espnet_dice.inference.files import rate_of
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import key_of
-from espnet_dice.stages import decode, dumps, export, features, tokens, train
-from espnet_dice.stages.jobs import run_jobs
+from espnet_dice.records import dumps
+from espnet_dice.stages import decode, export, features, tokens, train
+from espnet_dice.training.jobs import run_jobs
 from tests.corpus import RATE, noise, write_audio, write_tables
 from tests.stages import tiny
 

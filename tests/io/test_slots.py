@@ -8,7 +8,7 @@ import time
 import pytest
 
 from espnet_dice.io import slots
-from espnet_dice.stages.workers import Work, run_forked
+from espnet_dice.work.workers import Work, run_forked
 
 fork = mp.get_context("fork")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from espnet_dice.io.errors import DataError
-from espnet_dice.stages.tokens import check_text
+from espnet_dice.records.tokens import check_text
 from local.lm_text import write_sentences
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_dice.stages.tokens import ALPHABET
+from espnet_dice.records.tokens import ALPHABET
 from local.text_rules import RULES, transcript
 
 CASES = {

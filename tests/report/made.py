@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.report.training import LOG
+from espnet_dice.records.train_log import LOG
 
 EVIL = '<script>window.evil=1</script>"><img src=x onerror="window.evil=2">'
 WORDS = "ONE TWO SIX TEN CAT DOG".split()

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_dice.checks import checks
+from espnet_dice.checks.finding import Finding
 from espnet_dice.io.errors import DataError
-from espnet_dice.report import main, recognisers, statistics, verdict, worth
-from espnet_dice.stages import checks, score
-from espnet_dice.stages.finding import Finding
+from espnet_dice.report import main
+from espnet_dice.results import recognisers, score, statistics, verdict, worth
 from tests.report import made
 
 VOID = {"meta", "link", "img", "br", "input", "hr", "path", "use", "rect"}

@@ -12,7 +12,8 @@ import yaml
 
 from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.errors import ConfigError, StaleError
-from espnet_dice.stages import adopt, decode, dumps, experiment, teacher_outputs, tokens
+from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.stages import adopt, decode, teacher_outputs
 from tests.stages import tiny
 
 NAME = tiny.EXP / "asr_teacher_libri"

@@ -4,7 +4,7 @@ import pytest
 
 from espnet_dice.io.errors import DataError
 from espnet_dice.stages import curves
-from tests.stages.test_checks import FALLING, write_log
+from tests.checks.test_checks import FALLING, write_log
 
 
 @pytest.fixture

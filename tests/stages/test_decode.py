@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import espnet_dice
+from espnet_dice.decoding.decode_queue import batches, read_results
+from espnet_dice.decoding.decoder import BEAM, check_options
 from espnet_dice.io.errors import ConfigError, StaleError
-from espnet_dice.stages import decode, dumps, experiment
-from espnet_dice.stages.decode_queue import batches, read_results
-from espnet_dice.stages.decoder import BEAM, check_options
+from espnet_dice.records import dumps, experiment
+from espnet_dice.stages import decode
 from tests.stages import tiny
 
 CONFIG = tiny.Path("conf/decode.yaml")
@@ -72,8 +73,8 @@ def test_as_espnets_own_command(recipe, decoded, tmp_path, with_lm):
 def test_a_batch_is_decoded_as_espnets_search_does_one_by_one(recipe, conf):
     import torch
 
-    from espnet_dice.search.beam import BatchSearch
-    from espnet_dice.stages.decoder import build, decode_batch
+    from espnet_dice.decoding.beam import BatchSearch
+    from espnet_dice.decoding.decoder import build, decode_batch
 
     (d,) = plan(recipe, [conf.get("lm_weight") != 0.0])
     d = decode.Decoding(d.system, d.dump, d.lm, check_options(d.conf | conf, CONFIG), d.out)
@@ -89,8 +90,8 @@ def test_a_batch_is_decoded_as_espnets_search_does_one_by_one(recipe, conf):
 
 
 def test_a_search_of_other_models_is_espnets(recipe, monkeypatch):
-    from espnet_dice.search import beam
-    from espnet_dice.stages.decoder import build, decode_batch
+    from espnet_dice.decoding import beam
+    from espnet_dice.decoding.decoder import build, decode_batch
 
     (d,) = plan(recipe, [False])
     recogniser = build(d)
@@ -174,7 +175,7 @@ def test_meta_says_what_was_decoded(recipe, decoded):
 
 
 def test_an_utterance_that_is_too_short_is_empty(recipe):
-    from espnet_dice.stages.decoder import build, decode_one
+    from espnet_dice.decoding.decoder import build, decode_one
 
     (d,) = plan(recipe, [False])
     result = decode_one(build(d), np.zeros((3, tiny.DIM), np.float32))

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from espnet_dice.stages import trainer
-from espnet_dice.stages.jobs import run_jobs
+from espnet_dice.training import trainer
+from espnet_dice.training.jobs import run_jobs
 from tests.corpus import make_corpus
-from tests.dice import tiny as tiny_models
+from tests.hubert import tiny as tiny_models
 from tests.stages import tiny, tiny_dice
 from tests.stages.tiny import inside
 
@@ -24,7 +24,8 @@ EPOCHS = 2
 DATA_STAGES = """
 import sys
 from pathlib import Path
-from espnet_dice.stages import data, dumps, features, kmeans, labels, tokens
+from espnet_dice.stages import data, features, kmeans, labels, tokens
+from espnet_dice.records import dumps
 
 corpus, nj = Path(sys.argv[1]), int(sys.argv[2])
 data.check_data(corpus)

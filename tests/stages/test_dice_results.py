@@ -4,10 +4,11 @@ import math
 import pytest
 import yaml
 
-from espnet_dice.dice import upstreams
+from espnet_dice.hubert import upstreams
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.stages import dice_results
-from espnet_dice.stages.dice_results import Row
+from espnet_dice.results import dice_results
+from espnet_dice.results.dice_results import Row
+from espnet_dice.stages import dice_results as dice_results_stage
 
 SCORES = {"char": 40.0, "sid": 90.0, "kws": 12.0}
 
@@ -79,7 +80,7 @@ def test_the_table(tmp_path, models, capsys):
     trained(tmp_path, "b_soft_seed3", 3, [{"name": "dice_soft", "conf": {"tau": 5.0}}], "t_l9_k500")
     both = [{"name": "dice_hard"}, {"name": "dice_feature", "weight": 0.1}]
     trained(tmp_path, "a_both_seed0", 0, both, "")
-    dice_results.main(["--exp", str(tmp_path)])
+    dice_results_stage.main(["--exp", str(tmp_path)])
     text = (tmp_path / "RESULTS.md").read_text()
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert [cells(line) for line in table[:1] + table[2:]] == [

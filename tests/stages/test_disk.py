@@ -12,9 +12,11 @@ import torch
 from espnet_dice.io import checksums, fingerprint
 from espnet_dice.io.errors import StaleError, describe
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.stages import decode, dumps, jobs, kmeans, labels, trainer
+from espnet_dice.records import dumps
+from espnet_dice.stages import decode, kmeans, labels
 from espnet_dice.stages.features import make_features
-from espnet_dice.stages.jobs import run_jobs
+from espnet_dice.training import jobs, trainer
+from espnet_dice.training.jobs import run_jobs
 from tests.campaign import same
 from tests.corpus import make_corpus, write_tables
 from tests.io.test_checksums import cut, flip

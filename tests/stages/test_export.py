@@ -10,7 +10,8 @@ import yaml
 
 from espnet_dice.export import asr
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.stages import decode, dumps, experiment, export
+from espnet_dice.records import dumps, experiment
+from espnet_dice.stages import decode, export
 from tests.stages import tiny
 
 # Runs without the package: any import of it fails.

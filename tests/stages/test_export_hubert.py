@@ -6,12 +6,14 @@ import pytest
 import torch
 import yaml
 
-from espnet_dice.dice import students, teacher
 from espnet_dice.export import missing_for_onnx
+from espnet_dice.hubert import teacher
+from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError, DiceError, StaleError
 from espnet_dice.io.fingerprint import NAME, Fingerprint
-from espnet_dice.stages import experiment, export_hubert
-from tests.dice.tiny_models import BASE, noise
+from espnet_dice.records import experiment
+from espnet_dice.stages import export_hubert
+from tests.hubert.tiny_models import BASE, noise
 
 CONV = {"hidden_size": 16, "num_hidden_layers": 1, "kernel_size": 3, "conv_dim": [8] * 7}
 

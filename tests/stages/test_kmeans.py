@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from sklearn.cluster import MiniBatchKMeans
 
-from espnet_dice.dice import kmeans, quantizer, sources
 from espnet_dice.features import mfcc
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.stages import dumps
+from espnet_dice.labels import kmeans, quantizer, sources
+from espnet_dice.labels.sample import collect
+from espnet_dice.records import dumps
 from espnet_dice.stages.features import make_features
-from espnet_dice.stages.kmeans import collect, main, make_quantizer, use_given
+from espnet_dice.stages.kmeans import main, make_quantizer, use_given
 from tests.corpus import make_corpus, write_audio
-from tests.dice import fairseq_checkpoints, tiny_models
+from tests.hubert import fairseq_checkpoints, tiny_models
 
 
 def make_dump(root, name, utterances=12, seconds=0.3):

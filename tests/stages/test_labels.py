@@ -15,16 +15,17 @@ import torch
 from scipy.spatial.distance import cdist
 from sklearn.metrics import homogeneity_score
 
-from espnet_dice.dice import codec, kmeans, quantizer, sources, store
-from espnet_dice.dice.frames import n_frames
 from espnet_dice.features import mfcc
+from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import DataError, ProblemList, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.stages import dumps, label_report, label_shards, labels
+from espnet_dice.labels import codec, kmeans, label_report, label_shards, quantizer, sources, store
+from espnet_dice.records import dumps
+from espnet_dice.stages import labels
 from espnet_dice.stages.features import make_features
 from tests.corpus import make_corpus, noise, write_audio
-from tests.dice import tiny_models
+from tests.hubert import tiny_models
 
 ROOT = Path(__file__).parents[2]
 MANY, K = 120, 16  # two shards
@@ -105,7 +106,7 @@ def test_as_many_labels_as_frames_at_every_length():
 
 HANG = """
 import sys, time, espnet_dice.stages.labels as labels
-from espnet_dice.stages import dumps
+from espnet_dice.records import dumps
 read = dumps.Waves.__getitem__
 def hang(self, utt):
     while utt == "u090":

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from espnet_dice.io.errors import DataError
-from espnet_dice.stages import experiment, lm, tokens
-from espnet_dice.stages.jobs import run_jobs
+from espnet_dice.records import experiment, tokens
+from espnet_dice.stages import lm
+from espnet_dice.training.jobs import run_jobs
 from tests.stages import tiny
 
 

@@ -8,12 +8,12 @@ import shutil
 import pytest
 
 from espnet_dice.io.errors import ConfigError, DataError, DiceError, StaleError
+from espnet_dice.probes.probe_corpus import Corpus, Settings
 from espnet_dice.stages import probes
 from espnet_dice.stages.features import make_features
-from espnet_dice.stages.probe_corpus import Corpus, Settings
 from espnet_dice.stages.probes import Machine, parse_systems, run_probes
 from tests.corpus import make_corpus, noise, write_audio
-from tests.dice import tiny_models
+from tests.hubert import tiny_models
 
 QUICK = Settings(epochs=1, keywords=3, sid_seconds=0.1)
 ONE = Machine(nj=1)
@@ -86,7 +86,7 @@ def test_other_speech_or_another_model_is_another_result(dump, tmp_path, monkeyp
     write_audio(data / "audio" / "u000.wav", noise(0.5, 9))
     make_features(data, raw / "train", "raw")
     assert run_probes({"none": "fbank"}, corpus(raw), exp, ["sid"], machine=ONE) == 1
-    monkeypatch.setattr("espnet_dice.dice.upstreams.Fbank.key", "other")
+    monkeypatch.setattr("espnet_dice.hubert.upstreams.Fbank.key", "other")
     assert run_probes({"none": "fbank"}, corpus(raw), exp, ["sid"], machine=ONE) == 1
 
 

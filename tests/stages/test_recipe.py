@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from espnet_dice.stages import decode, export, score, uncertainty
+from espnet_dice.results import score
+from espnet_dice.stages import decode, export, uncertainty
 from tests.stages import tiny
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from espnet_dice.io.datadir import read_data_dir
-from espnet_dice.stages import dumps
-from espnet_dice.stages.tokens import TOKENS
+from espnet_dice.records import dumps
+from espnet_dice.records.tokens import TOKENS
 from tests.corpus import write_tables
-from tests.dice.tiny_models import save
+from tests.hubert.tiny_models import save
 from tests.local import layouts
 
 ROOT = Path(__file__).parents[2]

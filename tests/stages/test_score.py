@@ -5,7 +5,9 @@ import pytest
 
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.stages import results, score
+from espnet_dice.results import score
+from espnet_dice.results import table as results
+from espnet_dice.stages import score as score_stage
 
 WORDS = "ONE TWO SIX TEN CAT".split()
 
@@ -95,7 +97,7 @@ def test_table_and_json(tmp_path, capsys):
     exp = tmp_path / "exp"
     decoded(exp)
     decoded(exp, lm="x", text="u1 ONE TWO\nu2 SIX\n")
-    score.main(["--exp", str(exp)])
+    score_stage.main(["--exp", str(exp)])
     rows = json.loads((exp / "results.json").read_text())
     assert {r["lm"]: r["wer"] for r in rows} == {None: pytest.approx(33.333), "x": 0.0}
     wanted = {"system": "tiny", "set": "test", "words": 3, "parameters": 1234567, "seed": 3}

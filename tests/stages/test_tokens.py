@@ -4,13 +4,14 @@ import sentencepiece as spm
 
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import read
-from espnet_dice.stages import tokens
+from espnet_dice.records import tokens
+from espnet_dice.stages import tokens as tokens_stage
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("tokens") / "char31"
-    assert tokens.make_tokens(out)
+    assert tokens_stage.make_tokens(out)
     return out
 
 
@@ -36,11 +37,11 @@ def test_model_spells_every_transcript_with_the_list(made):
 
 def test_neither_list_nor_key_depends_on_the_corpora(made, tmp_path):
     (tmp_path / "text").write_text("u1 ZEBRA\n")
-    tokens.make_tokens(tmp_path / "other", [tmp_path / "text"])
+    tokens_stage.make_tokens(tmp_path / "other", [tmp_path / "text"])
     for name in ("bpe.model", "tokens.txt"):
         assert (tmp_path / "other" / name).read_bytes() == (made / name).read_bytes()
     assert read(tmp_path / "other")["key"] == read(made)["key"]
-    assert not tokens.make_tokens(tmp_path / "other", [tmp_path / "text"])
+    assert not tokens_stage.make_tokens(tmp_path / "other", [tmp_path / "text"])
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_neither_list_nor_key_depends_on_the_corpora(made, tmp_path):
 def test_bad_text_is_named(tmp_path, line, message):
     (tmp_path / "text").write_text(f"u1 GOOD\n{line}\n", encoding="utf-8")
     with pytest.raises(DataError, match=message):
-        tokens.make_tokens(tmp_path / "out", [tmp_path / "text"])
+        tokens_stage.make_tokens(tmp_path / "out", [tmp_path / "text"])
     assert not (tmp_path / "out").exists()
 
 

@@ -12,9 +12,11 @@ import yaml
 
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, DiceError, StaleError
-from espnet_dice.stages import dumps, experiment, settings, train, trainer
-from espnet_dice.stages.jobs import Plan, run_jobs
-from espnet_dice.stages.monitor import Watched
+from espnet_dice.records import dumps, experiment, settings
+from espnet_dice.stages import train
+from espnet_dice.training import trainer
+from espnet_dice.training.jobs import Plan, run_jobs
+from espnet_dice.training.monitor import Watched
 from tests.stages import tiny
 
 

@@ -5,12 +5,14 @@ import re
 import pytest
 import torch
 
-from espnet_dice.dice import teacher
-from espnet_dice.dice.frames import n_frames
+from espnet_dice.hubert import teacher
+from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError, ProblemList, StaleError
-from espnet_dice.stages import dumps, experiment, train_dice, trainer
-from espnet_dice.stages.jobs import Plan, run_jobs
-from tests.dice import tiny
+from espnet_dice.records import dumps, experiment
+from espnet_dice.stages import train_dice
+from espnet_dice.training import trainer
+from espnet_dice.training.jobs import Plan, run_jobs
+from tests.hubert import tiny
 from tests.stages.tiny import write_config
 from tests.stages.tiny_dice import SIZES, config, job
 

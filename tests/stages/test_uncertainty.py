@@ -3,9 +3,11 @@ import logging
 import numpy as np
 import pytest
 
+from espnet_dice.decoding.noise import noisy_inputs
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
-from espnet_dice.stages import certainties, decode, dumps, experiment, uncertainty
-from espnet_dice.stages.noise import noisy_inputs
+from espnet_dice.records import dumps, experiment
+from espnet_dice.results import certainties
+from espnet_dice.stages import decode, uncertainty
 from tests.stages import tiny
 
 TEST = tiny.DUMP / "test"

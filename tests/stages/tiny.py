@@ -10,9 +10,10 @@ import numpy as np
 import yaml
 
 from espnet_dice.io.fingerprint import Fingerprint, key_of
-from espnet_dice.stages import dumps, lm, teacher_outputs, tokens, train
-from espnet_dice.stages.jobs import Job, run_jobs
-from espnet_dice.stages.teaching import Teaching
+from espnet_dice.kd.teaching import Teaching
+from espnet_dice.records import dumps
+from espnet_dice.stages import lm, teacher_outputs, tokens, train
+from espnet_dice.training.jobs import Job, run_jobs
 
 DIM = 20
 WORDS = "ONE TWO SIX TEN CAT DOG".split()

@@ -3,11 +3,13 @@
 import numpy as np
 import soundfile
 
-from espnet_dice.dice.frames import n_frames
+from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.fingerprint import Fingerprint, key_of
-from espnet_dice.stages import dumps, train_dice, trainer
-from espnet_dice.stages.jobs import run_jobs
-from tests.dice import tiny
+from espnet_dice.records import dumps
+from espnet_dice.stages import train_dice
+from espnet_dice.training import trainer
+from espnet_dice.training.jobs import run_jobs
+from tests.hubert import tiny
 from tests.stages.tiny import inside, write_config
 
 SIZES = {"train": 24, "dev": 6}

@@ -1,1 +1,0 @@
-"""Commands that ESPnet's launcher starts."""

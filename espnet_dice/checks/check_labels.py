@@ -1,0 +1,87 @@
+"""Signs that labels teach nothing: dead clusters, one that takes all."""
+
+from pathlib import Path
+
+import numpy as np
+
+from espnet_dice.checks.finding import Finding, percent
+from espnet_dice.io import fingerprint
+from espnet_dice.io.json_files import read_json
+from espnet_dice.labels import store
+
+FRAMES = 20
+"""A cluster: in fewer frames of the set some are unused by chance."""
+MOST, TIMES = 0.2, 5
+"""One cluster dominates that has this share of all frames, and so many times its own."""
+UTTERANCES = 2000
+
+
+def use_of(directory: Path) -> np.ndarray:
+    """Frames of each cluster, (K,), in up to 2000 utterances spread over a store."""
+    reader = store.Reader(directory)
+    utts = list(reader)
+    counts = np.zeros(reader.meta["clusters"], np.int64)
+    for utt in utts[:: -(-len(utts) // UTTERANCES)]:
+        counts += np.bincount(reader.ids(utt), minlength=len(counts))
+    return counts
+
+
+def dead(meta: dict, where: str) -> Finding | None:
+    """Clusters that no frame of a whole set has.
+
+    Args:
+        meta: ``store.json``.
+        where: for the warning.
+    """
+    used, clusters = meta.get("clusters_used"), meta["clusters"]
+    if used is None or used == clusters or meta["frames"] < FRAMES * clusters:
+        return None
+    return Finding(
+        where,
+        f"{clusters - used} of {clusters} clusters are dead: none of {meta['frames']} frames is "
+        "in them",
+        (
+            "more clusters than kinds of frames",
+            "the quantizer was made from other speech, or from another layer's scale",
+            "sample_frames too small for so many clusters",
+        ),
+        "take fewer --clusters, or a larger --sample_frames",
+    )
+
+
+def dominating(counts: np.ndarray, where: str) -> Finding | None:
+    """A cluster that has far more than its share.
+
+    Args:
+        counts: frames of each cluster, (K,).
+        where: for the warning.
+    """
+    share = counts.max() / max(1, counts.sum())
+    if share <= max(MOST, TIMES / len(counts)):
+        return None
+    return Finding(
+        where,
+        f"cluster {counts.argmax()} has {percent(share)} of the frames",
+        (
+            "silence, or silent files",
+            "features whose first dimensions are far larger than the rest",
+            "a layer that tells little: the first or the last",
+        ),
+        "hear some utterances; try another --layer, or cut the silence",
+    )
+
+
+def check(labels: Path) -> list[Finding]:
+    """The labels of ``exp/labels/<tag>``, by its largest set: what a student learns from."""
+    made = [
+        (meta["frames"], path, meta)
+        for path in sorted(labels.iterdir())
+        if not path.name.startswith(".")
+        and (fingerprint.read(path) or {}).get("done")
+        and (meta := read_json(path / store.META))
+    ]
+    if not made:
+        return []
+    _, path, meta = max(made, key=lambda entry: entry[0])
+    where = f"labels/{labels.name}/{path.name}"
+    return [f for f in (dead(meta, where), dominating(use_of(path), where)) if f]

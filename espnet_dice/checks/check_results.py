@@ -1,0 +1,164 @@
+"""Results that a table shows without a word: empty ones, and teachers that should not teach."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from espnet_dice.checks.finding import Finding, percent
+from espnet_dice.results import statistics
+from espnet_dice.results.dice_results import LESS_IS_BETTER
+from espnet_dice.results.verdict import Candidate
+
+EMPTY, ALIKE, FEW = 0.01, 0.5, 10
+TEACHER, STUDENT = "teacher", "student"
+WORSE = {
+    TEACHER: (
+        (
+            "another domain than the student's test sets",
+            "trained too little",
+            "a student that needs no teacher",
+        ),
+        "train it longer or on more speech, or leave it out",
+    ),
+    STUDENT: (
+        (
+            "teachers that are worse than the transcripts",
+            "kd_alpha or kd_ctc too high",
+            "a schedule that was chosen without KD",
+        ),
+        "lower kd_alpha and kd_ctc, or choose other teachers",
+    ),
+}
+WORSE_PROBED = (
+    ("too few updates", "a layer that tells little"),
+    "train it longer; try another --layer or more --clusters",
+)
+
+
+def empty(
+    reference: Mapping[str, str], hypothesis: Mapping[str, str], where: str
+) -> Finding | None:
+    """Utterances with words of which nothing was recognised.
+
+    Args:
+        reference, hypothesis: utterance → words.
+        where: for the warning.
+    """
+    nothing = [utt for utt, text in reference.items() if text and not hypothesis[utt]]
+    if len(nothing) <= EMPTY * len(reference):
+        return None
+    return Finding(
+        where,
+        f"{len(nothing)} of {len(reference)} results ({percent(len(nothing) / len(reference))}) "
+        f"are empty, {min(nothing)} for one",
+        (
+            "the model has learned too little: CTC emits blanks only",
+            "silent audio, or another sampling rate than in training",
+            "a penalty or maxlenratio that favours short results",
+        ),
+        "look at cer_ctc in train.log; hear these utterances; decode with ctc_weight 0",
+    )
+
+
+def alike(
+    reference: Mapping[str, str], hypothesis: Mapping[str, str], where: str
+) -> Finding | None:
+    """One result for most utterances, whose transcripts differ."""
+    if len(hypothesis) < FEW:
+        return None
+    text, times = Counter(hypothesis.values()).most_common(1)[0]
+    said = max(Counter(reference.values()).values())
+    if not text or times <= ALIKE * len(hypothesis) or times <= 2 * said:
+        return None
+    return Finding(
+        where,
+        f"{times} of {len(hypothesis)} results are the same: {text!r}",
+        (
+            "the decoder does not hear its encoder: it learned the transcripts only",
+            "features or transcripts of other utterances in training",
+            "the features of all utterances are alike: silent audio",
+        ),
+        "compare the validation accuracy with the recipe's CURVES.md; train longer",
+    )
+
+
+def worse_than_untaught(
+    candidates: Sequence[Candidate], untaught: Sequence[Candidate], kind: str
+) -> list[Finding]:
+    """Recognisers that are significantly worse than the best student without teachers.
+
+    Args:
+        candidates: teachers or students, with their errors on the same sets.
+        untaught: students without teachers.
+        kind: :data:`TEACHER` or :data:`STUDENT`.
+    """
+    found = []
+    for one in candidates:
+        same = [c for c in untaught if c.lm == one.lm and len(c.units) == len(one.units)]
+        best = min(same, key=lambda c: c.wer.value, default=None)
+        if best is None or best.family == one.family:
+            continue
+        d = statistics.paired(best.errors, one.errors, best.units)
+        if d.value > 0 and d.is_significant:
+            lm = f" with LM {one.lm}" if one.lm else ""
+            what = (
+                f"{kind} of {100 * one.wer.value:.1f} % WER{lm}; the student without KD, "
+                f"{best.family}, has {100 * best.wer.value:.1f} %: "
+                f"{100 * d.value:.1f} points fewer (95 % interval {100 * d.low:.1f} "
+                f"to {100 * d.high:.1f})"
+            )
+            found.append(Finding(f"asr_{one.family}", what, *WORSE[kind]))
+    return found
+
+
+def probes(results: Mapping[str, Any]) -> list[Finding]:
+    """Probed systems that are no better than no features at all, or than one without a teacher.
+
+    Args:
+        results: ``results.json`` of DiceHuBERT.
+    """
+    floors = {task: probe["floor"] for task, probe in results["probes"].items()}
+    scores = {row["system"]: _scores(row) for row in results["systems"]}
+    found = []
+    for name, mine in scores.items():
+        low = [task for task in mine if not _better(task, mine[task], floors[task])]
+        if low:
+            figures = ", ".join(f"{t} {mine[t]:.1f} (without {floors[t]:.1f})" for t in low)
+            found.append(
+                Finding(
+                    f"probes of {name}",
+                    f"no better than without any features: {figures}",
+                    ("the model has learned nothing", "too few probe utterances or epochs"),
+                    "look at its curve; give the probes more by --probe_args",
+                )
+            )
+    kinds = _kinds({row["system"]: row["labels"] for row in results["systems"]})
+    for name in (n for n in kinds if kinds[n]):
+        for other in (n for n in kinds if not kinds[n]):
+            tasks = sorted(scores[name].keys() & scores[other].keys())
+            if tasks and all(_better(t, scores[other][t], scores[name][t]) for t in tasks):
+                figures = ", ".join(
+                    f"{t} {scores[name][t]:.1f} ({scores[other][t]:.1f})" for t in tasks
+                )
+                what = f"{kinds[name]} worse than {other}, which had none, on every task: {figures}"
+                found.append(Finding(f"probes of {name}", what, *WORSE_PROBED))
+    return found
+
+
+def _kinds(labels: Mapping[str, str]) -> dict[str, str]:
+    """System → teacher, student, or nothing for one that learned the labels of no system."""
+    teachers = [n for n in labels if any(theirs.startswith(f"{n}_l") for theirs in labels.values())]
+    kinds = {}
+    for name, learned in labels.items():
+        taught = any(learned.startswith(f"{t}_l") for t in teachers)
+        if name in teachers or learned:
+            kinds[name] = TEACHER if name in teachers else STUDENT if taught else ""
+    return kinds
+
+
+def _scores(row: Mapping[str, Any]) -> dict[str, float]:
+    return {task: sum(s.values()) / len(s) for task, s in row["scores"].items() if s}
+
+
+def _better(task: str, one: float, other: float) -> bool:
+    return one < other if LESS_IS_BETTER[task] else one > other

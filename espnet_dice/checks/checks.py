@@ -1,0 +1,121 @@
+"""Warnings about a recipe's run: what ended well and may be worth nothing."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_dice.checks import check_data, check_labels, check_results, check_training
+from espnet_dice.checks.finding import Finding
+from espnet_dice.io.atomic import write_text
+from espnet_dice.io.errors import DiceError
+from espnet_dice.io.json_files import read_json
+from espnet_dice.records import train_log as training
+from espnet_dice.results import recognisers, score, verdict
+from espnet_dice.results.table import JSON
+
+MARKDOWN = "WARNINGS.md"
+NONE = "No warnings."
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def find(
+    exp: Path,
+    data: Path | None = None,
+    dump: Path | None = None,
+    read: recognisers.Recognisers | None = None,
+) -> list[Finding]:
+    """Everything that is worth a warning.
+
+    Args:
+        exp: experiments of either recipe; paths in their records start at its parent.
+        data, dump: data directories and features; default: beside ``exp``.
+        read: the recognisers below ``exp``, where they were read already: their errors are counted
+            once.
+    """
+    base = exp.resolve().parent
+    data, dump = data or base / "data", dump or base / "dump"
+    found: list[Finding] = []
+    for directory in sorted(data.glob("*/")):
+        found += _seen(directory, lambda d: [check_data.taken(d)])
+    for directory in sorted(dump.glob("*/*/")):
+        found += _seen(directory, lambda d: [check_data.kept(data / d.name, d)])
+    for directory in sorted(exp.glob("labels/*/")):
+        found += _seen(directory, check_labels.check)
+    for one in training.read_all(exp):
+        found += _seen(exp / f"{one.kind}_{one.name}", lambda d, t=one: _training(t, d, base))
+    found += _seen(exp, lambda d: _decoded(d, read or recognisers.read(d)))
+    return found + _seen(exp / JSON, _probed)
+
+
+def _seen(path: Path, check: Callable[[Path], Iterable[Finding | None]]) -> list[Finding]:
+    """What a check finds; that it cannot read a file is worth a warning as well."""
+    try:
+        return [found for found in check(path) if found]
+    except (DiceError, OSError, ValueError, KeyError, yaml.YAMLError) as err:
+        causes = ("a file of it is missing or damaged",)
+        return [Finding(str(path), f"could not be checked: {err}", causes, "run its stage again")]
+
+
+def _training(one: training.Training, directory: Path, base: Path) -> Iterator[Finding | None]:
+    done, skipped = check_training.updates(directory / training.LOG)
+    yield check_training.not_finite(one)
+    yield check_training.skipped_updates(one, done, skipped)
+    yield check_training.constant(one)
+    path = directory / "config.yaml"
+    if one.kind == "lm" or not path.is_file():
+        return
+    with open(path, encoding="utf-8") as f:
+        config = yaml.load(f, _LOADER)
+    warm = done > ((config.get("scheduler_conf") or {}).get("warmup_steps") or 0)
+    if one.kind == "dice" and warm:
+        stores = {part: _inputs(config, part, base).get("labels") for part in check_training.PARTS}
+        if all(path and path.is_dir() for path in stores.values()):
+            use = {part: check_labels.use_of(path) for part, path in stores.items()}
+            chance = {part: float(u.max() / u.sum()) for part, u in use.items()}
+            yield check_training.at_chance(one, "acc_m", chance, "the most frequent label")
+    elif one.kind == "asr":
+        texts = [_inputs(config, part, base).get("text") for part in check_training.PARTS]
+        if not all(path and path.is_file() for path in texts):
+            return
+        train, valid = map(score.read_text, texts)
+        if warm:
+            rate = check_training.letters_guess(list(train.values()), list(valid.values()))
+            guess = "the letter that most often follows the last one"
+            yield check_training.at_chance(one, "acc", {"valid": rate}, guess)
+        shapes = directory / "shapes/train/speech_shape"
+        if config.get("input_size") and shapes.is_file():
+            layer = (config.get("encoder_conf") or {}).get("input_layer", "conv2d")
+            lengths = check_data.read_lengths(shapes)
+            yield check_data.too_long(lengths, train, layer, directory.name)
+
+
+def _inputs(config: Mapping[str, Any], part: str, base: Path) -> dict[str, Path]:
+    """Name → path of what ESPnet read in training."""
+    entries = config.get(f"{part}_data_path_and_name_and_type") or ()
+    return {name: base / path for path, name, _ in entries}
+
+
+def _decoded(exp: Path, found: recognisers.Recognisers) -> Iterator[Finding | None]:
+    for d in found.decoded:
+        where = str(d.directory.relative_to(exp))
+        yield check_results.empty(d.reference, d.hypothesis, where)
+        yield check_results.alike(d.reference, d.hypothesis, where)
+    students = verdict.candidates(found, teachers=False)
+    untaught = [c for c in students if not c.system.is_taught]
+    taught = [c for c in students if c.system.is_taught]
+    teachers = verdict.candidates(found, teachers=True)
+    yield from check_results.worse_than_untaught(teachers, untaught, check_results.TEACHER)
+    yield from check_results.worse_than_untaught(taught, untaught, check_results.STUDENT)
+
+
+def _probed(path: Path) -> list[Finding]:
+    results = read_json(path)
+    return check_results.probes(results) if isinstance(results, dict) else []
+
+
+def write(found: Sequence[Finding], exp: Path) -> None:
+    """Write ``WARNINGS.md``."""
+    said = "\n".join(f.markdown for f in found) or NONE
+    write_text(exp / MARKDOWN, f"# Warnings\n\n{said}\n")

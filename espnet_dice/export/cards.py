@@ -1,0 +1,162 @@
+"""The cards of exported models: what the stages left on disk, in words.
+
+The export stages write them, the results stages write them again when there are results.
+"""
+
+import importlib.metadata
+import json
+import logging
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import espnet_dice
+from espnet_dice.export import asr_card, hubert_card
+from espnet_dice.export.card import NAME, Card, code, render
+from espnet_dice.io import fingerprint
+from espnet_dice.io.atomic import write_text
+from espnet_dice.io.errors import DiceError
+from espnet_dice.io.json_files import read_json
+from espnet_dice.records import experiment, frontend
+from espnet_dice.results.table import JSON
+
+EXPORT, HF, REPORT = "export", "hf", "export.json"
+
+
+def recogniser(system: experiment.Experiment, directory: Path) -> Path:
+    """Write the card of an exported recogniser.
+
+    Args:
+        system: the experiment, ``exp/asr_<tag>``.
+        directory: its export, perhaps not yet in its place.
+
+    Returns:
+        The card.
+    """
+    config = _config(system)
+    features = frontend.of_training(config)
+    found = read_json(system.directory.parent / JSON)
+    rows = [row for row in found if _of(row, system)] if isinstance(found, list) else []
+    report = read_json(directory / REPORT) or {}
+    card = asr_card.make(
+        system.name, _training(system), config, features, report, rows, made_with()
+    )
+    return _write(card, directory / HF)
+
+
+def student(system: experiment.Experiment, directory: Path) -> Path:
+    """Write the card of an exported student.
+
+    Args:
+        system: the experiment, ``exp/dice_<tag>``.
+        directory: its export, perhaps not yet in its place; holds ``export.json``.
+
+    Returns:
+        The card.
+    """
+    config = _config(system)
+    labels = Path(config["labels"]) / "store.json" if config.get("labels") else None
+    report = json.loads((directory / REPORT).read_text(encoding="utf-8"))
+    row, probes = _probed(system)
+    card = hubert_card.make(
+        system.name,
+        _training(system),
+        config,
+        labels and read_json(labels),
+        report,
+        row,
+        probes,
+        made_with(),
+    )
+    return _write(card, directory / HF if (directory / HF).is_dir() else directory)
+
+
+def refresh(exp: Path) -> int:
+    """Write the cards of all exported models again, with the results that are there now.
+
+    Returns:
+        How many.
+    """
+    n = 0
+    for kind, write in (("asr", recogniser), ("dice", student)):
+        for directory in sorted(exp.glob(f"{kind}_*/{EXPORT}")):
+            try:
+                system = experiment.load(directory.parent)
+            except DiceError as err:
+                logging.warning("%s; its card stays as it is", err)
+                continue
+            record = fingerprint.read(directory) or {}
+            if record.get("inputs", {}).get("model") != system.sha256:
+                logging.warning("%s is of an older model: export again", directory)
+                continue
+            write(system, directory)
+            n += 1
+    return n
+
+
+def made_with() -> str:
+    """:func:`versions`, for a card."""
+    return ", ".join(map(code, versions())) + "."
+
+
+def versions() -> list[str]:
+    """This package's version, with its commit where it is a git checkout, ESPnet's and torch's."""
+    commit = _commit(Path(espnet_dice.__file__).parents[1])
+    ours = f"espnet_dice {espnet_dice.__version__}" + (f", commit {commit}" if commit else "")
+    return [ours, *(f"{name} {importlib.metadata.version(name)}" for name in ("espnet", "torch"))]
+
+
+def _commit(root: Path) -> str | None:
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _config(system: experiment.Experiment) -> dict[str, Any]:
+    return yaml.safe_load(system.config.read_text(encoding="utf-8"))
+
+
+def _training(system: experiment.Experiment) -> dict[str, str]:
+    """What all models' cards say of their training."""
+    epochs = f"{system.max_epoch}, seed {system.seed}"
+    if len(system.averaged) > 1:
+        epochs += f"; the average of {len(system.averaged)} checkpoints"
+    facts = {"parameters": f"{system.parameters / 1e6:.2f} M"}
+    if system.train_set:
+        facts["trained on"] = f"{code(system.train_set)}, validated on {code(system.valid_set)}"
+    return {**facts, "epochs": epochs}
+
+
+def _of(row: Mapping[str, Any], system: experiment.Experiment) -> bool:
+    """Whether a line of the results is about this model as it is now."""
+    if row["system"] != system.name.removeprefix("asr_"):
+        return False
+    meta = read_json(system.directory / row["decode"] / row["set"] / "meta.json") or {}
+    return meta.get("model") == system.sha256
+
+
+def _probed(system: experiment.Experiment) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """The student's line of the results, if they were measured after its training."""
+    path = system.directory.parent / JSON
+    found = read_json(path)
+    if not isinstance(found, dict):  # of recognisers
+        return None, {}
+    if path.stat().st_mtime < (system.directory / experiment.NAME).stat().st_mtime:
+        logging.info("%s is older than %s: not in its card", path, system.name)
+        return None, {}
+    name = system.name.removeprefix("dice_")
+    rows: Sequence[dict[str, Any]] = [r for r in found["systems"] if r["system"] == name]
+    return (rows[0] if rows else None), found["probes"]
+
+
+def _write(card: Card, directory: Path) -> Path:
+    write_text(directory / NAME, render(card))
+    return directory / NAME

@@ -1,0 +1,210 @@
+"""Shards of a teacher's outputs: archives of what it says of some utterances' transcripts."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from espnet_dice.io.arks import ArkReader, write_ark
+from espnet_dice.io.errors import DataError
+from espnet_dice.io.fingerprint import digest
+from espnet_dice.kd import cache
+from espnet_dice.records import dumps, tokens
+from espnet_dice.work import shards
+from espnet_dice.work.shards import Shard
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a teacher is asked.
+
+    Attributes:
+        teacher: its experiment.
+        model_file: its parameters, below ``teacher``.
+        token_list: the student's.
+        n_samples: noise draws in p̂ (0: log softmax of the logits).
+        with_ctc: also the CTC branch's log posteriors.
+        seed: of the noise.
+        batch_size: utterances at a time.
+    """
+
+    teacher: Path
+    model_file: str
+    token_list: Path
+    n_samples: int = 50
+    with_ctc: bool = False
+    seed: int = 0
+    batch_size: int = 16
+
+
+@dataclass(frozen=True)
+class TeacherShard(Shard):
+    """A teacher's outputs for some batches of utterances.
+
+    Attributes:
+        utterances: ids, in order of length, so that a batch has little padding.
+        dump: path of the speech and the transcripts.
+        asking: how.
+        made_from: fingerprint of the cache.
+    """
+
+    utterances: tuple[str, ...]
+    dump: Path
+    asking: Asking
+    made_from: str
+
+    def ark(self, stem: str) -> Path:
+        """The archive of the decoder's or of the CTC branch's matrices."""
+        return self.out_dir / f"{stem}.{self.number}.ark"
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Of the archives that are made."""
+        return (cache.DECODER, cache.CTC) if self.asking.with_ctc else (cache.DECODER,)
+
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """The archives."""
+        return tuple(self.ark(stem) for stem in self.stems)
+
+    def key(self) -> str:
+        """Everything that the outputs depend on: the noise is that of the batches."""
+        return digest([self.made_from, self.asking.batch_size, self.utterances])
+
+    def write(self, problems: list[str], count: Callable[[int], None]) -> dict[str, Any]:
+        """Ask the teacher.
+
+        Raises:
+            DataError: speech or a transcript cannot be read.
+        """
+        how = self.asking
+        model, entries = _teacher(how.teacher, how.model_file, how.token_list)
+        said: dict[str, dict[str, np.ndarray]] = {stem: {} for stem in self.stems}
+        for batch in self._batches(entries):
+            for utt, matrices in ask(model, how, *batch):
+                for stem in self.stems:
+                    said[stem][utt] = matrices[stem]
+            count(len(said[cache.DECODER]))
+        rows = {}
+        for stem in self.stems:
+            index = write_ark(sorted(said[stem].items()), self.ark(stem))
+            rows[stem] = [[utt, offset] for utt, (offset, _, _) in index.items()]
+        return {
+            "bytes": sum(target.stat().st_size for target in self.targets),
+            "rows": rows,
+            "totals": totals(said[cache.DECODER], len(entries)),
+        }
+
+    def _batches(self, entries: list[str]) -> Iterator[tuple]:
+        """Ids, speech, its lengths, token ids, their lengths; speech is read batch by batch."""
+        import sentencepiece as spm
+        import torch
+
+        pad = torch.nn.utils.rnn.pad_sequence
+        pieces = spm.SentencePieceProcessor(model_file=str(self.asking.token_list / tokens.MODEL))
+        ids = {token: i for i, token in enumerate(entries)}
+        text, read = _texts(self.dump), _speech(self.dump)
+        for start in range(0, len(self.utterances), self.asking.batch_size):
+            utts = self.utterances[start : start + self.asking.batch_size]
+            speech = [torch.as_tensor(np.array(read(utt))) for utt in utts]
+            tokenised = [
+                torch.tensor([ids[p] for p in pieces.encode(text[utt], out_type=str)])
+                for utt in utts
+            ]
+            yield (
+                utts,
+                pad(speech, batch_first=True),
+                torch.tensor([len(s) for s in speech]),
+                pad(tokenised, batch_first=True, padding_value=-1),
+                torch.tensor([len(t) for t in tokenised]),
+            )
+
+
+def ask(
+    model: Any, how: Asking, utts: tuple[str, ...], speech, lengths, text, text_lengths
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """What a teacher says of a batch: each utterance's matrices (see :mod:`cache`), by stem."""
+    import torch
+
+    from espnet_dice.kd import teachers
+
+    # the noise of a batch depends on its utterances alone, not on what came before
+    generator = torch.Generator().manual_seed((how.seed << 32) + zlib.crc32(utts[0].encode()))
+    found = teachers.targets(
+        model, speech, lengths, text, text_lengths, how.n_samples, how.with_ctc, generator
+    )
+    for b, utt in enumerate(utts):
+        n = int(text_lengths[b])
+        ids = np.append(text[b, :n].numpy(), model.eos)
+        var = None if found.variances is None else found.variances[b, : n + 1].numpy()
+        made = {cache.DECODER: cache.pack(found.log_probs[b, : n + 1].numpy(), var, ids)}
+        if how.with_ctc:
+            made[cache.CTC] = found.ctc_log_probs[b, : int(found.ctc_lengths[b])].numpy()
+        yield utt, made
+
+
+def cut(out_dir: Path, dump: dumps.Dump, asking: Asking, made_from: str) -> list[TeacherShard]:
+    """Cut a set into shards of about equal numbers of batches.
+
+    Raises:
+        DataError: an utterance has speech and no transcript, or a transcript and no speech.
+    """
+    missing = sorted(set(tokens.check_text(dump.text)) ^ set(dump.lengths))
+    if missing:
+        raise DataError(f"{dump.path}: {missing[0]} is only in one of text and features")
+    order = sorted(dump.lengths, key=lambda utt: (dump.lengths[utt], utt))
+    size = asking.batch_size
+    batches = [order[i : i + size] for i in range(0, len(order), size)]
+    parts = shards.cut(batches, min(shards.number_of(len(order)), len(batches)))
+    return [
+        TeacherShard(out_dir, n, tuple(u for b in part for u in b), dump.path, asking, made_from)
+        for n, part in enumerate(parts, 1)
+    ]
+
+
+def totals(said: dict[str, np.ndarray], vocab_size: int) -> dict[str, float]:
+    """How sure a teacher is, as sums over its tokens that those of other shards are added to."""
+    made = {"tokens": 0, "right": 0.0, "entropy": 0.0}
+    for matrix in said.values():
+        rows = matrix.astype(np.float64)
+        log_probs, ids = rows[:, :vocab_size], rows[:, -1].astype(int)
+        made["tokens"] += len(ids)
+        made["right"] += float(np.exp(log_probs[np.arange(len(ids)), ids]).sum())
+        made["entropy"] += float(-(np.exp(log_probs) * log_probs).sum())
+        if rows.shape[1] > vocab_size + 1:
+            made["variance"] = made.get("variance", 0.0) + float(
+                rows[:, vocab_size:-1].mean(1).sum()
+            )
+    return made
+
+
+@lru_cache(maxsize=1)
+def _teacher(exp: Path, model_file: str, token_list: Path) -> tuple[Any, list[str]]:
+    """The teacher and the tokens, loaded once a process."""
+    import torch
+
+    from espnet_dice.kd import teachers
+
+    torch.set_num_threads(1)
+    entries = tokens.entries(token_list)
+    return teachers.load(exp, model_file, entries), entries
+
+
+@lru_cache(maxsize=1)
+def _texts(dump: Path) -> dict[str, str]:
+    return tokens.check_text(dump / "text")
+
+
+@lru_cache(maxsize=1)
+def _speech(dump: Path) -> Callable[[str], np.ndarray]:
+    if (dump / "feats.scp").exists():
+        return ArkReader(dump / "feats.scp").__getitem__
+    import soundfile
+
+    lines = (dump / "wav.scp").read_text(encoding="utf-8").splitlines()
+    paths = dict(line.split(maxsplit=1) for line in lines)
+    return lambda utt: soundfile.read(paths[utt], dtype="float32")[0]

@@ -1,0 +1,169 @@
+"""What a student's training is given of its teachers: cached outputs, or their experiments.
+
+    python -m espnet_dice.kd.teaching conf/train_asr_*student*.yaml
+
+says what the cache must hold for these students: ``true`` if one reads the teachers' CTC outputs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from espnet_dice.io import options
+from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.kd import cache
+from espnet_dice.records import dumps, experiment, settings
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Where teachers are.
+
+    Attributes:
+        teachers: name in the configs → experiment directory.
+        mode: ``cached`` or ``online``.
+        outputs: directory of the cached outputs, ``<outputs>/<name>/<set>``.
+        dump: ``dump/<feats_type>`` of the teachers, where it is not the student's: a student may
+            read waveforms and its teachers features, or the other way round.
+    """
+
+    teachers: dict[str, Path]
+    mode: str
+    outputs: Path
+    dump: Path | None = None
+
+    @classmethod
+    def parse(
+        cls, entries: list[str], mode: str, outputs: Path, dump: Path | None = None
+    ) -> "Teaching":
+        """Read ``NAME=EXPDIR`` entries.
+
+        Raises:
+            ConfigError: an entry has another form.
+        """
+        return cls(parse_teachers(entries), mode, outputs, dump)
+
+    @staticmethod
+    def wanted(model_conf: dict) -> bool:
+        """True if a config's ``model_conf`` turns KD on."""
+        return bool(model_conf.get("kd_alpha") or model_conf.get("kd_ctc"))
+
+    @staticmethod
+    def reads_ctc(model_conf: dict) -> bool:
+        """True if a config's ``model_conf`` turns KD on the CTC branch on."""
+        return bool(model_conf.get("kd_ctc"))
+
+    def options(
+        self, model_conf: dict, train: dumps.Dump, valid: dumps.Dump, token_key: str
+    ) -> tuple[list[str], dict[str, str], dict]:
+        """ESPnet's options, the keys of what they read, and the settings that they stand for.
+
+        Args:
+            model_conf: the student's, with ``teachers: [{name, weight}, …]``.
+            train, valid: the student's sets.
+            token_key: fingerprint of the token list.
+
+        Raises:
+            ConfigError: a teacher of the config is not known; one that is asked online reads
+                other features than the student.
+            StaleError: a teacher or a cache is missing, unfinished or made from something else.
+        """
+        for key in ("kd_alpha", "kd_beta", "kd_ctc"):
+            value = model_conf.get(key, 0)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"model_conf: {key} must be a number, not {value!r}")
+        named = model_conf.get("teachers") or []
+        if not isinstance(named, list) or not all(isinstance(e, dict) for e in named):
+            raise ConfigError("model_conf: teachers: must be a list of 'name', 'weight'")
+        # a config that names no teachers is taught by all of them, equally
+        entries = named or [
+            {"name": name, "weight": 1.0 / len(self.teachers)} for name in self.teachers
+        ]
+        found = [self._experiment(entry) for entry in entries]
+        chosen = {"mode": self.mode, "teachers": entries}
+        if self.mode == "online":
+            for teacher in found:
+                _check_input(teacher, train)
+            placed = [
+                {**entry, "exp": str(e.directory), "model_file": e.model}
+                for entry, e in zip(entries, found, strict=True)
+            ]
+            command = ["--model_conf", f"teachers={_flow(placed)}"]
+            command += ["--model_conf", "teacher_mode=online"]
+            return command, {f"teacher{k}": e.sha256 for k, e in enumerate(found, 1)}, chosen
+        command = ["--allow_variable_data_keys", "true", "--model_conf", "teacher_mode=cached"]
+        command += ["--model_conf", f"teachers={_flow(entries)}"]
+        inputs = {}
+        for k, (entry, teacher) in enumerate(zip(entries, found, strict=True), 1):
+            for part, dump in (("train", train), ("valid", valid)):
+                directory = self.outputs / entry["name"] / dump.name
+                inputs[f"teacher{k}_{part}"] = cache.check(
+                    directory, self._their_key(dump), token_key, teacher.sha256
+                )
+                flag = f"--{part}_data_path_and_name_and_type"
+                command += [flag, f"{directory / cache.DECODER}.scp,teacher{k},kaldi_ark"]
+                if self.reads_ctc(model_conf):
+                    command += [flag, f"{directory / cache.CTC}.scp,teacher{k}_ctc,kaldi_ark"]
+        return command, inputs, chosen
+
+    def _their_key(self, dump: dumps.Dump) -> str:
+        """The key of what the teachers heard, of the same speech as the student's set."""
+        if self.dump is None:
+            return dump.key
+        theirs = dumps.load(self.dump / dump.name)
+        dumps.check_same_speech(theirs, dump)
+        return theirs.key
+
+    def _experiment(self, entry: dict) -> experiment.Experiment:
+        name = entry.get("name") if isinstance(entry, dict) else entry
+        if name not in self.teachers:
+            known = ", ".join(self.teachers) or "none given"
+            raise ConfigError(f"model_conf: teachers: no teacher {name!r} (known: {known})")
+        return experiment.load(self.teachers[name], "stage 5 (teachers)")
+
+
+def _check_input(teacher: experiment.Experiment, dump: dumps.Dump) -> None:
+    """Refuse a teacher beside the student that cannot take the student's input."""
+    size = settings.read_config(teacher.config).get("input_size")
+    dim = 0 if size in (None, 1) else size
+    if dim != dump.dim:
+        what = ["waveforms" if d == 0 else f"{d}-dimensional features" for d in (dim, dump.dim)]
+        raise ConfigError(
+            f"teacher {teacher.name} reads {what[0]}, the student {what[1]} ({dump.path}): use "
+            "--teacher_mode cached, with the teachers' own --teacher_feats_type"
+        )
+
+
+def parse_teachers(entries: list[str]) -> dict[str, Path]:
+    """``NAME=EXPDIR`` entries → {name: directory}.
+
+    Raises:
+        ConfigError: an entry has another form.
+    """
+    teachers = {}
+    for entry in entries:
+        name, equals, directory = entry.partition("=")
+        if not (name and equals and directory) or "/" in name or name in (".", ".."):
+            raise ConfigError(f"--teacher {entry}: write NAME=EXPDIR; NAME becomes a directory")
+        teachers[name] = Path(directory)
+    return teachers
+
+
+def _flow(value: list) -> str:
+    """YAML on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**9).strip()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Tell whether students read the teachers' CTC outputs: a command. No import of ESPnet."""
+    parser = options.parser("Print true if one of the students reads the teachers' CTC outputs.")
+    parser.add_argument("configs", type=Path, nargs="+", help="the students' configs")
+    parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
+    args = parser.parse_args(argv)
+    confs = [settings.model_conf(config, args.args) for config in args.configs]
+    print("true" if any(map(Teaching.reads_ctc, confs)) else "false")
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,0 +1,158 @@
+"""Shards of a feature directory: archives of features, or checked and cut audio."""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from espnet_dice.io.arks import write_ark
+from espnet_dice.io.atomic import atomic_dir
+from espnet_dice.io.audio import AudioOptions, AudioReader
+from espnet_dice.io.datadir import Utterance
+from espnet_dice.io.errors import DataError
+from espnet_dice.io.fingerprint import digest, digest_stat
+from espnet_dice.work import shards
+from espnet_dice.work.shards import Shard, Unusable
+
+ALGORITHM = 2
+"""Raise it when the features of the same audio change, so that old ones are made again."""
+RAW = "raw"
+
+
+@dataclass(frozen=True)
+class FeatureShard(Shard):
+    """Features or audio of some utterances.
+
+    Attributes:
+        utterances: in order of their ids.
+        feats_type: ``fbank_pitch``, ``fbank`` or ``raw``.
+        audio: what audio to accept.
+    """
+
+    utterances: tuple[Utterance, ...]
+    feats_type: str
+    audio: AudioOptions
+
+    @property
+    def target(self) -> Path:
+        """The archive, or for ``raw`` the directory of cut audio."""
+        name = f"wavs.{self.number}" if self.feats_type == RAW else f"feats.{self.number}.ark"
+        return self.out_dir / name
+
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """The archive or the directory."""
+        return (self.target,)
+
+    def key(self) -> str:
+        """Everything that the shard's content depends on; transcripts do not count."""
+        audio = {k: v for k, v in asdict(self.audio).items() if k != "allow_pipes"}
+        entries = [
+            [u.id, u.recording.kind, u.recording.source, u.start, u.end, u.speed]
+            for u in self.utterances
+        ]
+        files = [u.recording.path for u in self.utterances if u.recording.path is not None]
+        return digest([ALGORITHM, self.feats_type, audio, entries, digest_stat(files)])
+
+    def is_whole(self, record: dict[str, Any]) -> bool:
+        """Whether the archive is as large as it was made; audio was renamed there as a whole."""
+        return self.target.is_dir() if self.feats_type == RAW else super().is_whole(record)
+
+    def write(self, problems: list[str], count: Callable[[int], None]) -> dict[str, Any]:
+        """Make the features, or copy what must be cut."""
+        write = self._write_raw if self.feats_type == RAW else self._write_ark
+        return write(self._samples(problems, count), problems)
+
+    def _samples(
+        self, problems: list[str], count: Callable[[int], None]
+    ) -> Iterator[tuple[Utterance, np.ndarray, int]]:
+        """Read on after a problem, so that all are reported, and then give up."""
+        reader = AudioReader(self.audio)
+        for n, utt in enumerate(self.utterances, 1):
+            try:
+                samples, rate = reader.read(utt)
+            except DataError as err:
+                problems.append(str(err))
+            else:
+                yield utt, samples, rate
+            count(n)
+        if problems:
+            raise Unusable
+
+    def _write_ark(
+        self, read: Iterator[tuple[Utterance, np.ndarray, int]], problems: list[str]
+    ) -> dict[str, Any]:
+        from espnet_dice.features.cmvn import GlobalStats
+
+        extract, stats = extractor(self.feats_type), GlobalStats()
+
+        def matrices() -> Iterator[tuple[str, np.ndarray]]:
+            for utt, samples, rate in read:
+                try:
+                    matrix = extract(samples, rate, utt.id)
+                    if len(matrix) == 0:
+                        length = 1000 * len(samples) / rate
+                        raise ValueError(f"{length:.1f} ms are too short for one frame")
+                    stats.add(matrix)
+                except ValueError as err:
+                    problems.append(f"{utt.name}: {err}; mend or remove the utterance")
+                else:
+                    yield utt.id, matrix
+
+        index = write_ark(matrices(), self.target)
+        return {
+            "bytes": self.target.stat().st_size,
+            "rows": [[utt, *entry] for utt, entry in index.items()],
+            "count": stats.count,
+            "sum": stats.sum.tolist(),
+            "sum_square": stats.sum_square.tolist(),
+        }
+
+    def _write_raw(
+        self, read: Iterator[tuple[Utterance, np.ndarray, int]], problems: list[str]
+    ) -> dict[str, Any]:
+        import soundfile
+
+        rows = []
+        with atomic_dir(self.target) as made:
+            for utt, samples, rate in read:
+                # soundfile gives the samples as they are only if it read them so here
+                plain = utt.is_whole and utt.recording.kind == "file"
+                if plain and self.audio.channel is None and not self.audio.resample:
+                    path = utt.recording.source
+                else:
+                    name = quote(utt.id, safe="") + ".flac"
+                    packed = io.BytesIO()  # libsndfile does not say that a disk is full
+                    soundfile.write(packed, samples, rate, format="FLAC", subtype="PCM_16")
+                    (made / name).write_bytes(packed.getbuffer())
+                    path = str(self.target / name)
+                rows.append([utt.id, path, len(samples)])
+        return {"rows": rows}
+
+
+def cut(
+    out_dir: Path, feats_type: str, audio: AudioOptions, utterances: tuple[Utterance, ...]
+) -> list[FeatureShard]:
+    """Cut a set into shards of equal size."""
+    parts = shards.cut(utterances, shards.number_of(len(utterances)))
+    return [FeatureShard(out_dir, n, part, feats_type, audio) for n, part in enumerate(parts, 1)]
+
+
+def extractor(feats_type: str) -> Callable[[np.ndarray, int, str], np.ndarray]:
+    """The function (samples, rate, utterance) → (frames, dimensions) of a feature type."""
+    from espnet_dice import features
+
+    if feats_type == "fbank":
+        return lambda samples, rate, utt: features.fbank(samples, rate)
+    from espnet_dice.features.pitch_options import PitchOptions
+
+    # what Kaldi's own binary computes, so that features agree with those of ESPnet's recipes
+    pitch = PitchOptions(search="kaldi")
+    # Kaldi adds a little noise to the pitch: the id as its seed makes it the same in every run
+    return lambda samples, rate, utt: features.fbank_pitch(
+        samples, rate, seed=utt, pitch_options=pitch
+    )

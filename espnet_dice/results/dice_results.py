@@ -1,0 +1,219 @@
+"""The probes of all systems as one table."""
+
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_dice.io.atomic import write_text
+from espnet_dice.io.errors import DataError, DiceError
+from espnet_dice.io.json_files import read_json, write_json
+from espnet_dice.probes.result import OUT, RUN, SPEED
+from espnet_dice.results.table import JSON, MARKDOWN, layout
+
+MEASURES = {"char": "CER %", "sid": "SID acc %", "kws": "KWS EER %"}
+LESS_IS_BETTER = {"char": True, "sid": False, "kws": True}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system.
+
+    Attributes:
+        system: its name.
+        loss, labels: what it was trained with; empty where that is not known.
+        parameters: without the head of the pre-training.
+        seed: of its training, or None.
+        cpu_s_per_audio_s: one thread; all systems of the table were measured in one run.
+        scores: task → probe seed → score in %.
+    """
+
+    system: str
+    loss: str
+    labels: str
+    parameters: int
+    seed: int | None
+    cpu_s_per_audio_s: float | None
+    scores: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    @property
+    def family(self) -> str:
+        """The name without the seed of the training."""
+        return self.system if self.seed is None else self.system.removesuffix(f"_seed{self.seed}")
+
+    def score(self, task: str) -> float | None:
+        """Mean over the seeds of the heads."""
+        found = self.scores.get(task)
+        return statistics.mean(found.values()) if found else None
+
+
+def collect(exp: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
+    """The rows, and for each task one of its records, which holds what all have in common.
+
+    Raises:
+        DataError: nothing was probed.
+    """
+    run = read_json(exp / OUT / RUN)
+    if run is None:
+        raise DataError(f"nothing was probed below {exp}: run stage 6 first")
+    rows, records = [], {}
+    for name, source in run["systems"].items():
+        found = [read_json(exp / OUT / name / file) for file in run["results"][name]]
+        keys = list(run["results"][name].values())
+        if [r and r["key"] for r in found] != keys or not _is_current(source, found[0]):
+            logging.warning("%s: not probed, or trained again since: left out; run stage 6", name)
+            continue
+        scores: dict[str, dict[int, float]] = {}
+        for record in found:
+            scores.setdefault(record["task"], {})[record["seed"]] = record["score"]
+            records[record["task"]] = record
+        speed = (read_json(exp / OUT / name / SPEED) or {}).get("cpu_s_per_audio_s")
+        loss, labels, seed = trained_with(Path(source))
+        rows.append(Row(name, loss, labels, found[0]["parameters"], seed, speed, scores))
+    if not rows:
+        raise DataError(f"no probe below {exp} belongs to the models that are there: run stage 6")
+    return rows, records
+
+
+def _is_current(source: str, record: Mapping[str, Any]) -> bool:
+    from espnet_dice.hubert import upstreams
+
+    try:
+        return upstreams.key_of(source) == record["made_from"]["inputs"]["upstream"]
+    except DiceError as err:
+        logging.warning("%s", err)
+        return False
+
+
+def trained_with(source: Path) -> tuple[str, str, int | None]:
+    """Losses, name of the labels and seed of an experiment of ours; empty for other models."""
+    model = read_json(source / "model.json")
+    if model is None:
+        return "", "", None
+    config = yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8"))
+    losses = config.get("loss") or []
+    labels = Path(config["labels"]).parent.name if config.get("labels") else ""
+    return " + ".join(map(_loss, losses)), labels, model.get("seed")
+
+
+def _loss(entry: Mapping[str, Any]) -> str:
+    """``hard``, ``soft τ=5``, ``0.1·feature``."""
+    weight = entry.get("weight", 1)
+    name = ("" if weight == 1 else f"{weight:g}·") + entry["name"].removeprefix("dice_")
+    tau = (entry.get("conf") or {}).get("tau")
+    return name if tau is None else f"{name} τ={tau:g}"
+
+
+def table(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]]) -> str:
+    """A Markdown table, one line a system."""
+    tasks = [task for task in MEASURES if task in records]
+    head = ["system", "loss", "labels", "M param", *(_heading(records[t]) for t in tasks)]
+    lines = [[*head, "CPU-s/audio-s", "seed"]]
+    for row in rows:
+        cells = [row.system, row.loss or "–", row.labels or "–", f"{row.parameters / 1e6:.2f}"]
+        cells += [_number(row.score(task), ".1f") for task in tasks]
+        cells += [_number(row.cpu_s_per_audio_s, ".4f"), _number(row.seed, "d")]
+        lines.append(cells)
+    return layout(lines, left=3)
+
+
+def spread(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Mean, standard deviation (n - 1) and range of each family of systems, task by task.
+
+    Over the seeds of the training, each the mean over its heads; where there is one training only,
+    over the seeds of the heads. A family with one figure is left out.
+    """
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        families.setdefault(row.family, []).append(row)
+    found = []
+    for family, members in families.items():
+        for task in MEASURES:
+            per_training = [list(r.scores[task].values()) for r in members if task in r.scores]
+            over = "trainings" if len(per_training) > 1 else "heads"
+            values = [statistics.mean(v) for v in per_training]
+            values = values if len(values) > 1 else [x for v in per_training for x in v]
+            if len(values) > 1:
+                figures = {
+                    "mean": statistics.mean(values),
+                    "sd": statistics.stdev(values),
+                    "min": min(values),
+                    "max": max(values),
+                }
+                found.append({"system": family, "task": task, "n": len(values), "over": over})
+                found[-1] |= figures
+    return found
+
+
+def spread_table(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]]) -> str:
+    """The spread as Markdown, ``mean ± sd (min–max)``; empty where nothing was repeated."""
+    entries = spread(rows)
+    tasks = [task for task in MEASURES if any(e["task"] == task for e in entries)]
+    by = {(e["system"], e["task"]): e for e in entries}
+    lines = [["system", "over", *(_heading(records[task]) for task in tasks)]]
+    for system in dict.fromkeys(e["system"] for e in entries):
+        mine = [by.get((system, task)) for task in tasks]
+        first = next(e for e in mine if e)
+        cells = [
+            f"{e['mean']:.1f} ± {e['sd']:.1f} ({e['min']:.1f}–{e['max']:.1f})" if e else "–"
+            for e in mine
+        ]
+        lines.append([system, f"{first['n']} {first['over']}", *cells])
+    return layout(lines, left=2) if len(lines) > 1 else ""
+
+
+def measure(task: str, settings: Mapping[str, Any]) -> str:
+    """Heading of a task's scores.
+
+    Args:
+        task: of :data:`MEASURES`.
+        settings: of the probe.
+    """
+    return "PER %" if task == "char" and settings.get("phones") else MEASURES[task]
+
+
+def _heading(record: Mapping[str, Any]) -> str:
+    return measure(record["task"], record["made_from"]["settings"])
+
+
+def _number(value: float | None, how: str) -> str:
+    return "–" if value is None else format(value, how)
+
+
+def notes(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the figures stand on: one line a probe."""
+    lines = []
+    for task in (t for t in MEASURES if t in records):
+        r = records[task]
+        lines.append(
+            f"- {_heading(r)}: {r['about']}. Without any features {r['floor']:.1f}; "
+            f"{r['train']} training, {r['dev']} dev and {r['test']} test utterances."
+        )
+    return "\n".join(lines)
+
+
+def write(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]], exp: Path) -> None:
+    """Write ``RESULTS.md`` and ``results.json``."""
+    said = (
+        "Frozen models, a learned weighted sum of their layers, light heads: a stand-in for "
+        "SUPERB, whose figures these are not. Parameters without the head of the pre-training; "
+        "CPU-seconds of one thread, all systems in turn."
+    )
+    parts = ["# Results", table(rows, records), said, notes(records)]
+    over = spread_table(rows, records)
+    if over:
+        parts += ["## Over seeds", over, "Mean ± standard deviation (least–most)."]
+    write_text(exp / MARKDOWN, "\n\n".join(parts) + "\n")
+    common = ("about", "floor", "train", "dev", "test", "made_from")
+    record = {
+        "systems": [asdict(row) for row in rows],
+        "spread": spread(rows),
+        "probes": {task: {k: r[k] for k in common} for task, r in records.items()},
+    }
+    for probe in record["probes"].values():
+        probe["made_from"] = probe["made_from"]["settings"]
+    write_json(exp / JSON, record)

@@ -1,0 +1,228 @@
+"""The recognisers of an experiment directory, and what each of them made of the test sets."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from espnet_dice.io import fingerprint
+from espnet_dice.io.errors import DataError
+from espnet_dice.io.json_files import read_json
+from espnet_dice.records.experiment import NAME
+from espnet_dice.results import alignment, score
+from espnet_dice.results.certainties import FILE, OUT, Certainties
+from espnet_dice.results.certainties import read as read_certainties
+
+
+@dataclass(frozen=True)
+class System:
+    """A trained recogniser.
+
+    Attributes:
+        name: its tag.
+        directory: ``exp/asr_<tag>``.
+        is_teacher: whether others learned from it.
+        model: ``model.json``.
+        record: its fingerprint: settings and inputs.
+    """
+
+    name: str
+    directory: Path
+    is_teacher: bool
+    model: Mapping[str, Any]
+    record: Mapping[str, Any]
+
+    @property
+    def family(self) -> str:
+        """The name without the seed."""
+        return self.name.removesuffix(f"_seed{self.model['seed']}")
+
+    @property
+    def validation(self) -> float:
+        """Score of its best checkpoint on the validation set."""
+        averaged = self.model.get("averaged") or [[0, 0.0]]
+        return averaged[0][1]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What it was trained with; empty for one that another recipe trained."""
+        return self.record.get("settings", {}).get("config", {})
+
+    @property
+    def teachers(self) -> list[str]:
+        """Names of its teachers: those of its config, or all of the recipe where it names none."""
+        settings = self.record.get("settings", {})
+        given = settings.get("teaching") or self.config.get("model_conf") or {}
+        return [str(teacher["name"]) for teacher in given.get("teachers") or ()]
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether teachers were part of its loss."""
+        conf = self.config.get("model_conf") or {}
+        return bool(conf.get("kd_alpha") or conf.get("kd_ctc"))
+
+    @property
+    def taught(self) -> str:
+        """In words: by whom, and what of them."""
+        conf = self.config.get("model_conf") or {}
+        alpha, beta, ctc = (conf.get(k) or 0 for k in ("kd_alpha", "kd_beta", "kd_ctc"))
+        if not self.is_taught:
+            return "–"
+        parts = ["tokens"] if alpha and beta < 1 else []
+        parts += ["uncertainty"] if alpha and beta else []
+        parts += ["CTC"] if ctc else []
+        return f"{' + '.join(self.teachers)}: {', '.join(parts)}"
+
+    @property
+    def matches_uncertainty(self) -> bool:
+        """Whether uncertainty matching was part of its loss."""
+        conf = self.config.get("model_conf") or {}
+        return bool(conf.get("kd_alpha") and conf.get("kd_beta"))
+
+    def certainties(self, name: str) -> Certainties | None:
+        """What it says of a set token by token, if this model was asked."""
+        directory = self.directory / OUT / name
+        record = fingerprint.read(directory)
+        if not record or not record.get("done"):
+            return None
+        if record["inputs"]["model"] != self.model["sha256"]:
+            logging.warning("%s belongs to an older model: left out; run stage 12", directory)
+            return None
+        return read_certainties(directory / FILE)
+
+    def noisy_sets(self, name: str) -> list[str]:
+        """Names of the noisy versions of a set that it was asked about, least noise first."""
+        found = (p.name for p in (self.directory / OUT).glob(f"{name}_snr*"))
+        return sorted(found, key=lambda n: -float(n.rpartition("_snr")[2]))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A system's result on a set.
+
+    Attributes:
+        system: who.
+        directory: where it is.
+        meta: ``meta.json``.
+        reference: utterance → transcript, in order of ids.
+        hypothesis: utterance → result.
+    """
+
+    system: System
+    directory: Path
+    meta: Mapping[str, Any]
+    reference: Mapping[str, str]
+    hypothesis: Mapping[str, str]
+
+    @property
+    def set(self) -> str:
+        """Name of the set."""
+        return self.meta["set"]
+
+    @property
+    def lm(self) -> str | None:
+        """Tag of the language model."""
+        return self.meta["lm"]
+
+    @property
+    def utterances(self) -> list[str]:
+        """Ids in order."""
+        return list(self.reference)
+
+    @cached_property
+    def words(self) -> alignment.Counts:
+        """Word errors of each utterance."""
+        return self._count(characters=False)
+
+    @cached_property
+    def characters(self) -> alignment.Counts:
+        """Character errors of each utterance."""
+        return self._count(characters=True)
+
+    def _count(self, characters: bool) -> alignment.Counts:
+        hypotheses = [self.hypothesis[u] for u in self.reference]
+        return alignment.count(list(self.reference.values()), hypotheses, characters)
+
+
+@dataclass(frozen=True)
+class Recognisers:
+    """All of an experiment directory.
+
+    Attributes:
+        exp: the directory.
+        systems: tag → recogniser, teachers first.
+        decoded: finished results of the models that are there now.
+    """
+
+    exp: Path
+    systems: dict[str, System]
+    decoded: list[Decoded]
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of the sets, in order."""
+        return sorted({d.set for d in self.decoded})
+
+    def plain(self, system: str, name: str) -> Decoded | None:
+        """A result without a language model; the first of several decodings."""
+        found = [d for d in self.decoded if (d.system.name, d.set, d.lm) == (system, name, None)]
+        return found[0] if found else None
+
+
+def read(exp: Path) -> Recognisers:
+    """Read everything; results of older models are left out, with a warning.
+
+    Args:
+        exp: such as ``egs2/mini_synth/kd1/exp``; paths in its records start at its parent.
+
+    Raises:
+        DataError: a text is missing, damaged, or of other utterances than its reference.
+    """
+    systems: dict[str, System] = {}
+    teachers = _teachers(exp)
+    for directory in sorted(exp.glob("asr_*")):
+        model, record = read_json(directory / NAME), fingerprint.read(directory)
+        if model is None or not record or not record.get("done"):
+            continue
+        name = directory.name.removeprefix("asr_")
+        known = model["sha256"] in teachers or name.startswith("teacher_")
+        # the recipe gives students, and only them, a seed in the tag
+        is_teacher = known or not name.endswith(f"_seed{model['seed']}")
+        systems[name] = System(name, directory, is_teacher, model, record)
+    systems = dict(sorted(systems.items(), key=lambda item: not item[1].is_teacher))
+    decoded = []
+    for out in score.decodings(exp):
+        meta = read_json(out / "meta.json")
+        if meta["system"] not in systems:
+            continue
+        reference = dict(sorted(score.read_text(_here(meta["reference"], exp)).items()))
+        hypothesis = score.read_text(out / "text")
+        if reference.keys() != hypothesis.keys():
+            one = min(reference.keys() ^ hypothesis.keys())
+            raise DataError(f"{out}: {one} is only in one of reference and result: decode again")
+        decoded.append(Decoded(systems[meta["system"]], out, meta, reference, hypothesis))
+    return Recognisers(exp, systems, decoded)
+
+
+def _teachers(exp: Path) -> set[str]:
+    """Digests of the models whose outputs were cached."""
+    records = (
+        fingerprint.read(path.parent) or {}
+        for path in exp.glob(f"teacher_outputs/*/*/{fingerprint.NAME}")
+    )
+    return {str(record.get("inputs", {}).get("teacher")) for record in records}
+
+
+def _here(path: str, exp: Path) -> Path:
+    """A path of a record, which starts at the recipe."""
+    return exp.resolve().parent / path
+
+
+def pooled(decoded: list[Decoded]) -> tuple[np.ndarray, np.ndarray]:
+    """Word errors and words of several results, one utterance after the other."""
+    errors = np.concatenate([d.words.total for d in decoded])
+    return errors, np.concatenate([d.words.units for d in decoded])

@@ -1,0 +1,111 @@
+"""The table of results: rows, their JSON, their Markdown."""
+
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from espnet_dice.io.atomic import write_text
+from espnet_dice.io.json_files import write_json
+
+MARKDOWN, JSON = "RESULTS.md", "results.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system on one set.
+
+    Attributes:
+        system: tag of the recogniser.
+        set: name of the set.
+        lm: tag of the language model, or None.
+        wer, cer: in %.
+        words, characters: of the reference.
+        wer_sdi, cer_sdi: substitutions, deletions, insertions.
+        parameters: of the recogniser.
+        seed: of its training.
+        decode: name of the decoding directory.
+        cpu_s_per_audio_s: of the decoding.
+        sclite_wer: in %, where sclite is installed.
+    """
+
+    system: str
+    set: str
+    lm: str | None
+    wer: float
+    cer: float
+    words: int
+    characters: int
+    wer_sdi: list[int]
+    cer_sdi: list[int]
+    parameters: int
+    seed: int
+    decode: str
+    cpu_s_per_audio_s: float
+    sclite_wer: float | None = None
+
+    @classmethod
+    def make(cls, meta: dict, rates: dict, out: Path) -> "Row":
+        """From a decoding's ``meta.json`` and its error rates."""
+        keys = ("system", "set", "lm", "parameters", "seed", "cpu_s_per_audio_s")
+        return cls(**{k: meta[k] for k in keys}, **rates, decode=out.parent.name)
+
+    def order(self) -> tuple:
+        """Set by set, the systems by name, without and with the LM."""
+        return (self.set, self.system, self.seed, self.decode)
+
+
+def table(rows: list[Row]) -> str:
+    """A Markdown table, aligned for reading in a terminal as well."""
+    sclite = any(row.sclite_wer is not None for row in rows)
+    head = ["system", "set", "LM", "WER %", "CER %", "S", "D", "I", "words", "M param", "seed"]
+    lines = [head + (["sclite WER %"] if sclite else [])]
+    for r in rows:
+        cells = [r.system, r.set, r.lm or "–", f"{r.wer:.1f}", f"{r.cer:.1f}"]
+        cells += [*map(str, r.wer_sdi), str(r.words), f"{r.parameters / 1e6:.2f}", str(r.seed)]
+        if sclite:
+            cells.append("–" if r.sclite_wer is None else f"{r.sclite_wer:.1f}")
+        lines.append(cells)
+    return layout(lines, left=3)
+
+
+def spread_table(rows: list[Row]) -> str:
+    """Mean, standard deviation (n - 1) and range of the WER over seeds; empty for single seeds."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        system = row.system.removesuffix(f"_seed{row.seed}")
+        groups.setdefault((system, row.set, row.lm or "–"), []).append(row)
+    lines = [["system", "set", "LM", "seeds", "mean WER %", "sd", "min", "max", "mean CER %"]]
+    for key, members in groups.items():
+        if len(members) > 1:
+            wers = [r.wer for r in members]
+            cer = statistics.mean(r.cer for r in members)
+            figures = (statistics.mean(wers), statistics.stdev(wers), min(wers), max(wers), cer)
+            lines.append([*key, str(len(members)), *(f"{x:.1f}" for x in figures)])
+    return layout(lines, left=3) if len(lines) > 1 else ""
+
+
+def layout(lines: list[list[str]], left: int) -> str:
+    """Markdown of a table whose first ``left`` columns are text, the others numbers."""
+    widths = [max(3, *(len(line[k]) for line in lines)) for k in range(len(lines[0]))]
+
+    def show(cells: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if k < left else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * w if k < left else "-" * (w - 1) + ":" for k, w in enumerate(widths)]
+    return "\n".join([show(lines[0]), f"| {' | '.join(rule)} |", *map(show, lines[1:])])
+
+
+def write(rows: list[Row], exp: Path) -> None:
+    """Write ``RESULTS.md`` and ``results.json``; S, D, I in the table count words."""
+    notes = (
+        "WER and CER by jiwer; S, D, I: substituted, deleted, inserted words. "
+        "Models are the average of the 5 best checkpoints by validation token accuracy."
+    )
+    spread = spread_table(rows)
+    parts = ["# Results", table(rows), notes, *(["## Over seeds", spread] if spread else [])]
+    write_text(exp / MARKDOWN, "\n\n".join(parts) + "\n")
+    write_json(exp / JSON, [asdict(row) for row in rows])

@@ -1,0 +1,125 @@
+"""Processes that make shards, with progress by the utterance."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from ctypes import Array, c_int64
+from multiprocessing.sharedctypes import RawArray
+
+from espnet_dice.io.errors import DiceError
+from espnet_dice.io.processes import die_with
+from espnet_dice.io.progress import track
+from espnet_dice.work.shards import MAX_SHARDS, Shard
+
+POLL_S = 0.2
+STOP = MAX_SHARDS
+"""The slot behind those of the shards: set, it asks the processes to stop."""
+_done: Array | None = None
+
+
+class Pool:
+    """Up to ``nj`` processes, started when first needed and used for all sets of a command."""
+
+    def __init__(self, nj: int):
+        self.nj = max(1, nj)
+        self._executor: ProcessPoolExecutor | None = None
+        self._slots: Array | None = None
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes after the utterance they are at; the next run goes on from there."""
+        if self._executor is None:
+            return
+        self._slots[STOP] = 1
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor = None
+
+    def make(self, shards: list[Shard], what: str) -> list[str]:
+        """Make the shards and return their problems, in order."""
+        problems: dict[int, list[str]] = {}
+        total = sum(len(shard.utterances) for shard in shards)
+        if total:
+            one = self.nj == 1 or len(shards) == 1
+            steps = self._here(shards, problems) if one else self._there(shards, problems)
+            for _ in track(steps, total, what):
+                pass
+        return [line for _, lines in sorted(problems.items()) for line in lines]
+
+    def _here(self, shards: list[Shard], problems: dict[int, list[str]]) -> Iterator[int]:
+        for shard in shards:
+            problems[shard.number] = shard.make(lambda n: None)
+            yield from range(len(shard.utterances))
+
+    def _there(self, shards: list[Shard], problems: dict[int, list[str]]) -> Iterator[int]:
+        self._start()
+        number = max(shard.number for shard in shards)
+        self._slots[:] = [0] * (MAX_SHARDS + 1)
+        with _later():  # here the processes start; as yet they could not deal with a signal
+            futures = {self._executor.submit(_make, shard): shard.number for shard in shards}
+        pending, seen = set(futures), 0
+        while pending:
+            finished, pending = wait(pending, POLL_S, FIRST_COMPLETED)
+            for future in finished:
+                try:
+                    problems[futures[future]] = future.result()
+                except BrokenProcessPool as err:
+                    raise DiceError(
+                        "a feature process was killed (out of memory?): run again with a lower --nj"
+                    ) from err
+            now = sum(self._slots[:number])
+            yield from range(seen, now)
+            seen = now
+
+    def _start(self) -> None:
+        if self._executor is not None:
+            return
+        # spawned, not forked: a parent with threads (BLAS, a progress bar) may fork a held lock
+        context = multiprocessing.get_context("spawn")
+        self._slots = RawArray(c_int64, MAX_SHARDS + 1)
+        self._executor = ProcessPoolExecutor(self.nj, context, _begin, (self._slots, os.getpid()))
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def _later() -> Iterator[None]:
+    """Hold signals back; processes that are started meanwhile hold them back, too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Stopped(Exception):
+    """Drops what is being written."""
+
+
+def _begin(slots: Array, parent: int) -> None:
+    global _done
+    _done = slots
+    # the parent deals with these; a handler, unlike SIG_IGN, does not reach the commands of pipes
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    # a parent killed outright must not leave workers behind
+    die_with(parent, signal.SIGKILL)
+
+
+def _make(shard: Shard) -> list[str]:
+    def count(n: int) -> None:
+        if _done[STOP]:
+            raise _Stopped
+        _done[shard.number - 1] = n
+
+    return shard.make(count)
