@@ -57,12 +57,6 @@ named() { # what it reads, a name before each line
         printf '%-6s %s\n' "$1:" "${line}"
     done
 }
-# What works holds one of these, so that no core has two trainings to switch between.
-export ESPNET_DICE_SLOTS=${said}/slots
-mkdir "${ESPNET_DICE_SLOTS}"
-for ((slot = 0; slot < $(nproc 2>/dev/null || echo 2); slot++)); do
-    : > "${ESPNET_DICE_SLOTS}/${slot}"
-done
 start() { # recipe, command before it; the table waits until both are done
     ${tied[@]+"${tied[@]}"} "${@:2}" "${corpus}/$1/run.sh" \
         > "${said}/$1" 2> >(named "$1" >&2) &

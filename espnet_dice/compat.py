@@ -11,9 +11,7 @@ Importing this module imports neither ESPnet nor torch.
 import importlib
 import importlib.util
 import re
-from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 from espnet_dice.io.errors import ConfigError
 
@@ -29,13 +27,6 @@ MOVED = {
     "subsequent_mask": "nets.pytorch_backend.transformer.mask",
     "th_accuracy": "nets.pytorch_backend.nets_utils",
 }
-
-LOADERS = (
-    "espnet2.tasks.abs_task",
-    "espnet2.torch_utils.load_pretrained_model",
-    "espnet2.train.trainer",
-)
-"""Modules of ESPnet that load what may come from anywhere."""
 
 
 def espnet_version() -> int:
@@ -72,33 +63,6 @@ def need_espnet3() -> None:
             f"ESPnet {version} has no espnet3: egs3 recipes need ESPnet 202611 (Python 3.12 or "
             "3.13); the same recipe without it is in egs2"
         )
-
-
-def load_tensors_only() -> None:
-    """Let ESPnet load models, checkpoints and ``--init_param`` without running what is in them.
-
-    202511 unpickles whatever it is given; 202611 refuses, with a question on a terminal. Both now
-    say what to do; with ``ESPNET_ALLOW_UNSAFE_TORCH_LOAD=1``, as 202611 has it, all is as it was.
-    Only what imported ESPnet through our stages is changed, and nothing else that uses torch.
-    """
-    from espnet_dice.io.untrusted import torch_files
-
-    for name in LOADERS:
-        module = importlib.import_module(name)
-        if hasattr(module, "safe_torch_load"):
-            module.safe_torch_load = torch_files.load_own
-        elif not isinstance(module.torch, _Torch):
-            module.torch = _Torch(module.torch, torch_files.load_own)
-
-
-class _Torch:
-    """torch, with another ``load``."""
-
-    def __init__(self, torch: ModuleType, load: Callable[..., Any]):
-        self._torch, self.load = torch, load
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._torch, name)
 
 
 def moved_module(path: str) -> ModuleType:

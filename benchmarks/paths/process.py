@@ -1,4 +1,4 @@
-"""What a process is given: later type checks, kept memory, kernels or none, quick dropout.
+"""What a process is given: an import without collections, kernels remembered or none.
 
 Each is measured in processes with it and without: the import of ESPnet's task (bound by parsing),
 steps of the embedded corpus's narrow HuBERT over the shapes of half its recipe's batches, and its
@@ -22,10 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 STUDENT = ROOT / "conf/train_dice_mini_narrow_hard.yaml"
 TEACHER = ROOT / "conf/train_dice_mini_teacher.yaml"
 SHAPES, SECONDS, K, UTTERANCES = 45, 24.0, 100, 300
-DROPPED, DROPS = 2**20, 50
 TURNS = 3
 AT_IMPORT = "import espnet2.tasks.asr"
-OURS = "from espnet_dice.stages import trainer; trainer.task_class('asr')"
+OURS = "from espnet_dice.training import trainer; trainer.task_class('asr')"
 
 
 def rows(options: Any) -> Iterator[Row]:
@@ -36,13 +35,10 @@ def rows(options: Any) -> Iterator[Row]:
         "import espnet2.tasks.asr": lambda: imported(AT_IMPORT),
     }
     yield _of(checks, turns, warm=1)
-    both = "a step, memory kept, kernels remembered"
-    yield _of({both: lambda: told("mk"), "memory given back": lambda: told("k")}, turns, warm=0)
-    yield _of({both: lambda: told("mk"), "1024 kernels": lambda: told("m")}, turns, warm=0)
+    kernels = "a step, kernels remembered"
+    yield _of({kernels: lambda: told("k"), "1024 kernels": lambda: told("m")}, turns, warm=0)
     plain = "a pass over an utterance without oneDNN"
     yield _of({plain: lambda: told("pass"), "with it": lambda: told("onednn")}, turns, warm=0)
-    quick = "dropout of a million values, forward and backward"
-    yield _of({quick: lambda: told("dropout"), "torch's": lambda: told("torch")}, turns, warm=0)
 
 
 def _of(calls: dict, turns: int, warm: int) -> Row:
@@ -63,10 +59,10 @@ def told(settings: str) -> Cost:
 
 
 def main(settings: str) -> None:
-    """Print CPU and wall seconds: ``pass``, ``onednn``, ``dropout``, ``torch``, else of a step."""
+    """Print CPU and wall seconds: ``pass``, ``onednn``, else of a step."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    runs = {"pass": listen, "onednn": listen, "dropout": drop, "torch": drop}
+    runs = {"pass": listen, "onednn": listen}
     print(*runs.get(settings, step)(settings))
 
 
@@ -74,12 +70,10 @@ def step(settings: str) -> tuple[float, float]:
     """Of a training step, the mean over all shapes, when all were seen once.
 
     Args:
-        settings: m, memory kept; k, kernels remembered.
+        settings: k, kernels remembered; else not.
     """
-    from espnet_dice.io import memory, onednn
+    from espnet_dice.hubert.models import onednn
 
-    if "m" in settings:
-        memory.keep_freed()
     if "k" in settings:
         onednn.remember(onednn.TRAINING)
     from benchmarks.paths.student_step import training
@@ -98,9 +92,8 @@ def step(settings: str) -> tuple[float, float]:
 
 def listen(settings: str) -> tuple[float, float]:
     """Of a teacher's pass over an utterance; their lengths are all different."""
-    from espnet_dice.hubert.models import students
+    from espnet_dice.hubert.models import onednn, students
     from espnet_dice.hubert.teacher import Teacher
-    from espnet_dice.io import onednn
     from espnet_dice.records.settings import read_config
 
     onednn.remember(onednn.PASS)
@@ -110,19 +103,6 @@ def listen(settings: str) -> tuple[float, float]:
     teacher = Teacher(model, "", "")
     waves = [torch.randn(9600 + 50 * i) for i in torch.randperm(UTTERANCES).tolist()]
     return mean([lambda wave=wave: teacher.hidden([wave]) for wave in waves])
-
-
-def drop(settings: str) -> tuple[float, float]:
-    """Of dropout, forward and backward: ours, or torch's."""
-    from espnet_dice.io import dropout, memory
-
-    memory.keep_freed()
-    if settings == "dropout":
-        dropout.install()
-    module = torch.nn.Dropout(0.1)
-    x, grad = torch.randn(DROPPED, requires_grad=True), torch.randn(DROPPED)
-    module(x).backward(grad)
-    return mean([lambda: module(x).backward(grad)] * DROPS)
 
 
 def mean(calls: list) -> tuple[float, float]:

@@ -73,12 +73,6 @@ if setpriv --pdeathsig TERM true 2>/dev/null; then
     tied=(setpriv --pdeathsig TERM --)
 fi
 
-# From here on let the trainings of a recipe that runs beside this one go first: they are in larger
-# pieces, and the last of them would keep one core busy alone (see espnet_dice/io/slots.py).
-give_way() {
-    [ -z "${ESPNET_DICE_SLOTS:-}" ] || renice -n 15 -p $$ >/dev/null
-}
-
 # Ctrl-C ends the script whatever the command that it met made of it: one that was just at its end
 # succeeds, and bash would go on with the next.
 trap 'exit 130' INT
@@ -284,7 +278,13 @@ finish_stage() {
     fi
 }
 run() { # stage, arguments
-    ${tied[@]+"${tied[@]}"} "${py[@]}" -m "espnet_dice.stages.$1" "${@:2}"
+    local kept=()
+    case "$1" in
+        # A step takes the same arrays again and again: glibc keeps them, not the system, a seventh of
+        # the CPU time of a small model's step. Elsewhere lengths vary, and it would keep pieces.
+        train* | lm) kept=(env MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=2147483647) ;;
+    esac
+    ${kept[@]+"${kept[@]}"} ${tied[@]+"${tied[@]}"} "${py[@]}" -m "espnet_dice.stages.$1" "${@:2}"
 }
 # Writes the page about an experiment directory, which end_recipe points to.
 report() { # directory, options

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from espnet_dice.hubert.formats import builders, checkpoints
+from espnet_dice.hubert.models import onednn
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE, STRIDE, n_frames
-from espnet_dice.io import onednn
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.io.fingerprint import digest
 

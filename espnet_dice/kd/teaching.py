@@ -10,8 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from espnet_dice.io import options
-from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd import cache
 from espnet_dice.records import dumps, experiment, settings
 
@@ -153,17 +152,3 @@ def parse_teachers(entries: list[str]) -> dict[str, Path]:
 def _flow(value: list) -> str:
     """YAML on one line."""
     return yaml.safe_dump(value, default_flow_style=True, width=10**9).strip()
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Tell whether students read the teachers' CTC outputs: a command. No import of ESPnet."""
-    parser = options.parser("Print true if one of the students reads the teachers' CTC outputs.")
-    parser.add_argument("configs", type=Path, nargs="+", help="the students' configs")
-    parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
-    args = parser.parse_args(argv)
-    confs = [settings.model_conf(config, args.args) for config in args.configs]
-    print("true" if any(map(Teaching.reads_ctc, confs)) else "false")
-
-
-if __name__ == "__main__":
-    cli(main)

@@ -19,9 +19,8 @@ from typing import Any
 
 import yaml
 
-from espnet_dice.io import options
-from espnet_dice.io.errors import ConfigError, cli
-from espnet_dice.records.layers import merge, read_layers, to_yaml, where
+from espnet_dice.io.errors import ConfigError
+from espnet_dice.records.layers import merge, read_layers, where
 
 # Keys that change how fast or how verbosely a model is trained, never which model comes out.
 FREE_KEYS = frozenset(
@@ -217,15 +216,3 @@ def accepted_keys(cls: type) -> list[str] | None:
 def _hint(key: str, known) -> str:
     near = difflib.get_close_matches(str(key), [str(k) for k in known], n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Print a config with its bases merged in: a command."""
-    parser = options.parser("Print a config with its bases merged in, as plain ESPnet reads it.")
-    parser.add_argument("config", type=Path, help="YAML file, perhaps with a key 'base'")
-    args = parser.parse_args(argv)
-    print(to_yaml(read_config(args.config), args.config), end="")
-
-
-if __name__ == "__main__":
-    cli(main)

@@ -20,8 +20,8 @@ from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.progress import setup_logging, track
 from espnet_dice.kd import cache
 from espnet_dice.kd.teacher_shards import Asking, TeacherShard, cut
-from espnet_dice.kd.teaching import parse_teachers
-from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.kd.teaching import Teaching, parse_teachers
+from espnet_dice.records import dumps, experiment, settings, tokens
 from espnet_dice.training import trainer
 from espnet_dice.work import array
 from espnet_dice.work.sharded import Part, Sharded
@@ -30,11 +30,11 @@ from espnet_dice.work.workers import Work, run_forked
 
 
 def fingerprint_of(
-    dump: dumps.Dump, token_key: str, teacher: experiment.Experiment, settings: dict
+    dump: dumps.Dump, token_key: str, teacher: experiment.Experiment, conf: dict
 ) -> Fingerprint:
     """What one cache directory is made from."""
     inputs = {"data": dump.key, "tokens": token_key, "teacher": teacher.sha256}
-    return Fingerprint(cache.STAGE, settings, inputs)
+    return Fingerprint(cache.STAGE, conf, inputs)
 
 
 def make_outputs(
@@ -71,7 +71,7 @@ def make_outputs(
         DataError: speech or a transcript cannot be read.
     """
     token_key = tokens.key_of(token_list)
-    settings = {"n_samples": n_samples, "ctc": with_ctc, "seed": seed}
+    conf = {"n_samples": n_samples, "ctc": with_ctc, "seed": seed}
     made = 0
     for name, exp in teachers.items():
         teacher = experiment.load(exp, "stage 5 (teachers)")
@@ -80,7 +80,7 @@ def make_outputs(
         )
         for dump in sets:
             target = out / name / dump.name
-            made_from = fingerprint_of(dump, token_key, teacher, settings)
+            made_from = fingerprint_of(dump, token_key, teacher, conf)
             shards = cut(target, dump, asking, made_from.key)
             workers = Forked(nj or options.cores(), out / name / f"{dump.name}.log")
             outputs = Sharded(
@@ -164,7 +164,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--token_list", required=True, type=Path, help="token list directory")
     parser.add_argument("--out", default=Path("exp/teacher_outputs"), type=Path, help="caches")
     parser.add_argument("--samples", type=int, default=50, help="noise draws; 0: none")
-    parser.add_argument("--ctc", type=options.true_false, default=False, help="CTC branch too")
+    parser.add_argument(
+        "--ctc", choices=("true", "false", "auto"), default="auto",
+        help="CTC branch too; auto: if one of --students reads it",
+    )  # fmt: skip
+    parser.add_argument("--students", type=Path, nargs="*", default=[], help="their configs")
+    parser.add_argument("--student_args", default="", help="ESPnet's options that win over them")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances at a time")
     parser.add_argument("--nj", type=int, default=options.cores(), help="processes")
@@ -173,6 +178,10 @@ def main(argv: list[str] | None = None) -> None:
     setup_logging()
     sets = [dumps.load(args.dump / name) for name in args.sets]
     teachers = parse_teachers(args.teacher)
+    with_ctc = args.ctc == "true"
+    if args.ctc == "auto":
+        confs = [settings.model_conf(config, args.student_args) for config in args.students]
+        with_ctc = any(map(Teaching.reads_ctc, confs))
 
     def do(part: Part | None) -> int:
         return make_outputs(
@@ -181,7 +190,7 @@ def main(argv: list[str] | None = None) -> None:
             args.token_list,
             args.out,
             args.samples,
-            args.ctc,
+            with_ctc,
             args.seed,
             args.batch_size,
             args.nj,

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from espnet_dice import guards
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.processes import die_with, without_finalization
 from espnet_dice.training import trainer
@@ -48,4 +49,4 @@ elif __name__ == "__mp_main__":  # a child that ESPnet spawned for one of severa
 
     die_with(os.getppid())
     register_when_imported()
-    trainer.save_whole_files()
+    guards.save_whole_files()

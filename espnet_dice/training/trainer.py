@@ -13,9 +13,9 @@ from pathlib import Path
 
 import yaml
 
-from espnet_dice import compat, type_checks
-from espnet_dice.io import onednn
-from espnet_dice.io.atomic import atomic_file, only_writer
+from espnet_dice import guards
+from espnet_dice.hubert.models import onednn
+from espnet_dice.io.atomic import only_writer
 from espnet_dice.io.untrusted import torch_files
 from espnet_dice.records import experiment
 from espnet_dice.training import epochs
@@ -33,7 +33,7 @@ def task_class(task: str) -> type:
         if task == "dice":
             from espnet_dice.dice.task import DiceHubertTask
 
-            compat.load_tensors_only()
+            guards.load_tensors_only()
             return DiceHubertTask
         import espnet_dice
 
@@ -41,7 +41,7 @@ def task_class(task: str) -> type:
         from espnet2.tasks.asr import ASRTask
         from espnet2.tasks.lm import LMTask
 
-        compat.load_tensors_only()
+        guards.load_tensors_only()
     return {"asr": ASRTask, "lm": LMTask}[task]
 
 
@@ -62,11 +62,7 @@ def warm_up() -> None:
 
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
-    """Import ESPnet without its chatter, and without g2p_en's attempt to download NLTK data.
-
-    The download is for phonemes, which nothing here uses; where the network swallows packets it
-    would hold up every command for minutes.
-    """
+    """Import ESPnet without its chatter, and without a download."""
     said = io.StringIO()
     with warnings.catch_warnings(), contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
@@ -75,12 +71,7 @@ def quiet_import() -> Iterator[None]:
             stack.enter_context(_without_collections())
         stack.enter_context(contextlib.redirect_stderr(said))
         stack.enter_context(contextlib.redirect_stdout(said))
-        stack.enter_context(type_checks.on_first_call())
-        with contextlib.suppress(ImportError):
-            import nltk
-
-            stack.callback(setattr, nltk, "download", nltk.download)
-            nltk.download = lambda *_, **__: False
+        stack.enter_context(guards.without_downloads())
         yield
     logging.debug("ESPnet said: %s", said.getvalue())
 
@@ -147,38 +138,11 @@ def run_here(task: str, options: list[str], out: Path, first: bool = True) -> No
         DataError: another training writes the directory, or a launcher started several processes
             without telling them their ranks.
     """
-    from espnet_dice.io import dropout
-
-    save_whole_files()
-    dropout.install()
+    guards.save_whole_files()
     with only_writer(out, patience_s=PATIENCE_S) if first else contextlib.nullcontext():
         if first:
             repair(out)
         task_class(task).main(cmd=options)
-
-
-def save_whole_files() -> None:
-    """Let ``torch.save`` write beside its target and rename: a kill leaves the old file whole."""
-    import torch
-
-    plain = torch.save
-    if getattr(plain, "whole", False):
-        return
-
-    def save(obj, f, *args, **kwargs):
-        if isinstance(f, (str, os.PathLike)):
-            with atomic_file(f, "wb") as out:
-                try:
-                    plain(obj, out, *args, **kwargs)
-                except RuntimeError as err:  # of a full disk torch says "unexpected pos"
-                    if isinstance(err.__context__, OSError):
-                        raise err.__context__ from None
-                    raise
-        else:
-            plain(obj, f, *args, **kwargs)
-
-    save.whole = True
-    torch.save = save
 
 
 def repair(out: Path) -> None:

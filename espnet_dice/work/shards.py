@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from espnet_dice.io import checksums, memory
+from espnet_dice.io import checksums
 from espnet_dice.io.atomic import write_text
 
 RECORDS = ".shards"
@@ -110,8 +110,6 @@ class Shard(ABC):
                 record = self.write(problems, count)
             except Unusable:
                 return problems
-            finally:
-                memory.give_back()
         record["checksums"] = checksums.of(self.targets)  # what was just written is still in memory
         self.record_path.parent.mkdir(exist_ok=True)
         write_text(self.record_path, json.dumps({"key": key, **record}, ensure_ascii=False) + "\n")

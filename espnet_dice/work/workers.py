@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from espnet_dice.io import slots
 from espnet_dice.io.errors import DiceError, describe
-from espnet_dice.io.memory import keep_freed
 from espnet_dice.io.processes import die_with, raising_when_ended
 
 TAIL_LINES = 15
@@ -47,8 +45,6 @@ def run_forked(
 ) -> None:
     """Run each work in a forked child, at most ``nj`` at a time, in order.
 
-    Where cores are shared with other commands, a child also waits for a slot (:mod:`slots`).
-
     Args:
         works: what to run.
         nj: children at a time.
@@ -67,17 +63,14 @@ def run_forked(
     with raising_when_ended():
         try:
             while waiting or running:
-                while waiting and len(running) < nj and (slot := slots.take()) is not None:
+                while waiting and len(running) < nj:
                     work = waiting.pop()
                     receiver, sender = context.Pipe(duplex=False)
                     child = context.Process(
                         target=_child, args=(work, sender, os.getpid()), name=work.name
                     )
                     running.append((work, child, receiver))
-                    try:
-                        child.start()
-                    finally:
-                        os.close(slot)  # the child has it
+                    child.start()
                     sender.close()
                 watch([work.name for work, _, _ in running])
                 mp.connection.wait([child.sentinel for _, child, _ in running], poll_s)
@@ -123,7 +116,6 @@ def _child(work: Work, sender: Connection, parent: int) -> None:
     """Redirect the output, run, and report an error that is one for the user."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with(parent)
-    keep_freed()
     work.log.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(work.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(fd, 1)

@@ -120,11 +120,11 @@ def test_checkpoint_in_a_file(tmp_path, trace, name):
 
 def test_models_that_espnet_loads(tmp_path, trace):
     """Decoding, teachers online, language models, adopted teachers, --init_param, checkpoints."""
-    from espnet_dice import compat
+    from espnet_dice import guards
 
     trainer.task_class("asr")
     path = attacks.torch_file(tmp_path / "m.pth", trace)
-    for name in compat.LOADERS:
+    for name in guards.LOADERS:
         module = sys.modules[name]
         load = getattr(module, "safe_torch_load", None) or module.torch.load
         with pytest.raises(ConfigError, match=r"m\.pth: .*any code.*ESPNET_ALLOW_UNSAFE"):

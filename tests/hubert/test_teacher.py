@@ -13,9 +13,8 @@ from transformers import HubertForCTC, Wav2Vec2FeatureExtractor
 
 from espnet_dice.hubert import teacher
 from espnet_dice.hubert.formats import hub
-from espnet_dice.hubert.models import students
+from espnet_dice.hubert.models import onednn, students
 from espnet_dice.hubert.models.frames import n_frames
-from espnet_dice.io import onednn
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import experiment

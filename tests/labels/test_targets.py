@@ -88,7 +88,7 @@ def test_refuses(as_input):
 
 def test_numpy_needs_no_torch():
     code = (
-        "import sys, numpy as np; from espnet_dice.dice import codebook, store, targets;"
+        "import sys, numpy as np; from espnet_dice.labels import codebook, store, targets;"
         "targets.soft_labels(np.ones((2, 3)), np.eye(3), 5.0); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

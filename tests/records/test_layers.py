@@ -137,11 +137,11 @@ def command(module, *args, cwd):
 def test_command_prints_the_flat_form(here):
     write("conf/top.yaml", "base: low.yaml\na: {x: 1}\n")
     write("conf/low.yaml", "a: {y: 2}\n")
-    done = command("settings", "conf/top.yaml", cwd=here)
+    done = command("config", "conf/top.yaml", cwd=here)
     assert (done.returncode, done.stderr) == (0, "")
     assert yaml.safe_load(done.stdout) == {"a": {"y": 2, "x": 1}}
     (here / "conf/low.yaml").unlink()
-    done = command("settings", "conf/top.yaml", cwd=here)
+    done = command("config", "conf/top.yaml", cwd=here)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: conf/low.yaml, base of conf/top.yaml: no such")
 

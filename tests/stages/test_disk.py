@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from espnet_dice import guards
 from espnet_dice.io import checksums, fingerprint
 from espnet_dice.io.errors import StaleError, describe
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import dumps
 from espnet_dice.stages import decode, kmeans, labels
 from espnet_dice.stages.features import make_features
-from espnet_dice.training import jobs, trainer
+from espnet_dice.training import jobs
 from espnet_dice.training.jobs import run_jobs
 from tests.campaign import same
 from tests.corpus import make_corpus, write_tables
@@ -81,7 +82,7 @@ def test_a_full_disk(corpus, mount, tmp_path, feats_type):
 def test_a_checkpoint_on_a_full_disk(mount, monkeypatch):
     disk = mount("size=1m")
     monkeypatch.setattr(torch, "save", torch.save)
-    trainer.save_whole_files()
+    guards.save_whole_files()
     torch.save(torch.zeros(1000), disk / "x.pth")
     before = (disk / "x.pth").read_bytes()
     with pytest.raises(OSError) as caught:

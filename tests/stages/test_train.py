@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from espnet_dice import guards
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, DiceError, StaleError
 from espnet_dice.records import dumps, experiment, settings
@@ -141,7 +142,7 @@ def test_half_a_checkpoint_is_not_used(recipe, tmp_path):
 
 def test_torch_save_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", torch.save)
-    trainer.save_whole_files()
+    guards.save_whole_files()
     torch.save({"a": 1}, tmp_path / "x.pth")
     with pytest.raises(Exception, match="pickle"):
         torch.save({"a": torch.zeros(10), "b": lambda: None}, tmp_path / "x.pth")

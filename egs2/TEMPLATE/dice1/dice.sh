@@ -253,7 +253,6 @@ if begin 5 "${#students[@]} students"; then
         --args "${student_args}" --teacher "${source}"
 fi
 
-give_way # what is left are small pieces of work
 if begin 6 "probes: ${tasks[*]}"; then
     systems=(--system "${teacher_name}=${source}")
     for student in "${students[@]}"; do

@@ -244,13 +244,11 @@ if [ ${#teacher_systems[@]} -gt 0 ]; then
         run decode "${decoding[@]}" --systems "${teacher_systems[@]}" \
             --sets "${tests[@]/#/${teacher_dump}/}" --lm_modes "${teacher_modes[@]}"
         if [ "${teacher_mode}" = cached ]; then
-            if [ "${teacher_ctc}" = auto ]; then
-                teacher_ctc=$(run teaching "${student_configs[@]}" "--args=${student_args}")
-            fi
             run teacher_outputs "${teacher_options[@]}" --dump "${teacher_dump}" \
                 --sets "${student_train}" "${student_dev}" --token_list "${tokens}" \
                 --out "${expdir}/teacher_outputs" --samples "${teacher_samples}" \
-                --ctc "${teacher_ctc}" --nj "${nj}" --cmd "${train_cmd}"
+                --ctc "${teacher_ctc}" --students "${student_configs[@]}" \
+                "--student_args=${student_args}" --nj "${nj}" --cmd "${train_cmd}"
         fi
     fi
 fi

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from espnet_dice.io import onednn
+from espnet_dice.hubert.models import onednn
 
 
 @pytest.mark.parametrize(
