@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import used
 from benchmarks.measure import Cost, Row, fixed, median, quartiles
 
-COMMANDS = ["data", "features", "labels", "score", "decode", "train", "train_dice", "dice_results"]
+COMMANDS = ["data", "features", "labels", "score", "decode", "train", "dice_results"]
 IMPORTS = {
     "data": "import espnet_dice.stages.data",
     "features": "import espnet_dice.stages.features, espnet_dice.features.pitch",

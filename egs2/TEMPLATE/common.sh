@@ -282,7 +282,7 @@ run() { # stage, arguments
     case "$1" in
         # A step takes the same arrays again and again: glibc keeps them, not the system, a seventh of
         # the CPU time of a small model's step. Elsewhere lengths vary, and it would keep pieces.
-        train* | lm) kept=(env MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=2147483647) ;;
+        train) kept=(env MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=2147483647) ;;
     esac
     ${kept[@]+"${kept[@]}"} ${tied[@]+"${tied[@]}"} "${py[@]}" -m "espnet_dice.stages.$1" "${@:2}"
 }

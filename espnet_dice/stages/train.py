@@ -1,13 +1,19 @@
-"""Stages 5 and 7: train recognisers, several in one command.
+"""Train models by ESPnet's own trainer: recognisers, HuBERTs, a language model; several in one go.
 
-    python -m espnet_dice.stages.train --dump dump/fbank_pitch \\
-        --token_list data/token_list/char31 --job tiny_s conf/train_asr_tiny.yaml s_train s_dev …
+    python -m espnet_dice.stages.train --task asr --dump dump/fbank_pitch \\
+        --token_list data/token_list/char31 --job tiny conf/train_asr_tiny.yaml train=tr valid=dev …
+    python -m espnet_dice.stages.train --task dice --dump dump/raw --train tr --valid dev \\
+        --job narrow_hard conf/train_dice_narrow_hard.yaml labels=exp/labels/teacher_l9_k500 …
+    python -m espnet_dice.stages.train --task lm --train data/tr/text --valid data/dev/text \\
+        --token_list data/token_list/char31 --job mini conf/train_lm_mini.yaml
 
-makes ``exp/asr_tiny_s`` and so on. ESPnet is imported once; each model is trained by ESPnet's own
-trainer in a forked child. What is whole and unchanged is skipped before ESPnet is imported.
+makes ``exp/<task>_<tag>``. ESPnet is imported once; each model is trained in a child. What is whole
+and unchanged is skipped before ESPnet is imported, and a killed training goes on.
 """
 
-from functools import partial
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_dice.io import options
@@ -15,169 +21,160 @@ from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd.teaching import Teaching
 from espnet_dice.records import dumps, experiment, tokens
-from espnet_dice.records.settings import model_conf, read_config
-from espnet_dice.training import running, ssl_encoder
+from espnet_dice.training import asr, dice, lm, running
 from espnet_dice.training.jobs import Job, run_jobs
 
-CRITERION, NBEST = ("valid", "acc", "max"), 5
 
+@dataclass(frozen=True)
+class Entry:
+    """One ``--job TAG CONFIG [NAME=VALUE …]``.
 
-def make_job(
-    tag: str,
-    config: Path,
-    train: dumps.Dump,
-    valid: dumps.Dump,
-    token_list: Path,
-    token_key: str,
-    exp: Path,
-    seed: int,
-    extra: str = "",
-    teaching: Teaching | None = None,
-) -> Job:
-    """The job that makes ``exp/asr_<tag>``.
-
-    Args:
-        tag: names the directory.
-        config: YAML of ESPnet's ASR training.
-        train, valid: features and texts.
-        token_list: directory with ``bpe.model`` and ``tokens.txt``.
-        token_key: its fingerprint.
-        exp: where experiments are.
+    Attributes:
+        tag: names the experiment.
+        config: its YAML file.
+        train, valid: its sets; of a language model its texts.
+        labels: directory with a label store a set.
         seed: of the training.
-        extra: options that win over the config.
-        teaching: where teachers and their cached outputs are.
-
-    Raises:
-        DiceError: a text, a teacher, a cache or an SSL model does not fit.
     """
-    out = experiment.directory_of(exp, "asr", tag)
-    if train.dim != valid.dim:
-        raise ConfigError(
-            f"{train.path} has {train.dim}-dimensional features, {valid.path} {valid.dim}"
-        )
-    inputs = {"train": train.key, "valid": valid.key, "tokens": token_key}
-    data = [
-        *("--use_preprocessor", "true", "--token_type", "bpe"),
-        *("--bpemodel", str(token_list / tokens.MODEL)),
-        *("--token_list", str(token_list / tokens.LIST)),
-        *("--train_data_path_and_name_and_type", train.speech),
-        *("--train_data_path_and_name_and_type", f"{train.text},text,text"),
-        *("--valid_data_path_and_name_and_type", valid.speech),
-        *("--valid_data_path_and_name_and_type", f"{valid.text},text,text"),
-        *("--train_shape_file", str(out / "shapes/train/speech_shape")),
-        *("--train_shape_file", str(out / "shapes/train/text_shape")),
-        *("--valid_shape_file", str(out / "shapes/valid/speech_shape")),
-        *("--valid_shape_file", str(out / "shapes/valid/text_shape")),
-        *("--fold_length", "800" if train.dim else "80000", "--fold_length", "150"),
-    ]
-    if ssl_encoder.chosen(config, extra):
-        inputs |= ssl_encoder.inputs(config, extra, (train, valid))
-        data += ssl_encoder.OPTIONS
-    elif train.dim:
-        data += ["--input_size", str(train.dim), "--normalize", "global_mvn"]
-        data += ["--normalize_conf", f"stats_file={train.stats}"]
-    elif "normalize" not in read_config(config):
-        data += ["--normalize", "utterance_mvn"]  # the model's own frontend has no statistics
-    names: dict = {"dim": train.dim}
-    conf = model_conf(config, extra)
-    if teaching is not None and teaching.wanted(conf):
-        try:
-            found = teaching.options(conf, train, valid, token_key)
-        except ConfigError as err:
-            raise ConfigError(f"{config}: {err}") from err
-        more, more_inputs, names["teaching"] = found
-        data += more
-        inputs |= more_inputs
-    return Job(
-        task="asr",
-        out=out,
-        config=config,
-        data=data,
-        inputs=inputs,
-        criterion=CRITERION,
-        nbest=NBEST,
-        seed=seed,
-        extra=extra,
-        train_set=train.name,
-        valid_set=valid.name,
-        prepare=partial(write_shapes, out / "shapes", train, valid),
-        names=names,
-    )
 
+    tag: str
+    config: Path
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    labels: Path | None
+    seed: int
 
-def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:
-    """Write the shape files of ESPnet's batching: the utterances are those that have a text.
+    @property
+    def sets(self) -> tuple[str, str]:
+        """Names of the training and the validation set.
 
-    Raises:
-        DataError: a set has a text that the tokens cannot write, or no utterance in common.
-    """
-    for part, dump in (("train", train), ("valid", valid)):
-        texts = tokens.check_text(dump.text)
-        if set(texts) != set(dump.lengths):
-            missing = sorted(set(texts) ^ set(dump.lengths))
+        Raises:
+            ConfigError: there is not one of each.
+        """
+        if len(self.train) != 1 or len(self.valid) != 1:
             raise ConfigError(
-                f"{dump.path}: text and features hold different utterances, {missing[0]} for one: "
-                "run stage 2 again"
+                f"--job {self.tag}: name one training and one validation set: --train and --valid, "
+                "or train=SET valid=SET behind its config"
             )
-        (out / part).mkdir(parents=True, exist_ok=True)
-        (out / part / "speech_shape").write_bytes(dump.shape.read_bytes())
-        tokens.write_text_shape(out / part / "text_shape", texts)
+        return self.train[0], self.valid[0]
+
+
+def entries_of(args: argparse.Namespace) -> list[Entry]:
+    """The models that a command line asks for.
+
+    Raises:
+        ConfigError: an entry has another form, or the seeds are neither one nor one a job.
+    """
+    seeds = args.seed * len(args.job) if len(args.seed) == 1 else args.seed
+    if len(seeds) != len(args.job):
+        raise ConfigError(f"--seed: one, or {len(args.job)}, not {len(seeds)}")
+    found = []
+    for words, seed in zip(args.job, seeds, strict=True):
+        own = dict(word.partition("=")[::2] for word in words[2:])
+        if len(words) < 2 or not own.keys() <= {"train", "valid", "labels"}:
+            raise ConfigError(
+                f"--job {' '.join(words)}: write TAG CONFIG, then train=SET, valid=SET, labels=DIR "
+                "as far as they differ from --train and --valid"
+            )
+        train, valid = (
+            (own[part],) if part in own else tuple(getattr(args, part))
+            for part in ("train", "valid")
+        )
+        labels = Path(own["labels"]) if "labels" in own else None
+        found.append(Entry(words[0], Path(words[1]), train, valid, labels, seed))
+    return found
+
+
+def asr_jobs(entries: Sequence[Entry], args: argparse.Namespace) -> list[Job]:
+    """Recognisers, teachers and students."""
+    outputs = args.teacher_outputs or args.exp
+    teaching = Teaching.parse(args.teacher, args.teacher_mode, outputs, args.teacher_dump)
+    key = tokens.key_of(args.token_list)
+    sets = {name: dumps.load(args.dump / name) for e in entries for name in e.sets}
+    return [
+        asr.make_job(
+            e.tag, e.config, *(sets[name] for name in e.sets), args.token_list, key, args.exp,
+            e.seed, args.args, teaching,
+        )
+        for e in entries
+    ]  # fmt: skip
+
+
+def dice_jobs(entries: Sequence[Entry], args: argparse.Namespace) -> list[Job]:
+    """HuBERTs, teachers and students; those beside whom a teacher runs come first.
+
+    They take twice as long: last, one would keep the others waiting.
+    """
+    if len(args.teacher) > 1:
+        raise ConfigError("--teacher: one for all students of a command")
+    teacher = args.teacher[0] if args.teacher else None
+    sets = {name: dumps.load(args.dump / name) for e in entries for name in e.sets}
+    jobs = [
+        dice.make_job(
+            e.tag, e.config, *(sets[name] for name in e.sets), e.labels, args.exp, e.seed,
+            args.args, teacher,
+        )
+        for e in entries
+    ]  # fmt: skip
+    return sorted(jobs, key=lambda job: "teacher" not in job.inputs)
+
+
+def lm_jobs(entries: Sequence[Entry], args: argparse.Namespace) -> list[Job]:
+    """Language models."""
+    return [
+        lm.make_job(
+            e.tag, e.config, [*map(Path, e.train)], [*map(Path, e.valid)], args.token_list,
+            args.exp, e.seed, args.args,
+        )
+        for e in entries
+    ]  # fmt: skip
+
+
+TASKS = {"asr": asr_jobs, "dice": dice_jobs, "lm": lm_jobs}
+NEEDED = {"asr": ("dump", "token_list"), "dice": ("dump",), "lm": ("token_list",)}
+
+
+def summary(task: str, out: Path) -> str:
+    """One line about a trained model."""
+    if task == "lm":
+        return lm.summary(out)
+    return experiment.summary(out, "acc") if task == "asr" else experiment.summary(out)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train recognisers: a command."""
+    """Train: a command."""
     parser = options.parser(__doc__)
-    parser.add_argument("--dump", required=True, type=Path, help="dump/<feats_type>")
-    parser.add_argument("--token_list", required=True, type=Path, help="token list directory")
+    parser.add_argument("--task", choices=TASKS, required=True, help="what is trained")
+    parser.add_argument(
+        "--job", action="append", nargs="+", required=True, metavar="WORD",
+        help="TAG CONFIG [train=SET] [valid=SET] [labels=DIR]: a model to train; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--train", nargs="+", default=[], help="training set; of an LM its texts")
+    parser.add_argument("--valid", nargs="+", default=[], help="validation set, or texts")
+    parser.add_argument("--dump", type=Path, help="dump/<feats_type> (asr, dice)")
+    parser.add_argument("--token_list", type=Path, help="token list directory (asr, lm)")
     parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
-    parser.add_argument(
-        "--job",
-        action="append",
-        nargs=4,
-        required=True,
-        metavar=("TAG", "CONFIG", "TRAIN", "DEV"),
-        help="a model to train; repeatable",
-    )
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one, or one per job")
-    parser.add_argument("--teacher", action="append", default=[], metavar="NAME=EXPDIR")
-    parser.add_argument("--teacher_mode", choices=("cached", "online"), default="cached")
-    parser.add_argument("--teacher_outputs", type=Path, default=None, help="cached outputs")
-    parser.add_argument(
-        "--teacher_dump", type=Path, default=None, help="the teachers' features, if not --dump"
-    )
     parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
+    parser.add_argument(
+        "--teacher", action="append", default=[],
+        help="asr: NAME=EXPDIR, repeatable; dice: the teacher beside the student (dice_feature)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--teacher_mode", choices=("cached", "online"), default="cached", help="asr"
+    )
+    parser.add_argument("--teacher_outputs", type=Path, help="asr: cached outputs (--exp)")
+    parser.add_argument("--teacher_dump", type=Path, help="asr: teachers' features, if not --dump")
     running.add_options(parser)
-    parser.add_argument("--show", action="store_true", help="only tell what was averaged")
     args = parser.parse_args(argv)
     setup_logging()
-    exp = args.exp
-    if not args.show:
-        seeds = args.seed * len(args.job) if len(args.seed) == 1 else args.seed
-        if len(seeds) != len(args.job):
-            raise ConfigError(f"--seed: one, or {len(args.job)}, not {len(seeds)}")
-        teaching = Teaching.parse(
-            args.teacher, args.teacher_mode, args.teacher_outputs or exp, args.teacher_dump
-        )
-        token_key = tokens.key_of(args.token_list)
-        sets = {name: dumps.load(args.dump / name) for _, _, *two in args.job for name in two}
-        jobs = [
-            make_job(
-                tag,
-                Path(config),
-                sets[train],
-                sets[valid],
-                args.token_list,
-                token_key,
-                exp,
-                seed,
-                args.args,
-                teaching,
-            )
-            for (tag, config, train, valid), seed in zip(args.job, seeds, strict=True)
-        ]
-        run_jobs(jobs, **running.chosen(args))
-    for tag, *_ in args.job:
-        print(experiment.summary(exp / f"asr_{tag}", "acc"))
+    for name in NEEDED[args.task]:
+        if getattr(args, name) is None:
+            raise ConfigError(f"--{name} is needed with --task {args.task}")
+    entries = entries_of(args)
+    run_jobs(TASKS[args.task](entries, args), **running.chosen(args))
+    for entry in entries:
+        print(summary(args.task, args.exp / f"{args.task}_{entry.tag}"))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,9 @@ from typing import Any
 from espnet_dice.io import options
 
 
-def add_options(parser: argparse.ArgumentParser, several: bool = True) -> None:
-    """Add ``--threads``, ``--ngpu``, ``--launch`` and ``--resume``; for several models ``--nj``.
-
-    Args:
-        parser: of the command.
-        several: it trains more than one model.
-    """
-    if several:
-        parser.add_argument("--nj", type=int, default=None, help="models at a time (cores)")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--nj``, ``--threads``, ``--ngpu``, ``--launch`` and ``--resume``."""
+    parser.add_argument("--nj", type=int, default=None, help="models at a time (cores)")
     parser.add_argument(
         "--threads",
         type=int,
@@ -36,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser, several: bool = True) -> None:
 def chosen(args: argparse.Namespace) -> dict[str, Any]:
     """What was given, as :func:`jobs.run_jobs` takes it."""
     return {
-        "nj": getattr(args, "nj", None),
+        "nj": args.nj,
         "threads": args.threads,
         "ngpu": args.ngpu,
         "resume": args.resume,

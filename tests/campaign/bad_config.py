@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from espnet_dice.records import settings
-from espnet_dice.stages import decode, tokens, train, train_dice
+from espnet_dice.stages import decode, tokens, train
 from tests.campaign.catalogue import Command, case
 from tests.stages import tiny, tiny_dice
 
@@ -87,8 +87,8 @@ def training(
     tokens.make_tokens(tiny.TOKENS)
     config = {k: v for k, v in tiny.asr_config(kind).items() if k != drop} | (change or {})
     tiny.write_config(NAME, config)
-    argv = ["--dump", str(tiny.DUMP), "--token_list", str(tiny.TOKENS)]
-    return train.main, [*argv, "--job", "x", NAME, "train", "dev", *more]
+    argv = ["--task", "asr", "--dump", str(tiny.DUMP), "--token_list", str(tiny.TOKENS)]
+    return train.main, [*argv, "--job", "x", NAME, "train=train", "valid=dev", *more]
 
 
 @case(TRAINING, "a key misspelt", NAME, "unknown key 'max_epochs'", "did you mean 'max_epoch'")
@@ -168,19 +168,19 @@ def seeds() -> Command:
 @case(TRAINING, "a tag that leads elsewhere", "../y", "letters")
 def tag_elsewhere() -> Command:
     main, argv = training()
-    return main, [*argv, "--job", "../y", NAME, "train", "dev"]
+    return main, [*argv, "--job", "../y", NAME, "train=train", "valid=dev"]
 
 
 @case(TRAINING, "two models under one tag", "--job x", "twice")
 def same_tag() -> Command:
     main, argv = training()
-    return main, [*argv, "--job", "x", NAME, "train", "dev"]
+    return main, [*argv, "--job", "x", NAME, "train=train", "valid=dev"]
 
 
 @case(TRAINING, "a set that was not made", "dump/fbank_pitch/test is missing", "run stage 2")
 def no_set() -> Command:
     main, argv = training()
-    return main, [*argv, "--job", "y", NAME, "train", "test"]
+    return main, [*argv, "--job", "y", NAME, "train=train", "valid=test"]
 
 
 @case(TRAINING, "a teacher that is not named", "no teacher 'b' (known: a)", "teachers")
@@ -211,8 +211,8 @@ def dice(loss, *more: str) -> Command:
     for seed, name in enumerate(("train", "dev")):
         tiny_dice.write_dump(Path("dump/raw") / name, 2, seed)
     tiny.write_config(NAME, tiny_dice.config(loss))
-    argv = ["--dump", "dump/raw", "--train", "train", "--valid", "dev"]
-    return train_dice.main, [*argv, "--job", "x", NAME, "labels", *more]
+    argv = ["--task", "dice", "--dump", "dump/raw", "--train", "train", "--valid", "dev"]
+    return train.main, [*argv, "--job", "x", NAME, "labels=labels", *more]
 
 
 @case(TRAINING, "losses that are no list", NAME, "loss: must be a list of")

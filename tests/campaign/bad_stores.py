@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_dice.io.fingerprint import Fingerprint, digest_files, key_of
-from espnet_dice.stages import tokens, train, train_dice
+from espnet_dice.stages import tokens, train
 from tests.campaign.bad_results import trained
 from tests.campaign.catalogue import Command, case
 from tests.hubert import tiny
@@ -26,8 +26,8 @@ def student(*skip: str) -> Command:
         if name not in skip:
             tiny_dice.write_store(LABELS / name, codebook, *made)
     tiny_asr.write_config(NAME, tiny_dice.config())
-    argv = ["--dump", "dump/raw", "--train", "train", "--valid", "dev", "--job", "x", NAME]
-    return train_dice.main, [*argv, str(LABELS)]
+    argv = ["--task", "dice", "--dump", "dump/raw", "--train", "train", "--valid", "dev"]
+    return train.main, [*argv, "--job", "x", NAME, f"labels={LABELS}"]
 
 
 def again(directory: Path, **inputs: str) -> None:
@@ -178,9 +178,9 @@ def taught(**changed: str) -> Command:
         Fingerprint("teacher_outputs", {}, inputs | changed).finish(CACHE / name)
     conf = {"kd_alpha": 0.5, "teachers": [{"name": "a", "weight": 1.0}]}
     tiny_asr.write_config("conf/train_asr_x.yaml", tiny_asr.asr_config("uncertainty_kd", **conf))
-    argv = ["--dump", str(tiny_asr.DUMP), "--token_list", str(tiny_asr.TOKENS)]
+    argv = ["--task", "asr", "--dump", str(tiny_asr.DUMP), "--token_list", str(tiny_asr.TOKENS)]
     argv += ["--teacher", f"a={teacher}", "--teacher_outputs", "exp/teacher_outputs"]
-    return train.main, [*argv, "--job", "x", "conf/train_asr_x.yaml", "train", "dev"]
+    return train.main, [*argv, "--job", "x", "conf/train_asr_x.yaml", "train=train", "valid=dev"]
 
 
 @case(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import dumps
-from espnet_dice.stages import data, lm, train
+from espnet_dice.stages import data, train
 from espnet_dice.stages import tokens as tokens_stage
 from tests.campaign.catalogue import Command, case
 from tests.corpus import make_corpus
@@ -90,8 +90,8 @@ def made(change) -> None:
 
 
 def training() -> Command:
-    argv = ["--dump", str(tiny.DUMP), "--token_list", str(tiny.TOKENS)]
-    return train.main, [*argv, "--job", "x", "conf/train_asr_x.yaml", "train", "dev"]
+    argv = ["--task", "asr", "--dump", str(tiny.DUMP), "--token_list", str(tiny.TOKENS)]
+    return train.main, [*argv, "--job", "x", "conf/train_asr_x.yaml", "train=train", "valid=dev"]
 
 
 def edited(old: str, new: str) -> Command:
@@ -191,8 +191,8 @@ def swapped_for_lm() -> Command:
     edited("\nB\nC\n", "\nC\nB\n")
     tiny.write_config("conf/lm.yaml", tiny.LM_CONFIG)
     text = str(tiny.DUMP / "train/text")
-    argv = ["--config", "conf/lm.yaml", "--tag", "x", "--token_list", str(tiny.TOKENS)]
-    return lm.main, [*argv, "--train", text, "--valid", text]
+    argv = ["--task", "lm", "--job", "x", "conf/lm.yaml", "--token_list", str(tiny.TOKENS)]
+    return train.main, [*argv, "--train", text, "--valid", text]
 
 
 @case(TEXT, "features of other utterances than the text", "train: text and features", "stage 2")

@@ -19,7 +19,8 @@ from espnet_dice.inference.files import rate_of
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import key_of
 from espnet_dice.records import dumps
-from espnet_dice.stages import decode, export, features, tokens, train
+from espnet_dice.stages import decode, export, features, tokens
+from espnet_dice.training import asr
 from espnet_dice.training.jobs import run_jobs
 from tests.corpus import RATE, noise, write_audio, write_tables
 from tests.stages import tiny
@@ -61,7 +62,7 @@ def recipe(tmp_path_factory):
         config = tiny.write_config("conf/train_asr_x.yaml", tiny.asr_config("uncertainty_kd", 4))
         sets = [dumps.load(tiny.DUMP / name) for name in ("train", "dev")]
         key = key_of(tiny.TOKENS, "stage 3")
-        run_jobs([train.make_job("x", config, *sets, tiny.TOKENS, key, tiny.EXP, 0)])
+        run_jobs([asr.make_job("x", config, *sets, tiny.TOKENS, key, tiny.EXP, 0)])
         beam = tiny.write_config("conf/decode.yaml", DECODE)
         (d,) = decode.plan([tiny.EXP / "asr_x"], [tiny.DUMP / "dev"], None, [False], beam)
         decode.run([d], nj=1)

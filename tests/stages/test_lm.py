@@ -7,7 +7,7 @@ import torch
 
 from espnet_dice.io.errors import DataError
 from espnet_dice.records import experiment, tokens
-from espnet_dice.stages import lm
+from espnet_dice.training import lm
 from espnet_dice.training.jobs import run_jobs
 from tests.stages import tiny
 

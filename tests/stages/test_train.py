@@ -1,5 +1,4 @@
 import gc
-import json
 import logging
 import os
 import re
@@ -13,9 +12,9 @@ import yaml
 from espnet_dice import guards
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, DiceError, StaleError
+from espnet_dice.kd.teaching import Teaching
 from espnet_dice.records import dumps, experiment, settings
-from espnet_dice.stages import train
-from espnet_dice.training import trainer
+from espnet_dice.training import asr, trainer
 from espnet_dice.training.jobs import Plan, run_jobs
 from espnet_dice.training.monitor import Watched
 from tests.stages import tiny
@@ -210,9 +209,9 @@ def test_a_student_follows_its_teacher_and_its_cache(recipe, tmp_path):
 def test_online_teachers_come_with_their_experiment(recipe):
     config = tiny.asr_config("uncertainty_kd", kd_alpha=0.5)
     path = tiny.write_config("conf/train_asr_online.yaml", config)
-    teaching = train.Teaching.parse(["t=exp/asr_teacher_t"], "online", tiny.EXP)
+    teaching = Teaching.parse(["t=exp/asr_teacher_t"], "online", tiny.EXP)
     sets = [dumps.load(tiny.DUMP / name) for name in ("train", "dev")]
-    job = train.make_job("online", path, *sets, tiny.TOKENS, "key", tiny.EXP, 0, "", teaching)
+    job = asr.make_job("online", path, *sets, tiny.TOKENS, "key", tiny.EXP, 0, "", teaching)
     found = [o.partition("=")[2] for o in job.data if o.startswith("teachers=")]
     assert yaml.safe_load(found[0])[0]["exp"] == "exp/asr_teacher_t"
     assert job.inputs["teacher1"] == experiment.load("exp/asr_teacher_t").sha256
@@ -244,15 +243,6 @@ def test_progress_is_read_from_the_log(recipe, tmp_path):
     assert watched.epoch == 2 and watched.seconds_per_epoch == 2.0
     assert watched.score == pytest.approx(dict(e.averaged)[2], abs=1e-3)
     assert "epoch 2/2, valid acc 0." in watched.line(14.0)
-
-
-def test_command_tells_what_was_averaged(recipe, capsys):
-    train.main(
-        ["--dump", str(tiny.DUMP), "--token_list", str(tiny.TOKENS), "--show"]
-        + ["--job", "plain_seed0", "conf/train_asr_plain.yaml", "train", "dev"]
-    )
-    values = json.loads((recipe.plain / "model.json").read_text())
-    assert f"averaged epochs (acc): {values['averaged'][0][0]} (" in capsys.readouterr().out
 
 
 def test_only_the_import_itself_is_kept_from_the_garbage_collector():

@@ -9,7 +9,7 @@ from espnet_dice.hubert import teacher
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError, ProblemList, StaleError
 from espnet_dice.records import dumps, experiment
-from espnet_dice.stages import train_dice
+from espnet_dice.stages import train
 from espnet_dice.training import trainer
 from espnet_dice.training.jobs import Plan, run_jobs
 from tests.hubert import tiny
@@ -157,9 +157,9 @@ def test_a_training_that_diverges_ends_with_its_reason(fresh):
 
 def test_command_trains_and_tells(fresh, capsys):
     write_config("conf/train_dice_one.yaml", config(epochs=1))
-    arguments = ["--dump", "dump/raw", "--train", "train", "--valid", "dev"]
-    arguments += ["--job", "one", "conf/train_dice_one.yaml", "labels", "--seed", "3"]
-    train_dice.main(arguments)
+    arguments = ["--task", "dice", "--dump", "dump/raw", "--train", "train", "--valid", "dev"]
+    arguments += ["--job", "one", "conf/train_dice_one.yaml", "labels=labels", "--seed", "3"]
+    train.main(arguments)
     assert re.search(
         r"dice_one: 0\.0\d M parameters; averaged epochs: 1 \(", capsys.readouterr().out
     )

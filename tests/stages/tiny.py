@@ -12,7 +12,8 @@ import yaml
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.kd.teaching import Teaching
 from espnet_dice.records import dumps
-from espnet_dice.stages import lm, teacher_outputs, tokens, train
+from espnet_dice.stages import teacher_outputs, tokens
+from espnet_dice.training import asr, lm
 from espnet_dice.training.jobs import Job, run_jobs
 
 DIM = 20
@@ -99,7 +100,7 @@ def asr_job(tag: str, config: dict, seed: int = 0, extra: str = "", teacher: str
     teaching = Teaching.parse([teacher] if teacher else [], "cached", EXP / "teacher_outputs")
     sets = [dumps.load(DUMP / name) for name in ("train", "dev")]
     key = key_of(TOKENS, "stage 3")
-    return train.make_job(tag, path, *sets, TOKENS, key, EXP, seed, extra, teaching)
+    return asr.make_job(tag, path, *sets, TOKENS, key, EXP, seed, extra, teaching)
 
 
 def lm_job(tag: str = "tiny") -> Job:

@@ -6,8 +6,7 @@ import soundfile
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.records import dumps
-from espnet_dice.stages import train_dice
-from espnet_dice.training import trainer
+from espnet_dice.training import dice, trainer
 from espnet_dice.training.jobs import run_jobs
 from tests.hubert import tiny
 from tests.stages.tiny import inside, write_config
@@ -66,7 +65,7 @@ def job(tag, conf, labels="labels", exp="exp", seed=0, source=None, extra=""):
     path = write_config(f"conf/train_dice_{tag}.yaml", conf)
     sets = [dumps.load(f"dump/raw/{name}") for name in SIZES]
     labels = trainer.Path(labels) if labels else None
-    return train_dice.make_job(tag, path, *sets, labels, trainer.Path(exp), seed, extra, source)
+    return dice.make_job(tag, path, *sets, labels, trainer.Path(exp), seed, extra, source)
 
 
 def build(root):

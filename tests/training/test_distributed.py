@@ -235,8 +235,17 @@ def test_espnets_launcher_starts_the_processes_of_a_stage(recipe, monkeypatch, c
     config = tiny.write_config("conf/train_asr_launched.yaml", kd_config())
     start = f"{sys.executable} -m espnet2.bin.launch --cmd slurm.pl --num_nodes 2 --ngpu 0 "
     start += "--log {out}/launch.log --init_file_prefix {out}/.dist_init_ --"
-    arguments = ["--dump", str(tiny.DUMP), "--token_list", str(tiny.TOKENS), "--launch", start]
-    arguments += ["--job", "launched", str(config), "train", "dev"]
+    arguments = [
+        "--task",
+        "asr",
+        "--dump",
+        str(tiny.DUMP),
+        "--token_list",
+        str(tiny.TOKENS),
+        "--launch",
+        start,
+    ]
+    arguments += ["--job", "launched", str(config), "train=train", "valid=dev"]
     arguments += ["--teacher", "t=exp/asr_teacher_t", "--teacher_outputs", "exp/teacher_outputs"]
     train.main(arguments)
     said = capsys.readouterr()

@@ -14,8 +14,8 @@ from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.kd.teaching import Teaching
 from espnet_dice.records import dumps, experiment
-from espnet_dice.stages import decode, export, teacher_outputs, train
-from espnet_dice.training import ssl_encoder
+from espnet_dice.stages import decode, export, teacher_outputs
+from espnet_dice.training import asr, ssl_encoder
 from espnet_dice.training.jobs import Plan, run_jobs
 from tests.hubert.tiny_models import BASE, save
 from tests.stages import tiny
@@ -60,7 +60,7 @@ def job(tag: str, made: dict, dump: Path = RAW, teaching: Teaching | None = None
     path = tiny.write_config(f"conf/train_asr_{tag}.yaml", made)
     sets = [dumps.load(dump / name) for name in ("train", "dev")]
     key = key_of(tiny.TOKENS, "stage 3")
-    return train.make_job(tag, path, *sets, tiny.TOKENS, key, tiny.EXP, 0, extra, teaching)
+    return asr.make_job(tag, path, *sets, tiny.TOKENS, key, tiny.EXP, 0, extra, teaching)
 
 
 def cache(name: str, exp: Path, dump: Path) -> None:

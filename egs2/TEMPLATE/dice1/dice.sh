@@ -185,7 +185,7 @@ add_students() { # labels, configs …: one job a config and seed
     for config in "${@:2}"; do
         for one in "${seed_list[@]}"; do
             tag=$(stem_of "${config}" train_dice_)$(args_tag "${student_args}")_seed${one}
-            jobs+=(--job "${tag}" "${config}" "${expdir}/labels/$1")
+            jobs+=(--job "${tag}" "${config}" "labels=${expdir}/labels/$1")
             job_seeds+=("${one}")
             students+=("${expdir}/dice_${tag}")
         done
@@ -206,7 +206,7 @@ label() { # tag, source, layer
 }
 label_cmd=${train_cmd}
 [ "${device}" = cpu ] || label_cmd=${cuda_cmd:+${cuda_cmd} --gpu 1}
-training=(--dump "${dump}" --train "${train_set}" --valid "${dev_set}" --exp "${expdir}"
+training=(--task dice --dump "${dump}" --train "${train_set}" --valid "${dev_set}" --exp "${expdir}"
     --nj "${models}" --threads "${threads}" --ngpu "${ngpu}" --launch "${launch}")
 
 if begin 1 "data: ${sets[*]}"; then
@@ -222,13 +222,13 @@ if begin 2 "teacher: ${teacher_name}"; then
         label "${mfcc}" mfcc 0
     fi
     if [ -z "${teacher}" ]; then
-        run train_dice "${training[@]}" --job "${it1}" "${teacher_config}" \
-            "${expdir}/labels/${mfcc}" --seed "${seed}" --args "${teacher_args}"
+        run train "${training[@]}" --job "${it1}" "${teacher_config}" \
+            "labels=${expdir}/labels/${mfcc}" --seed "${seed}" --args "${teacher_args}"
         if [ "${iterations}" = 2 ]; then
             quantize "${it1_labels}" "${expdir}/dice_${it1}" "${it1_layer}" "${it1_clusters}"
             label "${it1_labels}" "${expdir}/dice_${it1}" "${it1_layer}"
-            run train_dice "${training[@]}" --job "${teacher_name}" "${teacher_config}" \
-                "${expdir}/labels/${it1_labels}" --seed "${seed}" --args "${teacher_args}"
+            run train "${training[@]}" --job "${teacher_name}" "${teacher_config}" \
+                "labels=${expdir}/labels/${it1_labels}" --seed "${seed}" --args "${teacher_args}"
         fi
     fi
 fi
@@ -249,7 +249,7 @@ if begin 4 "labels: ${labels}"; then
 fi
 
 if begin 5 "${#students[@]} students"; then
-    run train_dice "${training[@]}" "${jobs[@]}" --seed "${job_seeds[@]}" \
+    run train "${training[@]}" "${jobs[@]}" --seed "${job_seeds[@]}" \
         --args "${student_args}" --teacher "${source}"
 fi
 

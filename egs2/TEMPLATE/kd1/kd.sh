@@ -115,7 +115,7 @@ $(corpus_help)
                        (default="${noise_snr}")
 
   Stages: 1 data, 2 features, 3 tokens, 4 language model, 5 teachers, 6 teacher decoding and
-  outputs, 7 students, 8 averaged checkpoints, 9 decoding, 10 scoring, 11 export, 12 report
+  outputs, 7 students, 8 training curves, 9 decoding, 10 scoring, 11 export, 12 report
 END
 }
 
@@ -163,7 +163,7 @@ for entry in ${teacher_list[@]+"${teacher_list[@]}"}; do
     train=${train%%/*}
     add_sets "${train}" "${valid}"
     tag=$(stem_of "${teacher_config}" train_asr_)_${name}$(args_tag "${teacher_args}")
-    teacher_jobs+=(--job "${tag}" "${teacher_config}" "${train}" "${valid}")
+    teacher_jobs+=(--job "${tag}" "${teacher_config}" "train=${train}" "valid=${valid}")
     teacher_options+=(--teacher "${name}=${expdir}/asr_${tag}")
     teacher_systems+=("${expdir}/asr_${tag}")
 done
@@ -173,7 +173,7 @@ student_systems=()
 for config in "${student_configs[@]}"; do
     for one in "${seed_list[@]}"; do
         tag=$(stem_of "${config}" train_asr_)$(args_tag "${student_args}")_seed${one}
-        student_jobs+=(--job "${tag}" "${config}" "${student_train}" "${student_dev}")
+        student_jobs+=(--job "${tag}" "${config}" "train=${student_train}" "valid=${student_dev}")
         student_seeds+=("${one}")
         student_systems+=("${expdir}/asr_${tag}")
     done
@@ -193,7 +193,7 @@ read -ra lm_dev <<< "${lm_dev_text:-${dump}/${student_dev}/text}"
 read -ra modes <<< "${lm_modes}"
 read -ra teacher_modes <<< "${teacher_lm_modes}"
 read -ra snrs <<< "${noise_snr}"
-training=(--dump "${dump}" --token_list "${tokens}" --exp "${expdir}" --nj "${models}"
+training=(--task asr --dump "${dump}" --token_list "${tokens}" --exp "${expdir}" --nj "${models}"
     --threads "${threads}" --ngpu "${ngpu}" --launch "${launch}")
 decoding=(--config "${inference_config}" --nj "${nj}" --ngpu "${ngpu}"
     ${lm_options[@]+"${lm_options[@]}"})
@@ -224,8 +224,8 @@ if begin 3 "tokens: one list of 31"; then
 fi
 
 if "${use_lm}" && begin 4 "language model: ${lm_tag}"; then
-    run lm --config "${lm_config}" --tag "${lm_tag}" --token_list "${tokens}" --exp "${expdir}" \
-        --train "${lm_train[@]}" --valid "${lm_dev[@]}" --seed "${seed}" --args "${lm_args}" \
+    run train --task lm --job "${lm_tag}" "${lm_config}" --token_list "${tokens}" \
+        --exp "${expdir}" --train "${lm_train[@]}" --valid "${lm_dev[@]}" --seed "${seed}" --args "${lm_args}" \
         --threads "${threads}" --ngpu "${ngpu}" --launch "${launch}"
 fi
 
@@ -262,8 +262,8 @@ if begin 7 "${#student_systems[@]} students"; then
     run train "${students[@]}"
 fi
 
-if begin 8 "checkpoints that were averaged"; then
-    run train "${students[@]}" --show
+if begin 8 "training curves"; then
+    run curves --exp "${expdir}" --plot "${expdir}/curves.svg" >/dev/null
 fi
 
 if begin 9 "decoding: ${tests[*]}, LM ${lm_modes}"; then

@@ -1,7 +1,7 @@
-"""Stage 4: train a language model with ESPnet's trainer and print its perplexity.
+"""The training of a language model, and its perplexity.
 
-Writes ``exp/lm_<tag>``; ``perplexity.json`` there holds the perplexity per token (<eos> included)
-and per word on the development text.
+``perplexity.json`` holds the perplexity per token (<eos> included) and per word on the development
+text.
 """
 
 import json
@@ -9,15 +9,12 @@ import math
 from functools import partial
 from pathlib import Path
 
-from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_file
-from espnet_dice.io.errors import DataError, cli
+from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import digest_files
 from espnet_dice.io.json_files import write_json
-from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import experiment, tokens
-from espnet_dice.training import running
-from espnet_dice.training.jobs import Job, run_jobs
+from espnet_dice.training.jobs import Job
 
 CRITERION, NBEST = ("valid", "loss", "min"), 1
 PERPLEXITY = "perplexity.json"
@@ -136,37 +133,3 @@ def summary(out: Path) -> str:
         f"{e.name}: {e.parameters / 1e6:.2f} M parameters; perplexity {p['per_token']:.2f} a "
         f"token, {p['per_word']:.1f} a word, on {p['sentences']} sentences"
     )
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Train a language model: a command."""
-    parser = options.parser(__doc__)
-    parser.add_argument("--config", required=True, type=Path, help="ESPnet LM config")
-    parser.add_argument("--tag", required=True, help="names exp/lm_<tag>")
-    parser.add_argument(
-        "--train", required=True, type=Path, nargs="+", help="Kaldi texts, or .txt of sentences"
-    )
-    parser.add_argument("--valid", required=True, type=Path, nargs="+", help="as --train")
-    parser.add_argument("--token_list", required=True, type=Path, help="token list directory")
-    parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
-    parser.add_argument("--seed", type=int, default=0, help="of the training")
-    parser.add_argument("--args", default="", help="options for ESPnet that win over the config")
-    running.add_options(parser, several=False)
-    args = parser.parse_args(argv)
-    setup_logging()
-    job = make_job(
-        args.tag,
-        args.config,
-        args.train,
-        args.valid,
-        args.token_list,
-        args.exp,
-        args.seed,
-        args.args,
-    )
-    run_jobs([job], **running.chosen(args))
-    print(summary(job.out))
-
-
-if __name__ == "__main__":
-    cli(main)

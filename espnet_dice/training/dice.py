@@ -1,24 +1,15 @@
-"""Stages 2 and 5 of DiceHuBERT: train teachers and students, several in one command.
-
-    python -m espnet_dice.stages.train_dice --dump dump/raw --train train --valid dev \\
-        --job narrow_hard conf/train_dice_narrow_hard.yaml exp/labels/teacher_l9_k500 …
-
-makes ``exp/dice_narrow_hard`` and so on. ESPnet is imported once; each model is trained by ESPnet's
-own trainer in a forked child. What is whole and unchanged is skipped before ESPnet is imported.
-"""
+"""The training of a HuBERT, teacher or student: what ESPnet is given, what the model depends on."""
 
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from espnet_dice.hubert.models.frames import n_frames
-from espnet_dice.io import fingerprint, options
-from espnet_dice.io.errors import ConfigError, ProblemList, cli
-from espnet_dice.io.progress import setup_logging
+from espnet_dice.io import fingerprint
+from espnet_dice.io.errors import ConfigError, ProblemList
 from espnet_dice.records import dumps, experiment
 from espnet_dice.records.settings import read_config
-from espnet_dice.training import running
-from espnet_dice.training.jobs import Job, run_jobs
+from espnet_dice.training.jobs import Job
 
 FROM_LABELS, FROM_RECORDS = {"dice_hard", "dice_soft"}, {"dice_soft"}
 KNOWN = ("dice_hard", "dice_soft", "dice_feature")
@@ -167,43 +158,3 @@ def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:
     for part, dump in (("train", train), ("valid", valid)):
         (out / part).mkdir(parents=True, exist_ok=True)
         (out / part / "speech_shape").write_bytes(dump.shape.read_bytes())
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Train students: a command."""
-    parser = options.parser(__doc__)
-    parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
-    parser.add_argument("--train", required=True, help="training set")
-    parser.add_argument("--valid", required=True, help="validation set")
-    parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
-    parser.add_argument(
-        "--job",
-        action="append",
-        nargs=3,
-        required=True,
-        metavar=("TAG", "CONFIG", "LABELS"),
-        help="a model to train, and the directory with a label store a set; repeatable",
-    )
-    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one, or one per job")
-    parser.add_argument("--teacher", default=None, help="teacher beside the student: dice_feature")
-    parser.add_argument("--args", default="", help="options for ESPnet that win over the configs")
-    running.add_options(parser)
-    args = parser.parse_args(argv)
-    setup_logging()
-    seeds = args.seed * len(args.job) if len(args.seed) == 1 else args.seed
-    if len(seeds) != len(args.job):
-        raise ConfigError(f"--seed: one, or {len(args.job)}, not {len(seeds)}")
-    sets = [dumps.load(args.dump / name) for name in (args.train, args.valid)]
-    jobs = [
-        make_job(tag, Path(config), *sets, Path(labels), args.exp, seed, args.args, args.teacher)
-        for (tag, config, labels), seed in zip(args.job, seeds, strict=True)
-    ]
-    # those beside whom a teacher runs take twice as long: last, one would keep the others waiting
-    longest_first = sorted(jobs, key=lambda job: "teacher" not in job.inputs)
-    run_jobs(longest_first, **running.chosen(args))
-    for job in jobs:
-        print(experiment.summary(job.out))
-
-
-if __name__ == "__main__":
-    cli(main)
