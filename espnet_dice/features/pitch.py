@@ -2,10 +2,9 @@
 
 The algorithm is that of P. Ghahremani et al., "A pitch extraction algorithm tuned for automatic
 speech recognition" (ICASSP 2014), with the settings and edge rules of Kaldi's
-``compute-kaldi-pitch-feats`` run over a whole utterance at once; ``PitchOptions.search`` chooses
-between Kaldi's own search and torchaudio's. Low-pass and resample to 4 kHz; per 25 ms frame, every
-10 ms, the NCCF at whole-sample lags; interpolate it to lags in geometric progression; choose a lag
-per frame by dynamic programming.
+``compute-kaldi-pitch-feats`` run over a whole utterance at once. Low-pass and resample to 4 kHz;
+per 25 ms frame, every 10 ms, the NCCF at whole-sample lags; interpolate it to lags in geometric
+progression; choose a lag per frame by dynamic programming.
 """
 
 import math
@@ -113,10 +112,7 @@ def kaldi_pitch(
     snip_edges: bool = True,
     options: PitchOptions | None = None,
 ) -> np.ndarray:
-    """Raw pitch by Kaldi's algorithm.
-
-    With ``PitchOptions(search="kaldi")`` it is that of Kaldi's ``compute-kaldi-pitch-feats``; by
-    default it is that of torchaudio's ``compute_kaldi_pitch``, which tracks F0 more stiffly.
+    """Raw pitch as Kaldi's ``compute-kaldi-pitch-feats`` gives it.
 
     Args:
         wave: (samples,) int16 or float; the scale does not matter.
@@ -160,8 +156,7 @@ def kaldi_pitch(
     to_lags, soft = _interpolation(options)
     measured = np.empty((frames, last_lag + 1 - first_lag), np.float32)
     factor = options.penalty_factor * math.log1p(options.delta_pitch) ** 2
-    stale = options.search == "torchaudio"
-    search = Viterbi(to_lags.shape[1], factor, frames, stale)
+    search = Viterbi(to_lags.shape[1], factor, frames)
     for start in range(0, frames, BLOCK_FRAMES):
         block = slice(start, min(start + BLOCK_FRAMES, frames))
         inner, energy = correlate(windows[block], options)

@@ -13,10 +13,6 @@ class PitchOptions:
 
     Frequencies in Hz, durations in ms. ``recompute_frame``: up to this frame the energy in the
     ballast term is that of the whole signal, even if its last milliseconds change it.
-
-    ``search`` says whose dynamic programming to follow: ``kaldi``, the published one, or
-    ``torchaudio``, that of ``torchaudio.functional.compute_kaldi_pitch`` (see ``viterbi``), which
-    follows changes of pitch less closely. NCCF and lags are the same in both.
     """
 
     frame_length_ms: float = 25.0
@@ -32,7 +28,6 @@ class PitchOptions:
     lowpass_filter_width: int = 1
     upsample_filter_width: int = 5
     recompute_frame: int = 500
-    search: str = "torchaudio"
 
     def __post_init__(self):
         if not 0 < self.min_f0 < self.max_f0:
@@ -43,8 +38,6 @@ class PitchOptions:
             raise ValueError("resample_freq must be at least twice lowpass_cutoff")
         if self.lag_range[0] < 1:
             raise ValueError(f"max_f0 {self.max_f0} is too high for resample_freq")
-        if self.search not in ("kaldi", "torchaudio"):
-            raise ValueError(f"search must be kaldi or torchaudio: got {self.search!r}")
         if not (self.delta_pitch > 0 and self.penalty_factor > 0):
             raise ValueError("delta_pitch and penalty_factor must be positive")
 

@@ -148,11 +148,5 @@ def extractor(feats_type: str) -> Callable[[np.ndarray, int, str], np.ndarray]:
 
     if feats_type == "fbank":
         return lambda samples, rate, utt: features.fbank(samples, rate)
-    from espnet_dice.features.pitch_options import PitchOptions
-
-    # what Kaldi's own binary computes, so that features agree with those of ESPnet's recipes
-    pitch = PitchOptions(search="kaldi")
     # Kaldi adds a little noise to the pitch: the id as its seed makes it the same in every run
-    return lambda samples, rate, utt: features.fbank_pitch(
-        samples, rate, seed=utt, pitch_options=pitch
-    )
+    return lambda samples, rate, utt: features.fbank_pitch(samples, rate, seed=utt)

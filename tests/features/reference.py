@@ -30,7 +30,7 @@ def resample(wave, rate, new_rate=4000, cutoff=1000.0, zeros=1):
     return np.array(out)
 
 
-def raw_pitch(wave, rate, snip_edges, search):
+def raw_pitch(wave, rate, snip_edges):
     """NCCF and F0 with the default options; the ballast is that of the whole signal throughout.
 
     Returns:
@@ -72,58 +72,23 @@ def raw_pitch(wave, rate, snip_edges, search):
                 row.append(head.dot(part) / norm if norm else 0.0)
             rows.append(weights @ row)
     local = [1 - row * (1 - 10 * np.array(lags)) for row in with_ballast]
-    states = {"kaldi": path, "torchaudio": path_of_torchaudio}[search](local)
-    return np.array([[plain[t][s], 1 / lags[s]] for t, s in enumerate(states)])
+    return np.array([[plain[t][s], 1 / lags[s]] for t, s in enumerate(path(local))])
 
 
-def predecessors(cost):
-    """For every state its best predecessor and the cost of coming from there."""
-    index = np.arange(len(cost))
-    factor = 0.1 * math.log(1.005) ** 2
-    best = [int(np.argmin(cost + factor * (index - i) ** 2)) for i in index]
-    return best, np.array([cost[j] + factor * (i - j) ** 2 for i, j in enumerate(best)])
-
-
-def trace(back, cost):
-    """States from the back pointers of all frames and the costs at the last one."""
-    state, states = int(np.argmin(cost)), []
+def path(local):
+    """Plain Viterbi: the cheapest sequence of states."""
+    index = np.arange(len(local[0]))
+    step = 0.1 * math.log(1.005) ** 2 * (index[:, None] - index[None, :]) ** 2
+    cost, back = np.zeros(len(index)), []
+    for row in local:
+        total = cost + step
+        back.append(total.argmin(axis=1))
+        cost = total.min(axis=1) + row
+    state, states = int(cost.argmin()), []
     for best in reversed(back):
         states.append(state)
         state = best[state]
     return states[::-1]
-
-
-def path(local):
-    """Plain Viterbi."""
-    cost, back = np.zeros(len(local[0])), []
-    for row in local:
-        best, reached = predecessors(cost)
-        back.append(best)
-        cost = reached + row
-    return trace(back, cost)
-
-
-class Vector:
-    """A tensor and a pointer into it; the swap of torchaudio exchanges the tensors alone."""
-
-    def __init__(self, size):
-        self.tensor = np.zeros(size)
-        self.pointer = self.tensor
-
-    def swap(self, other):
-        self.tensor, other.tensor = other.tensor, self.tensor
-
-
-def path_of_torchaudio(local):
-    """The same recursion on such vectors: the inner loop goes by pointer, the rest by tensor."""
-    cost, reached, back = Vector(len(local[0])), Vector(len(local[0])), []
-    for row in local:
-        best, through = predecessors(cost.pointer)
-        back.append(best)
-        reached.pointer[:] = through
-        reached.tensor += row
-        cost.swap(reached)
-    return trace(back, cost.tensor)
 
 
 def processed_pitch(raw):

@@ -21,11 +21,11 @@ def test_agrees_with_loops(frames):
 
 
 @pytest.mark.parametrize("edges", ["snip", "nosnip"])
-@pytest.mark.parametrize("name", ["speechlike", "narrow", "click"])
-def test_agrees_with_kaldi_itself(name, edges):
+def test_agrees_with_kaldi_itself(edges):
     stored = np.load(GOLDEN)
-    got = process_pitch(stored[f"{name}/raw_{edges}"], add_noise=False)
-    np.testing.assert_allclose(got, stored[f"{name}/processed_{edges}"], atol=5e-6)
+    for name in sorted({key.split("/")[0] for key in stored}):
+        got = process_pitch(stored[f"{name}/raw_{edges}"], add_noise=False)
+        np.testing.assert_allclose(got, stored[f"{name}/processed_{edges}"], atol=5e-6)
 
 
 def test_nccf_beyond_one_is_clipped():
