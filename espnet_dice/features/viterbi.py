@@ -35,12 +35,12 @@ def _sweep(local, factor, cost, back):
             for i in range(gap - 1, states, 2 * gap):
                 low = back[t, i - gap] if i >= gap else 0
                 high = back[t, i + gap] if i + gap < states else states - 1
-                best = np.float32(np.inf)
+                best, at = np.float32(np.inf), low
                 for j in range(low, high + 1):
                     c = np.float32((j - i) * (j - i)) * factor + cost[j]
                     if c < best:
-                        best = c
-                        back[t, i] = j
+                        best, at = c, j
+                back[t, i] = at
                 reached[i] = best
             gap //= 2
         lowest = np.float32(np.inf)
