@@ -46,7 +46,7 @@ def plain_file(command: str, cwd: str) -> str | None:
             given = given[2:]
         else:
             return None
-    path = Path(os.path.normpath(Path(cwd).absolute() / name))
+    path = Path(cwd).absolute() / name
     return str(path) if path.is_file() and readable(path) else None
 
 

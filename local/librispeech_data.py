@@ -58,8 +58,8 @@ def read_chapter(chapter: Path, problems: list[str]) -> Iterator[Row]:
     begin = f"{reader}-{chapter.name}-"
     audio = {e.name[:-5] for e in os.scandir(chapter) if e.name.endswith(".flac")}
     rows = []
-    for n, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1):
-        utt, _, said = line.strip().partition(" ")
+    for n, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), 1):
+        utt, said = [*line.split(maxsplit=1), "", ""][:2]
         try:
             text = letters(said)
         except ValueError as err:
@@ -71,7 +71,7 @@ def read_chapter(chapter: Path, problems: list[str]) -> Iterator[Row]:
             problems.append(f"{table}:{n}: {utt}: {chapter / utt}.flac is missing: unpack it again")
         else:
             audio.remove(utt)
-            rows.append(Row(utt, text, reader, utt, f"{os.path.abspath(chapter)}/{utt}.flac"))
+            rows.append(Row(utt, text, reader, utt, f"{chapter.absolute()}/{utt}.flac"))
     problems += [f"{table}: {utt}: has no transcript but a .flac" for utt in sorted(audio)]
     yield from sorted(rows)
 

@@ -1,7 +1,6 @@
 """What the data commands share: knowing their own directories again, and writing tables."""
 
 import argparse
-import os
 import shlex
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -61,8 +60,8 @@ def scp_entry(u: Utterance) -> str:
     """What wav.scp says about the utterance's recording, good from any directory."""
     r = u.recording
     if r.kind == "pipe":
-        return f"cd {shlex.quote(os.path.abspath(r.cwd))} && {r.source} |"
-    return os.path.abspath(r.source)
+        return f"cd {shlex.quote(str(Path(r.cwd).absolute()))} && {r.source} |"
+    return str(Path(r.source).absolute())  # abspath would take ".." behind a link for text
 
 
 def write_set(directory: Path, utterances: list[Utterance], mark: Fingerprint) -> None:

@@ -54,7 +54,7 @@ class Segment(NamedTuple):
 def read_stm(path: Path, problems: list[str]) -> list[Segment]:
     """The segments of one talk, in order of time; what is wrong is noted with file and line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as err:
         problems.append(f"{path}: not UTF-8 ({err.reason}, byte {err.start}); convert it by iconv")
         return []
@@ -144,7 +144,7 @@ def _rows(directory: Path, stms: list[Path], set_name: str) -> Iterator[Row]:
                 problems.append(f"{segment.where}: {segment.utt}: {err}")
                 continue
             if text:
-                source = os.path.abspath(sph)
+                source = str(sph.absolute())
                 yield Row(segment.utt, text, segment.talk, segment.talk, source, span)
     if problems:  # what was written is thrown away
         raise ProblemList(str(directory), problems)

@@ -182,7 +182,7 @@ def _rows(
                 f"{audio}: packed by shorten, which libsndfile does not read: install sph2pipe "
                 "(ESPnet: tools/installers/install_sph2pipe.sh), or name it by --sph2pipe"
             )
-        place = os.path.abspath(audio)
+        place = str(audio.absolute())
         source = f"{shlex.quote(tool)} -f wav {shlex.quote(place)} |" if packed else place
         if text:
             yield Row(utt, text, utt[:3], utt, source)

@@ -4,21 +4,16 @@ Nothing here opens audio; :mod:`espnet_dice.io.audio` does.
 """
 
 import math
-import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_dice.io import wav_scp
 from espnet_dice.io.errors import DataError, ProblemList
 from espnet_dice.io.fingerprint import digest, digest_files, digest_stat
 from espnet_dice.io.tables import Table, check_sides
 
 TABLES = ("wav.scp", "segments", "text", "utt2spk")
-ARK_ENTRY = re.compile(r"(.+\.\w+):(\d+)")
-SEARCH_LEVELS = 4
-"""How far above the data directory a relative path may start: ESPnet writes paths relative to its
-recipe, and ``dump/raw/org/<set>`` is four levels below that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +114,7 @@ def read_data_dir(
 ) -> DataDir:
     """Read and check a data directory.
 
-    Relative paths in ``wav.scp`` start at the data directory, or (as ESPnet and Kaldi write them)
-    at a directory up to four levels above it; the first entry decides which.
+    Where relative paths in ``wav.scp`` start, see :mod:`espnet_dice.io.wav_scp`.
 
     Args:
         path: the directory.
@@ -182,7 +176,7 @@ def allowed_characters(tokens: str | Path) -> dict[str, str]:
 
 def _recordings(path: Path, scp: Table, allow_pipes: bool) -> dict[str, Recording]:
     made: dict[str, Recording] = {}
-    base: Path | None = None
+    bases = wav_scp.bases(path)
     for key, (number, entry) in scp.rows.items():
         if not entry:
             scp.say(number, f"{key}: no audio file on the line")
@@ -198,38 +192,17 @@ def _recordings(path: Path, scp: Table, allow_pipes: bool) -> dict[str, Recordin
                     "give --allow_pipes true to run it",
                 )
                 continue
-            words = entry[:-1].split()
-            cwd = next((b for b in _bases(path) if any((b / w).is_file() for w in words)), path)
-            made[key] = Recording(key, "pipe", entry[:-1].strip(), str(cwd), f"{scp.path}:{number}")
+            command = entry[:-1].strip()
+            cwd = str(wav_scp.place(command, bases))
+            made[key] = Recording(key, "pipe", command, cwd, f"{scp.path}:{number}")
             continue
-        base = base or next((b for b in _bases(path) if _find(b, entry)), None)
-        found = _find(base or path, entry)
+        found = wav_scp.find(bases, entry)
         if found is None:
-            scp.say(
-                number, f"{key}: no such file: {os.path.normpath((base or path) / entry)}; {_HINT}"
-            )
+            scp.say(number, f"{key}: {wav_scp.missing(path, bases, entry)}")
             continue
         kind, source = found
         made[key] = Recording(key, kind, source, str(path), f"{scp.path}:{number}")
     return made
-
-
-_HINT = "paths in wav.scp are absolute, or relative to the data directory or a recipe above it"
-
-
-def _bases(path: Path) -> list[Path]:
-    return [path, *path.absolute().parents[:SEARCH_LEVELS]]
-
-
-def _find(base: Path, entry: str) -> tuple[str, str] | None:
-    """(kind, resolved source) of a wav.scp entry, or None if there is no such file."""
-    full = os.path.normpath(base / entry)
-    if os.path.isfile(full):
-        return "file", full
-    ark = ARK_ENTRY.fullmatch(full)
-    if ark and os.path.isfile(ark[1]):
-        return "ark", full
-    return None
 
 
 def _spans(seg: Table, scp: Table) -> dict[str, tuple[str, float, float | None]]:

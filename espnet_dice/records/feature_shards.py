@@ -124,6 +124,8 @@ class FeatureShard(Shard):
                 plain = utt.is_whole and utt.recording.kind == "file"
                 if plain and self.audio.channel is None and not self.audio.resample:
                     path = utt.recording.source
+                    if self.out_dir.is_absolute():  # from there no relative path leads back
+                        path = str(Path(path).absolute())
                 else:
                     name = quote(utt.id, safe="") + ".flac"
                     packed = io.BytesIO()  # libsndfile does not say that a disk is full

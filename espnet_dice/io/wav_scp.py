@@ -1,0 +1,76 @@
+"""Entries of ``wav.scp``: which file is meant, and where a command runs.
+
+A relative path starts at the data directory, or (as ESPnet and Kaldi write them) at a directory up
+to four levels above it or at the working directory: at the first of these where the file is. Each
+line is decided by itself, and ``..`` behind a link goes where the system goes.
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+ARK_ENTRY = re.compile(r"(.+\.\w+):(\d+)")
+SEARCH_LEVELS = 4
+"""How far above the data directory a relative path may start: ESPnet writes paths relative to its
+recipe, and ``dump/raw/org/<set>`` is four levels below that."""
+HINT = "paths in wav.scp are absolute, or relative to the data directory or a recipe above it"
+
+
+def bases(path: Path) -> list[Path]:
+    """Where relative paths may start: above the directory as it is named, then as it lies."""
+    found, named = [path], path.absolute()
+    while len(found) <= SEARCH_LEVELS and named.name != "..":  # "x/.." is not below "x"
+        named = named.parent
+        found.append(named)
+    return list(dict.fromkeys([*found, *path.resolve().parents[:SEARCH_LEVELS], Path.cwd()]))
+
+
+def find(bases: Sequence[Path], entry: str) -> tuple[str, str] | None:
+    """(kind, resolved source) of a wav.scp entry, or None if there is no such file."""
+    ark = ARK_ENTRY.fullmatch(entry)
+    for base in bases:
+        # no normpath: what is above a link's target is the system's to say
+        if os.path.isfile(base / entry):
+            return "file", str(base / entry)
+        if ark and os.path.isfile(base / ark[1]):
+            return "ark", str(base / entry)
+    return None
+
+
+def missing(path: Path, bases: Sequence[Path], entry: str) -> str:
+    """What is wrong with an entry that names no file."""
+    words = entry.split()
+    there = [word for word in words if find(bases, word)] if len(words) > 1 else []
+    if len(there) > 1:
+        return (
+            f"several files on a line ({', '.join(there)}): choose one; of several channels in one "
+            "file, --channel takes one"
+        )
+    hint = f"{there[0]} is there: leave the rest of the line out" if there else HINT
+    return f"no such file: {path / entry}; {hint}"
+
+
+def place(command: str, bases: Sequence[Path]) -> Path:
+    """The directory that a command runs in.
+
+    It is the one that has most of the files which the command names. Where none has any, it is the
+    one that has most of the directories, and else the working directory, which is Kaldi's choice.
+    """
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        words = list(lexer)
+    except ValueError:  # a quote that is not closed: /bin/sh will say so
+        words = command.split()
+    names = {word for word in words if not word.startswith("/") and word.strip("./")}
+
+    def files(base: Path) -> int:
+        return sum(os.path.isfile(base / name) for name in names)
+
+    def directories(base: Path) -> int:
+        return sum(os.path.isdir(base / name) for name in names)
+
+    best = max(bases, key=files)
+    return best if files(best) else max((Path.cwd(), *bases), key=directories)
