@@ -52,6 +52,11 @@ def describe_os_error(err: OSError) -> str:
         return f"no space left while writing {name}: free some disk and run the same command again"
     if err.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"{name}: {err.strerror}; choose a directory that you may write to"
+    if err.errno == errno.ENAMETOOLONG:
+        return (
+            f"{name}: {err.strerror}; a name has at most 255 bytes: shorten the name of the "
+            "directory, set or config that it is made of"
+        )
     if err.errno == errno.ENOMEM:
         return describe_memory(MemoryError(err.strerror))
     return f"{name}: {err.strerror}"

@@ -21,6 +21,8 @@ from espnet_dice.work.shards import Shard, Unusable
 ALGORITHM = 2
 """Raise it when the features of the same audio change, so that old ones are made again."""
 RAW = "raw"
+LONGEST_STEM = 120
+"""Bytes: file systems allow names of 255 bytes, encrypted ones of 143; an id may be longer."""
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,25 @@ class FeatureShard(Shard):
                     if self.out_dir.is_absolute():  # from there no relative path leads back
                         path = str(Path(path).absolute())
                 else:
-                    name = quote(utt.id, safe="") + ".flac"
+                    name = file_name(utt.id, ".flac")
                     packed = io.BytesIO()  # libsndfile does not say that a disk is full
                     soundfile.write(packed, samples, rate, format="FLAC", subtype="PCM_16")
                     (made / name).write_bytes(packed.getbuffer())
                     path = str(self.target / name)
                 rows.append([utt.id, path, len(samples)])
         return {"rows": rows}
+
+
+def file_name(utt: str, suffix: str) -> str:
+    """A file name of an utterance, whatever is in its id and however long it is.
+
+    ``wav.scp`` says which file is whose; the name is for people.
+    """
+    stem = quote(utt, safe="")
+    if len(stem) > LONGEST_STEM:
+        sign = "-" + digest(utt)[:16]
+        stem = stem[: LONGEST_STEM - len(sign)] + sign
+    return stem + suffix
 
 
 def cut(

@@ -36,6 +36,7 @@ def run(body, *args, **env):
         ("raise DataError('a.wav: u1: bad; mend it')", 2, "error: a.wav: u1: bad; mend it\n"),
         ("open('/nix/x')", 2, "error: /nix/x: No such file or directory\n"),
         ("raise OSError(28, 'full', 'x.ark')", 2, "error: no space left while writing x.ark: "),
+        ("open('x' * 256, 'w')", 2, f"error: {'x' * 256}: File name too long; a name has at most"),
         ("raise KeyboardInterrupt", 130, "interrupted: run the same command again"),
     ],
 )

@@ -18,6 +18,7 @@ from espnet_dice.io import fingerprint
 from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList
+from espnet_dice.stages import dumps
 from espnet_dice.stages.features import make_features
 from tests.corpus import RATE, make_corpus, noise, write_audio, write_tables
 
@@ -297,3 +298,36 @@ def test_channel_and_rate(tmp_path):
     make_features(data, tmp_path / "out", "raw", audio=AudioOptions(resample=True))
     info = soundfile.info(tmp_path / "out" / "wavs.1" / "u002.flac")
     assert (info.samplerate, info.frames) == (16000, 9600)
+
+
+def test_ids_of_any_script_and_length_have_a_file_of_their_own(tmp_path):
+    same = "語" * 90
+    ids = sorted(
+        [f"запись-{'ж' * 44}-{i:03}" for i in range(2)] + [same + "a", same + "b", "a/../é"]
+    )
+    data = write_tables(
+        tmp_path / "d",
+        wav_scp=["r a.wav"],
+        segments=[f"{u} r {0.1 * i:.1f} {0.1 * i + 0.1:.1f}" for i, u in enumerate(ids)],
+        text=[f"{u} ONE" for u in ids],
+        utt2spk=[f"{u} s" for u in ids],
+    )
+    write_audio(data / "a.wav", noise(1.0))
+    whole = soundfile.read(data / "a.wav", dtype="float32")[0]
+    assert make_features(data, tmp_path / "out", "raw")
+    lines = (tmp_path / "out/wav.scp").read_text(encoding="utf-8").splitlines()
+    found = dict(line.split(" ", 1) for line in lines)
+    assert sorted(found) == ids and len(set(found.values())) == len(ids)
+    for i, utt in enumerate(ids):
+        assert len(Path(found[utt]).name.encode()) <= 143  # of an encrypted file system
+        samples = soundfile.read(found[utt], dtype="float32")[0]
+        np.testing.assert_array_equal(samples, whole[1600 * i : 1600 * (i + 1)])
+
+
+def test_a_dump_elsewhere_names_audio_that_is_found_from_there(tmp_path, monkeypatch):
+    make_corpus(tmp_path / "recipe/data/x")
+    monkeypatch.chdir(tmp_path / "recipe")
+    assert make_features("data/x", tmp_path / "disk/far/away/from/it/raw/x", "raw")
+    monkeypatch.chdir("/")
+    dump = dumps.load(tmp_path / "disk/far/away/from/it/raw/x")
+    assert {u: len(wave) for u, wave in dumps.Waves(dump).items()} == dump.lengths
