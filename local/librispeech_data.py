@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espnet_dice.io.errors import DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from local.made import Row, corpus_parser, make_sets, say_made
-from local.text_rules import letters
+from local.text_rules import VERSION, letters
 
 UNIONS = {
     "train_960": ("train-clean-100", "train-clean-360", "train-other-500"),
@@ -95,7 +95,12 @@ def make_librispeech(corpus: str | Path, out: str | Path, sets: list[str]) -> di
         lost = [str(t) for t in map(transcripts, found) if not t.is_file()]
         if lost:
             raise ProblemList(str(corpus), [f"{t}: missing: unpack the subset again" for t in lost])
-        held = {"corpus": os.path.abspath(corpus), "set": name, "subsets": subsets}
+        held = {
+            "corpus": os.path.abspath(corpus),
+            "set": name,
+            "subsets": subsets,
+            "rules": VERSION,
+        }
         digest = digest_files(map(transcripts, found))
         mark = Fingerprint("librispeech_data", held, {"transcripts": digest})
         return mark, _rows(corpus, found)

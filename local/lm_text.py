@@ -3,13 +3,12 @@
     python local/lm_text.py --text_rules wsj --out data/lm_text/other.txt ESPNET/…/other_text/text
     python local/lm_text.py --out data/lm_text/libri.txt librispeech-lm-norm.txt.gz
 
-A file called ``text`` is Kaldi's, with an id first; of others every line is a sentence; ``….gz`` is
-unpacked. Sentences that a rule cannot write (digits, other scripts), and those with ``<unk>``, are
-left out and counted.
+A file called ``text`` or ``text.gz`` is Kaldi's, with an id first; of others every line is a
+sentence. What is packed by gzip is unpacked. Sentences that a rule cannot write (digits, other
+scripts), and those with ``<unk>``, are left out and counted.
 """
 
 import argparse
-import gzip
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import DataError, cli
+from espnet_dice.io.texts import lines, split_id, unpacked_name
 from local.text_rules import RULES, transcript
 
 
@@ -27,15 +27,9 @@ def sentences(path: Path) -> Iterator[str]:
     Raises:
         DataError: it is not UTF-8, or not what its name says.
     """
-    opened = gzip.open if path.suffix == ".gz" else open
-    n = 0
-    try:
-        with opened(path, "rt", encoding="utf-8") as f:
-            for line in f:
-                n += 1
-                yield line.partition(" ")[2] if path.name == "text" else line
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as err:
-        raise DataError(f"{path}: line {n + 1} cannot be read ({err})") from err
+    kaldi = unpacked_name(path) == "text"
+    for line in lines(path):
+        yield split_id(line)[1] if kaldi else line
 
 
 def write_sentences(out: Path, paths: list[Path], rule: str) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from espnet_dice.io.errors import ConfigError, DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint
 from local.decoders import found_command, plain_file
 from local.made import is_made, write_set
-from local.text_rules import RULES, transcript
+from local.text_rules import RULES, VERSION, transcript
 
 
 def parse_names(entries: Iterable[str]) -> dict[str, str]:
@@ -79,7 +79,8 @@ def take_sets(
             raise ConfigError(f"{source}: is the recipe's own; leave --data_dir out to use it")
         data = read_data_dir(source, allow_pipes=True)
         held = {"set": ours, "from": os.path.abspath(source), "text_rules": text_rules}
-        mark = Fingerprint("take_data", held | {"tools": tools}, {"data": data.key()})
+        held |= {"rules": VERSION, "tools": tools}
+        mark = Fingerprint("take_data", held, {"data": data.key()})
         if is_made(out / ours, mark, overwrite=True):
             continue
         taken = _taken(source, data, ours, text_rules, tools)

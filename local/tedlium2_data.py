@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espnet_dice.io.errors import DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from local.made import Row, corpus_parser, make_sets, say_made
-from local.text_rules import transcript
+from local.text_rules import VERSION, transcript
 
 SETS = ("train", "dev", "test")
 PAD_START_S, PAD_END_S = 0.15, 0.1
@@ -117,7 +117,7 @@ def make_tedlium2(corpus: str | Path, out: str | Path, sets: list[str]) -> dict[
                 f"{corpus / name / 'stm'}: no .stm files; --corpus is TEDLIUM_release2 with "
                 f"{{{','.join(SETS)}}}/{{sph,stm}}, or take what ESPnet prepared by --data_dir"
             )
-        held = {"corpus": os.path.abspath(corpus), "set": name}
+        held = {"corpus": os.path.abspath(corpus), "set": name, "rules": VERSION}
         mark = Fingerprint("tedlium2_data", held, {"stm": digest_files(stms)})
         return mark, _rows(corpus / name, stms, name)
 

@@ -2,7 +2,7 @@
 
 ==========  ==================================================================================
 none        as it is; stage 3 refuses what the token list cannot write
-letters     upper case; marks in <>, [] and {} left out; hyphens are spaces, other signs nothing
+letters     upper case; marks in <>, [] and {} left out; signs separate words, but for apostrophes
 wsj         ``letters``, and the notation of WSJ's .dot files: verbalised punctuation, deletions
 tedlium2    ``letters``, and that of TED-LIUM's .stm files: variants, ``it 's`` joined
 ==========  ==================================================================================
@@ -15,12 +15,20 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+VERSION = 2
+"""Raise it when a rule writes the same transcript in another way: sets are made again."""
+ZERO_WIDTH_SPACE = "\u200b"
 UNKNOWN = re.compile(r"<unk>", re.IGNORECASE)
 MARK = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\{[^{}\s]*\}")
-HYPHENS = re.compile(r"[-‐-―/]")
+INITIALS = re.compile(r"(?<![^\W_])(?:[^\W\d_]\.){2,}")
+"""``U.S.`` and ``a.m.`` stay one word; without the last dot, one letter may end a sentence."""
+GENITIVE = re.compile(r"\.(?='s(?![^\W_]))", re.IGNORECASE)
+QUOTES = re.compile(r"'{2,}")
 SPLIT = re.compile(r"(?<=\S)\s+(?=')")
 """Before the second half of a word that TED-LIUM writes in two: ``it 's``."""
-APOSTROPHES = str.maketrans("’‘`´", "''''")
+APOSTROPHES = str.maketrans("’‘‛ʼ＇′`´", "'" * 8)
+STRESS = re.compile(r"[:!*]")
+"""WSJ's notation of how a word is said: ``hi:gh``, ``!not``, ``*mis*``."""
 # WSJ's verbalised punctuation is a sign and its name: ,COMMA (LEFT-PAREN 'SINGLE-QUOTE
 SIGN_AND_NAME = re.compile(r"[^A-Z0-9<\[]+(?=[A-Z])")
 
@@ -31,21 +39,27 @@ def as_is(text: str) -> str:
 
 
 def letters(text: str) -> str:
-    """Upper case; marks left out, hyphens and slashes spaces, accents and other signs nothing.
+    """Upper case; marks and accents left out. Every sign but the apostrophe separates words.
+
+    Dots of ``U.S.`` and in front of ``'s``, and what has no width, separate none.
 
     Raises:
         ValueError: what is left are digits or letters of another script; the message lists them.
     """
-    text = HYPHENS.sub(" ", MARK.sub(" ", text).translate(APOSTROPHES))
+    text = QUOTES.sub(" ", MARK.sub(" ", text).translate(APOSTROPHES))
+    text = "".join(" " if unicodedata.category(c)[0] == "S" else c for c in text)  # no TM of a ™
+    text = unicodedata.normalize("NFKD", text.upper())
+    text = GENITIVE.sub("", INITIALS.sub(lambda found: found[0].replace(".", "") + ".", text))
     kept = []
-    for char in unicodedata.normalize("NFKD", text.upper()):
-        if "A" <= char <= "Z" or char in "' ":
+    for char in text:
+        kind = unicodedata.category(char)
+        if "A" <= char <= "Z" or char == "'":
             kept.append(char)
-        elif char.isspace():
-            kept.append(" ")
-        elif unicodedata.category(char)[0] in "LN":
+        elif kind[0] in "LN":
             raise ValueError(f"{char!r} (U+{ord(char):04X}) is none of A-Z, apostrophe, space")
-    words = re.sub(r"'+", "'", "".join(kept)).split()
+        elif kind[0] != "M" and (kind != "Cf" or char == ZERO_WIDTH_SPACE):
+            kept.append(" ")
+    words = QUOTES.sub(" ", "".join(kept)).split()
     return " ".join(word for word in words if word.strip("'"))
 
 
@@ -71,7 +85,7 @@ def wsj(text: str) -> str:
         # 'EM and 'S are words, 'SINGLE-QUOTE is a sign with its name
         if sign and (sign[0] != "'" or word.endswith("QUOTE")):
             word = word[sign.end() :]
-        words.append(word)
+        words.append(STRESS.sub("", word))
     return letters(" ".join(words))
 
 

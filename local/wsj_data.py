@@ -24,7 +24,7 @@ from espnet_dice.io.errors import ConfigError, DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from local.decoders import readable
 from local.made import Row, corpus_parser, make_sets, say_made
-from local.text_rules import wsj
+from local.text_rules import VERSION, wsj
 
 SI84 = "11-13.1/wsj0/doc/indices/train/tr_s_wv1.ndx"
 INDICES = {
@@ -152,7 +152,7 @@ def make_wsj(
         listed = [file for index in indices for file in read_index(index, moved, problems)]
         if problems:
             raise ProblemList(f"{corpus}: {name}", problems)
-        held = {"corpus": os.path.abspath(corpus), "set": name, "sph2pipe": tool}
+        held = {"corpus": os.path.abspath(corpus), "set": name, "sph2pipe": tool, "rules": VERSION}
         mark = Fingerprint("wsj_data", held, {"indices": digest_files(indices)})
         return mark, rows(name, listed)
 

@@ -36,7 +36,8 @@ class Table:
 
     def _add(self, number: int, raw: bytes) -> None:
         try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip(" \t\r")
+            # each line may have a mark: files that began with one were joined
+            line = raw.decode("utf-8-sig").strip(" \t\r")
         except UnicodeDecodeError as err:
             utt = raw.split()[0].decode("utf-8", "backslashreplace")
             byte = raw[err.start]

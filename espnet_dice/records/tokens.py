@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from espnet_dice.io import texts
 from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import DataError, ProblemList, StaleError
 from espnet_dice.io.fingerprint import key_of as fingerprint_key
@@ -57,7 +58,7 @@ def read_text(path: str | Path) -> Iterator[tuple[str, str]]:
 
     Args:
         path: Kaldi's ``text`` ("utterance words …"), or a ``….txt`` with bare sentences, whose
-            utterances are then called ``<stem>-<line>``.
+            utterances are then called ``<stem>-<line>``; both may end in ``.gz``, too.
 
     Yields:
         utterance, transcript; words are separated by single spaces.
@@ -67,13 +68,14 @@ def read_text(path: str | Path) -> Iterator[tuple[str, str]]:
     """
     path = Path(path)
     allowed = frozenset(ALPHABET + " ")
-    bare = path.suffix == ".txt"
+    name = texts.unpacked_name(path)
+    bare, stem = name.endswith(".txt"), name.removesuffix(".txt")
     problems: list[str] = []
     last, ascending, n = "", True, 0
     for n, line in enumerate(_lines(path), 1):
         utt, *words = line.split() or [""]
         if bare:
-            utt, words = f"{path.stem}-{n:07d}", line.split()
+            utt, words = f"{stem}-{n:07d}", line.split()
         if not words:
             problems.append(
                 f"{path}:{n}: utterance {utt or '(no id)'}: empty transcript; remove it"
@@ -101,18 +103,15 @@ def read_text(path: str | Path) -> Iterator[tuple[str, str]]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        with open(path, encoding="utf-8") as f:
-            yield from f
+        yield from texts.lines(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: prepare the set first (stages 1 and 2)") from None
-    except UnicodeDecodeError as err:
-        raise DataError(f"{path}: not UTF-8 ({err}); convert it with iconv") from None
 
 
 def _twice(path: Path) -> Iterator[str]:
     seen: set[str] = set()
     for n, line in enumerate(_lines(path), 1):
-        utt = line.split(maxsplit=1)[0] if line.strip() else ""
+        utt, _ = texts.split_id(line)
         if utt in seen:
             yield f"{path}:{n}: utterance {utt}: listed twice; keep one"
         seen.add(utt)
@@ -172,7 +171,7 @@ def shape_line(utt: str, transcript: str) -> str:
     return f"{utt} {token_count(transcript)},{len(TOKENS)}\n"
 
 
-def write_text_shape(path: str | Path, texts: dict[str, str]) -> None:
+def write_text_shape(path: str | Path, transcripts: dict[str, str]) -> None:
     """Write ESPnet's ``text_shape`` of utterance → transcript."""
     with atomic_file(path) as f:
-        f.writelines(shape_line(utt, transcript) for utt, transcript in texts.items())
+        f.writelines(shape_line(utt, transcript) for utt, transcript in transcripts.items())

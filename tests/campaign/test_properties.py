@@ -3,6 +3,7 @@
 Seeds are fixed, so a run is the same everywhere; ``HYPOTHESIS_EXAMPLES`` makes it a long one.
 """
 
+import gzip
 import os
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from espnet_dice.dice import crop
 from espnet_dice.hubert.models import frames
-from espnet_dice.io import arks, fingerprint
+from espnet_dice.io import arks, fingerprint, texts
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DiceError
 from espnet_dice.io.tables import Table
@@ -21,6 +22,7 @@ from espnet_dice.kd import cache
 from espnet_dice.labels import store
 from espnet_dice.labels.codebook import Codebook
 from espnet_dice.records import tokens
+from local import text_rules
 
 settings.register_profile(
     "fixed",
@@ -164,6 +166,45 @@ def test_transcripts_have_as_many_tokens_as_are_counted(text):
             assert found == {"u": " ".join(text.split())}
             # one a character, and one a word boundary in front of each word
             assert tokens.token_count(found["u"]) == len("▁" + found["u"])
+
+    check()
+
+
+SAID = st.text("abcXYZ", min_size=2, max_size=5)
+HELD = {*"<>[]{}'", *map(chr, text_rules.APOSTROPHES)}
+SIGNS = st.characters(categories=["P", "S", "Z"]).filter(lambda sign: sign not in HELD)
+
+
+@given(st.lists(SAID, min_size=1, max_size=4), st.data())
+def test_signs_separate_words_and_none_is_lost(words, drawn):
+    between = [drawn.draw(st.text(SIGNS, min_size=1, max_size=3)) for _ in words]
+    text = "".join(sign + word for sign, word in zip(between, words, strict=True))
+    wanted = " ".join(words).upper()
+    assert text_rules.letters(text) == text_rules.letters(text + between[0]) == wanted
+    assert text_rules.tedlium2(text.replace("(", "—").replace(")", "—")) == wanted
+
+
+@given(st.lists(st.sampled_from(["it's", "U.S.", "x", "be"]), min_size=1, max_size=5), SPACE)
+def test_letters_of_a_text_stay_in_their_order(words, space):
+    found = text_rules.letters(space.join(words))
+    assert found.replace(" ", "") == "".join(words).replace(".", "").upper()
+    assert found.split() == [word.replace(".", "").upper() for word in words]
+
+
+LINES = st.lists(st.lists(st.text("abYZ'é", min_size=1, max_size=4), min_size=1), min_size=1)
+
+
+@given(LINES, SPACE, st.booleans(), st.booleans(), st.sampled_from(["\n", "\r\n"]))
+def test_a_text_is_read_as_it_was_written(sentences, space, mark, packed, end):
+    @in_directory
+    def check(tmp):
+        rows = [f"u{i}{space}{space.join(words)}{end}" for i, words in enumerate(sentences)]
+        data = ("\ufeff" * mark + "".join(rows)).encode()
+        path = tmp / ("text.gz" if packed else "text")
+        path.write_bytes(gzip.compress(data) if packed else data)
+        found = dict(map(texts.split_id, texts.lines(path)))
+        wanted = {f"u{i}": words for i, words in enumerate(sentences)}
+        assert {utt: said.split() for utt, said in found.items()} == wanted
 
     check()
 

@@ -37,3 +37,28 @@ def test_what_cannot_be_read(tmp_path):
     command = [sys.executable, ROOT / "local/lm_text.py", "--out", tmp_path / "out", tmp_path / "c"]
     failed = subprocess.run([*map(str, command)], capture_output=True, text=True)
     assert failed.returncode == 2 and "must end in .txt" in failed.stderr
+
+
+SENTENCES = ["ALPHA BRAVO", "CHARLIE", "DELTA ECHO FOXTROT"]
+
+
+@pytest.mark.parametrize("name", ["text", "text.gz", "lm.txt", "lm.txt.gz", "lm", "packed.txt"])
+@pytest.mark.parametrize("space", [" ", "\t", " \t "])
+def test_no_word_is_lost_and_no_id_is_said(tmp_path, name, space):
+    """However the text is written: tabs, Windows's line ends, marks, packed."""
+    kaldi = name.startswith("text")
+    rows = [f"spk-utt{'abc'[i]}{space}" * kaldi + said for i, said in enumerate(SENTENCES)]
+    data = "".join(f"\ufeff{row.replace(' ', space)}\r\n" for row in rows).encode()
+    packed = name.endswith(".gz") or name.startswith("packed")
+    (tmp_path / name).write_bytes(gzip.compress(data) if packed else data)
+    assert write_sentences(tmp_path / "out.txt", [tmp_path / name], "letters") == (3, 0)
+    assert (tmp_path / "out.txt").read_text().splitlines() == SENTENCES
+    if kaldi or ".txt" in name:  # stages 3 and 4 read it themselves
+        assert list(check_text(tmp_path / name).values()) == SENTENCES
+
+
+def test_utf16_is_named(tmp_path):
+    (tmp_path / "a.txt").write_text("ALPHA\n", encoding="utf-16")
+    for read in (check_text, lambda path: write_sentences(tmp_path / "o.txt", [path], "letters")):
+        with pytest.raises(DataError, match=r"a\.txt: UTF-16; convert it: iconv"):
+            read(tmp_path / "a.txt")

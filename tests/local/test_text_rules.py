@@ -12,6 +12,18 @@ CASES = {
     "letters": [
         ("don’t stop — Naïve café-bar, “Hi”!", "DON'T STOP NAIVE CAFE BAR HI"),
         ("<laugh> yes [noise] {um} ' and/or", "YES AND OR"),
+        # signs without a space beside them
+        ("Well...okay then yes,no", "WELL OKAY THEN YES NO"),
+        ('the end.Start he said:"go"', "THE END START HE SAID GO"),
+        ("ice_cream one/two one;two hello?yes", "ICE CREAM ONE TWO ONE TWO HELLO YES"),
+        ("wait—what a–b c…d «oui»non “hi”you", "WAIT WHAT A B C D OUI NON HI YOU"),
+        ("said ''go''again ``so'' it", "SAID GO AGAIN SO IT"),
+        ("¿qué?¡sí! am\u00a0I\u3000here zero\u200bwidth", "QUE SI AM I HERE ZERO WIDTH"),
+        ("soft\u00adhyphen word\u2060joiner naïve™mark", "SOFTHYPHEN WORDJOINER NAIVE MARK"),
+        # words with signs in them
+        ("U.S. law, the U.S.law J.R.R. Tolkien", "US LAW THE US LAW JRR TOLKIEN"),
+        ("so did I.A man; I.Then a.m.'s", "SO DID I A MAN I THEN AM'S"),
+        ("rock'n'roll it’s donʼt don′t o＇clock", "ROCK'N'ROLL IT'S DON'T DON'T O'CLOCK"),
     ],
     "wsj": [
         # as in .dot files (LDC's dot_spec.doc)
