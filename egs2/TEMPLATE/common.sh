@@ -138,12 +138,24 @@ check_bools() {
     done
 }
 
+# What ESPnet's options cannot hold is said before anything is made.
+check_paths() {
+    local name
+    for name in "$@"; do
+        [[ "${!name}" != *,* ]] ||
+            die "--${name} '${!name}': ESPnet's options cannot hold a path with a comma: choose" \
+                "another directory (relative ones start below the recipe and are good)"
+    done
+}
+
 # Finds the package and the interpreter, and holds the recipe's directory until the script ends.
 start_recipe() {
     [ -z "${espnet_root}" ] || [ -z "${data_dir}" ] || die "give --espnet_root or --data_dir, not both"
     [ -z "${espnet_root}" ] || [ -n "${espnet_recipe}" ] ||
         die "--espnet_root needs --espnet_recipe: whose data stage is to be run"
-    root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+    root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+    [[ "${root}" != *:* ]] ||
+        die "${root}: a colon separates directories in PYTHONPATH: move the checkout to one without"
     export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}"
     # One thread a process: the stages run as many processes as --nj says.
     export OMP_NUM_THREADS=1

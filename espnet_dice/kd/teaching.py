@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from espnet_dice.io import espnet_options
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd import cache
 from espnet_dice.records import dumps, experiment, settings
@@ -101,9 +102,11 @@ class Teaching:
                     directory, self._their_key(dump), token_key, teacher.sha256
                 )
                 flag = f"--{part}_data_path_and_name_and_type"
-                command += [flag, f"{directory / cache.DECODER}.scp,teacher{k},kaldi_ark"]
+                scp = f"{directory / cache.DECODER}.scp"
+                command += [flag, espnet_options.triple(scp, f"teacher{k}", "kaldi_ark")]
                 if self.reads_ctc(model_conf):
-                    command += [flag, f"{directory / cache.CTC}.scp,teacher{k}_ctc,kaldi_ark"]
+                    scp = f"{directory / cache.CTC}.scp"
+                    command += [flag, espnet_options.triple(scp, f"teacher{k}_ctc", "kaldi_ark")]
         return command, inputs, chosen
 
     def _their_key(self, dump: dumps.Dump) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_dice.io import fingerprint
+from espnet_dice.io import espnet_options, fingerprint
 from espnet_dice.io.audio import AudioReader
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DataError, StaleError
@@ -65,6 +65,7 @@ def load(path: str | Path) -> Dump:
 
     Raises:
         StaleError: missing or unfinished.
+        ConfigError: ESPnet cannot be told the path.
         DataError: a shape is not readable, or an utterance is too short to train on.
     """
     path = Path(path)
@@ -89,7 +90,8 @@ def load(path: str | Path) -> Dump:
             f"{path}: {len(short)} utterances have fewer than {MIN_FRAMES} frames, {short[0]} for "
             "one: remove them from the data directory and run stage 2 again"
         )
-    speech = f"{path / 'feats.scp'},speech,kaldi_ark" if dim else f"{path / 'wav.scp'},speech,sound"
+    scp, kind = ("feats.scp", "kaldi_ark") if dim else ("wav.scp", "sound")
+    speech = espnet_options.triple(path / scp, "speech", kind)
     return Dump(path, key, dim, speech, lengths)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_dice.features.cmvn import GlobalStats
-from espnet_dice.io import options
+from espnet_dice.io import espnet_options, options
 from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.audio import AudioOptions, add_audio_options, audio_options
 from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
@@ -66,6 +66,7 @@ def make_features(
     settings = {k: v for k, v in asdict(audio).items() if k != "allow_pipes"}
     settings |= {"feats_type": feats_type, "speeds": list(speeds), "algorithm": ALGORITHM}
     utterances = perturbed(data, speeds)
+    espnet_options.check(out_dir)
     _check_ours(out_dir)
     shards = cut(out_dir, feats_type, audio, utterances)
     made = Sharded(

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+from espnet_dice.io import espnet_options
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd.teaching import Teaching
 from espnet_dice.records import dumps, experiment, tokens
@@ -52,9 +53,9 @@ def make_job(
         *("--bpemodel", str(token_list / tokens.MODEL)),
         *("--token_list", str(token_list / tokens.LIST)),
         *("--train_data_path_and_name_and_type", train.speech),
-        *("--train_data_path_and_name_and_type", f"{train.text},text,text"),
+        *("--train_data_path_and_name_and_type", espnet_options.triple(train.text, "text", "text")),
         *("--valid_data_path_and_name_and_type", valid.speech),
-        *("--valid_data_path_and_name_and_type", f"{valid.text},text,text"),
+        *("--valid_data_path_and_name_and_type", espnet_options.triple(valid.text, "text", "text")),
         *("--train_shape_file", str(out / "shapes/train/speech_shape")),
         *("--train_shape_file", str(out / "shapes/train/text_shape")),
         *("--valid_shape_file", str(out / "shapes/valid/speech_shape")),
@@ -66,7 +67,7 @@ def make_job(
         data += ssl_encoder.OPTIONS
     elif train.dim:
         data += ["--input_size", str(train.dim), "--normalize", "global_mvn"]
-        data += ["--normalize_conf", f"stats_file={train.stats}"]
+        data += ["--normalize_conf", f"stats_file={espnet_options.value(train.stats)}"]
     elif "normalize" not in read_config(config):
         data += ["--normalize", "utterance_mvn"]  # the model's own frontend has no statistics
     names: dict = {"dim": train.dim}

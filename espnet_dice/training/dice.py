@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_dice.hubert.models.frames import n_frames
-from espnet_dice.io import fingerprint
+from espnet_dice.io import espnet_options, fingerprint
 from espnet_dice.io.errors import ConfigError, ProblemList
 from espnet_dice.records import dumps, experiment
 from espnet_dice.records.settings import read_config
@@ -127,7 +127,10 @@ def label_options(
         found = fingerprint.read(directory)["inputs"]
         made_from = {k: found[k] for k in ("source", "quantizer", "codebook") if k in found}
         problems += check_frames(directory, dump)
-        chosen += [f"--{part}_data_path_and_name_and_type", f"{directory},labels,{kind}"]
+        chosen += [
+            f"--{part}_data_path_and_name_and_type",
+            espnet_options.triple(directory, "labels", kind),
+        ]
     if problems:
         raise ProblemList(str(labels), problems)
     return chosen, inputs

@@ -9,6 +9,7 @@ import math
 from functools import partial
 from pathlib import Path
 
+from espnet_dice.io import espnet_options
 from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import digest_files
@@ -56,7 +57,8 @@ def make_job(
         *("--token_list", str(token_list / tokens.LIST), "--fold_length", "150"),
     ]
     for part in ("train", "valid"):
-        data += [f"--{part}_data_path_and_name_and_type", f"{out / part / 'text'},text,text"]
+        text = espnet_options.triple(out / part / "text", "text", "text")
+        data += [f"--{part}_data_path_and_name_and_type", text]
         data += [f"--{part}_shape_file", str(out / part / "text_shape")]
     for path in (*train, *valid):
         if not path.is_file():

@@ -324,6 +324,15 @@ def test_ids_of_any_script_and_length_have_a_file_of_their_own(tmp_path):
         np.testing.assert_array_equal(samples, whole[1600 * i : 1600 * (i + 1)])
 
 
+def test_a_dump_that_espnet_cannot_be_told_of(tmp_path):
+    data = make_corpus(tmp_path / "d")
+    with pytest.raises(ConfigError, match=r"a,b/x: ESPnet's options cannot hold .*--dumpdir"):
+        make_features(data, tmp_path / "a,b/x", "raw")
+    assert not (tmp_path / "a,b").exists()
+    assert make_features(data, tmp_path / "a b: [é] '#/x", "raw")
+    assert len(dumps.Waves(dumps.load(tmp_path / "a b: [é] '#/x"))) == 3
+
+
 def test_a_dump_elsewhere_names_audio_that_is_found_from_there(tmp_path, monkeypatch):
     make_corpus(tmp_path / "recipe/data/x")
     monkeypatch.chdir(tmp_path / "recipe")

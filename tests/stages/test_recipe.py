@@ -63,6 +63,9 @@ def test_help_shows_the_corpus_and_its_defaults(script, tmp_path):
         (["--espnet_root", "y"], "--espnet_root needs --espnet_recipe"),
         (["--num_nodes", "2"], "--num_nodes needs --cuda_cmd"),
         (["--run_args", "x"], "unknown option --run_args"),
+        (["--expdir", "a,b/exp"], "--expdir 'a,b/exp': ESPnet's options cannot hold a path with a"),
+        (["--dumpdir", "/a,b"], "--dumpdir '/a,b': ESPnet's options cannot hold a path with a com"),
+        (["--student_dev", "a,b"], "--student_dev 'a,b': ESPnet's options cannot hold a path with"),
     ],
 )
 def test_bad_options_are_named(tmp_path, args, message):
@@ -78,6 +81,8 @@ def test_bad_options_are_named(tmp_path, args, message):
         (["--iterations", "3"], "--iterations must be 1 or 2, not '3'"),
         (["--trust-pickle", "yes"], "--trust_pickle must be true or false"),
         (["--probe_test", ""], "--probe_test is empty"),
+        (["--expdir", "a,b"], "--expdir 'a,b': ESPnet's options cannot hold a path with a comma"),
+        (["--fs", "8000"], "--fs 8000: HuBERT hears 16000 Hz; leave --fs out, and give --resample"),
         (["--temperature", "5"], "unknown option --temperature"),
     ],
 )
@@ -169,3 +174,14 @@ def test_scripts_are_shellcheck_clean():
     command = [shutil.which("shellcheck", path=path), "-x", KD, DICE, BOTH, *chained, *RECIPES]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_texts_of_a_dump_with_a_space_in_its_name(tmp_path):
+    data = tmp_path / "a b/fbank_pitch"
+    for name in ("train", "dev", "test"):
+        (data / name).mkdir(parents=True)
+        (data / name / "text").write_text("u ONE\n")
+    args = [*SETS, "--python", sys.executable, "--dumpdir", "a b", "--stage", "3"]
+    done = run(KD, *args, "--stop_stage", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "31 tokens, made; 5 texts checked" in done.stdout

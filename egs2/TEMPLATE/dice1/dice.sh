@@ -87,8 +87,8 @@ $(corpus_help)
     --probe_train      Transcribed set of the probes; empty: --train_set (default="${probe_train}")
     --probe_dev        Its validation set; empty: --dev_set (default="${probe_dev}")
     --probe_test       Set on which the probes are scored (default="${probe_test}")
-    --fs               Sampling rate in Hz; HuBERT's is 16000 (default="${fs}")
-    --resample         Convert other sampling rates (default="${resample}")
+    --fs               Sampling rate in Hz: HuBERT's, 16000 (default="${fs}")
+    --resample         Convert speech at other rates to it, in stage 1 (default="${resample}")
     --allow_pipes      Run wav.scp entries that are shell commands (default="${allow_pipes}")
   Teacher
     --teacher          Checkpoint: Hugging Face directory or name, file of torchaudio, fairseq or
@@ -132,6 +132,9 @@ parse_options "$@"
 check_numbers stage stop_stage nj threads ngpu num_nodes seed fs iterations mfcc_clusters \
     it1_layer it1_clusters layer clusters sample_frames
 check_bools resample allow_pipes trust_pickle onnx
+check_paths dumpdir expdir train_set dev_set
+[ "${fs}" = 16000 ] || die "--fs ${fs}: HuBERT hears 16000 Hz; leave --fs out, and give" \
+    "--resample true for speech at other rates: it is converted in stage 1"
 for name in train_set dev_set probe_test; do
     [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
 done

@@ -53,7 +53,7 @@ END
 parse_options "$@"
 check_numbers stage stop_stage nj ngpu num_nodes
 check_bools allow_pipes
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}"
 read -ra py <<< "${python}"
 

@@ -122,6 +122,7 @@ END
 parse_options "$@"
 check_numbers stage stop_stage nj threads ngpu num_nodes seed teacher_samples fs
 check_bools resample allow_pipes use_lm
+check_paths dumpdir expdir student_train student_dev student_tests
 for name in student_train student_dev student_tests; do
     [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
 done
@@ -188,8 +189,10 @@ else
     lm_modes=no
     teacher_lm_modes=no
 fi
-read -ra lm_train <<< "${lm_train_text:-${dump}/${student_train}/text}"
-read -ra lm_dev <<< "${lm_dev_text:-${dump}/${student_dev}/text}"
+read -ra lm_train <<< "${lm_train_text}"
+read -ra lm_dev <<< "${lm_dev_text}"
+[ ${#lm_train[@]} -gt 0 ] || lm_train=("${dump}/${student_train}/text")
+[ ${#lm_dev[@]} -gt 0 ] || lm_dev=("${dump}/${student_dev}/text")
 read -ra modes <<< "${lm_modes}"
 read -ra teacher_modes <<< "${teacher_lm_modes}"
 read -ra snrs <<< "${noise_snr}"
