@@ -27,7 +27,9 @@ def combine(out: str | Path, sources: list[str | Path], allow_pipes: bool = Fals
         DataError: an utterance, or another recording under the same name, is in two of them.
     """
     out = Path(out)
-    read = {str(source): read_data_dir(source, allow_pipes) for source in sources}
+    read = {
+        str(source): read_data_dir(source, allow_pipes, transcripts=False) for source in sources
+    }
     owner: dict[str, str] = {}
     heard: dict[str, tuple[str, str]] = {}
     for source, data in read.items():

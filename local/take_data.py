@@ -77,7 +77,7 @@ def take_sets(
             )
         if source.resolve() == (out / ours).resolve():
             raise ConfigError(f"{source}: is the recipe's own; leave --data_dir out to use it")
-        data = read_data_dir(source, allow_pipes=True)
+        data = read_data_dir(source, allow_pipes=True, transcripts=False)
         held = {"set": ours, "from": os.path.abspath(source), "text_rules": text_rules}
         held |= {"rules": VERSION, "tools": tools}
         mark = Fingerprint("take_data", held, {"data": data.key()})
@@ -104,8 +104,9 @@ def _taken(
         except ValueError as err:
             problems.append(f"{source / 'text'}: {utt.id}: {err}; mend it, or choose --text_rules")
             continue
-        if text and places[recording.id]:
-            kept.append(replace(utt, text=text, recording=places[recording.id]))
+        # one that never had a transcript is speech for dice1, and for kd1's stage 1 to refuse
+        if (text or not utt.text) and places[recording.id]:
+            kept.append(replace(utt, text=text or "", recording=places[recording.id]))
     if problems:
         raise ProblemList(str(source), problems)
     if not kept:

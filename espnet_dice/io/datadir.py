@@ -11,7 +11,7 @@ from pathlib import Path
 from espnet_dice.io import wav_scp
 from espnet_dice.io.errors import DataError, ProblemList
 from espnet_dice.io.fingerprint import digest, digest_files, digest_stat
-from espnet_dice.io.tables import Table, check_sides
+from espnet_dice.io.tables import Table, check_sides, check_transcripts
 
 TABLES = ("wav.scp", "segments", "text", "utt2spk")
 
@@ -110,16 +110,22 @@ class DataDir:
 
 
 def read_data_dir(
-    path: str | Path, allow_pipes: bool = False, allowed: Mapping[str, str] | None = None
+    path: str | Path,
+    allow_pipes: bool = False,
+    allowed: Mapping[str, str] | None = None,
+    transcripts: bool | None = True,
 ) -> DataDir:
     """Read and check a data directory.
 
-    Where relative paths in ``wav.scp`` start, see :mod:`espnet_dice.io.wav_scp`.
+    Without ``utt2spk`` every utterance is a speaker of its own, as Kaldi's recipes have it. Where
+    relative paths in ``wav.scp`` start, see :mod:`espnet_dice.io.wav_scp`.
 
     Args:
         path: the directory.
         allow_pipes: accept entries that are shell commands.
         allowed: characters a transcript may have, see :func:`allowed_characters`.
+        transcripts: True: each utterance has one. False: they may be empty, or ``text`` missing.
+            None: all have one, or none has.
 
     Raises:
         ProblemList: everything that is wrong, each with file, line and utterance.
@@ -129,9 +135,17 @@ def read_data_dir(
         raise DataError(f"{path}: no such data directory; it should hold wav.scp, text and utt2spk")
     problems: list[str] = []
     scp = Table(path / "wav.scp", problems, "write one line 'utterance audio-file' each")
-    text = Table(path / "text", problems, "write one line 'utterance transcript' each")
+    text = Table(
+        path / "text",
+        problems,
+        "write one line 'utterance transcript' each",
+        optional=transcripts is not True,
+    )
     spk = Table(
-        path / "utt2spk", problems, "write one line 'utterance speaker' each (or the id twice)"
+        path / "utt2spk",
+        problems,
+        "write one line 'utterance speaker' each (or the id twice)",
+        optional=True,
     )
     recordings = _recordings(path, scp, allow_pipes)
     if (path / "segments").exists():
@@ -141,8 +155,9 @@ def read_data_dir(
         seg = scp
         spans = {key: (key, 0.0, None) for key in scp.rows}
     check_sides(seg, (text, spk), problems)
-    transcripts = {k: " ".join(rest.split()) for k, (_, rest) in text.rows.items()}
-    _check_text(text, transcripts, allowed)
+    said = {k: " ".join(rest.split()) for k, (_, rest) in text.rows.items()}
+    needed = any(said.values()) if transcripts is None else transcripts
+    check_transcripts(text, said, allowed, needed)
     for key, (number, speaker) in spk.rows.items():
         if not speaker or len(speaker.split()) != 1:
             spk.say(number, f"{key}: expected 'utterance speaker', got {speaker!r} as speaker")
@@ -150,7 +165,13 @@ def read_data_dir(
         raise ProblemList(str(path), problems)
     utterances = tuple(
         Utterance(
-            key, recordings[rec], transcripts[key], spk.rows[key][1], start, end, seg.where(key)
+            key,
+            recordings[rec],
+            said.get(key, ""),
+            spk.rows[key][1] if spk.rows else key,
+            start,
+            end,
+            seg.where(key),
         )
         for key, (rec, start, end) in sorted(spans.items())
     )
@@ -225,25 +246,6 @@ def _spans(seg: Table, scp: Table) -> dict[str, tuple[str, float, float | None]]
         else:
             made[key] = (recording, start, end)
     return made
-
-
-def _check_text(
-    text: Table,
-    transcripts: dict[str, str],
-    allowed: Mapping[str, str] | None,
-) -> None:
-    for key, transcript in transcripts.items():
-        number = text.rows[key][0]
-        if not transcript:
-            text.say(number, f"{key}: empty transcript; write one or remove the utterance")
-        elif allowed is not None:
-            bad = [c for c in dict.fromkeys(transcript) if c not in allowed]
-            if bad:
-                name = next(iter(allowed.values()), "the token list")
-                listed = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in bad[:5])
-                upper = all(c.upper() in allowed for c in bad)
-                hint = "write it in upper case" if upper else "normalise the transcript"
-                text.say(number, f"{key}: {listed} not in {name}; {hint}")
 
 
 def _short(entry: str, width: int = 60) -> str:

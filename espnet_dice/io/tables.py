@@ -1,6 +1,7 @@
 """The tables of a data directory: one line an id, checked line by line."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
@@ -15,12 +16,15 @@ class Table:
         path: the file.
         problems: where a line for everything that is wrong goes.
         hint: what to do where the file is missing or empty.
+        optional: a missing file is no problem.
     """
 
-    def __init__(self, path: Path, problems: list[str], hint: str):
+    def __init__(self, path: Path, problems: list[str], hint: str, optional: bool = False):
         self.path = path
         self.rows: dict[str, tuple[int, str]] = {}
         self._problems = problems
+        if optional and not path.exists():
+            return
         if not path.is_file():
             problems.append(f"{path}: missing; {hint}")
             return
@@ -90,3 +94,28 @@ def check_sides(audio: Table, others: tuple[Table, ...], problems: list[str]) ->
             problems.append(
                 f"{other.where(key)}: {key}: has no line in {audio.path}; add it or remove this one"
             )
+
+
+def check_transcripts(
+    text: Table, said: Mapping[str, str], allowed: Mapping[str, str] | None, needed: bool
+) -> None:
+    """Note the transcripts that are empty, or cannot be written.
+
+    Args:
+        text: where problems go.
+        said: utterance → transcript.
+        allowed: characters, each with the name of the list that has it; None: all.
+        needed: an empty transcript is a problem.
+    """
+    for key, transcript in said.items():
+        number = text.rows[key][0]
+        if not transcript and needed:
+            text.say(number, f"{key}: empty transcript; write one or remove the utterance")
+        elif allowed is not None:
+            bad = [c for c in dict.fromkeys(transcript) if c not in allowed]
+            if bad:
+                name = next(iter(allowed.values()), "the token list")
+                listed = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in bad[:5])
+                upper = all(c.upper() in allowed for c in bad)
+                hint = "write it in upper case" if upper else "normalise the transcript"
+                text.say(number, f"{key}: {listed} not in {name}; {hint}")

@@ -32,9 +32,7 @@ def lines(path: Path) -> Iterator[str]:
                 n += 1
                 yield line.rstrip("\n").removeprefix("\ufeff")
     except UnicodeDecodeError as err:
-        raise DataError(
-            f"{path}: line {n + 1} cannot be read: not UTF-8 ({err}); convert it with iconv"
-        ) from None
+        raise DataError(f"{path}: not UTF-8 ({err}); convert it with iconv") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as err:
         raise DataError(
             f"{path}: line {n + 1} cannot be read ({err}); copy the file again"

@@ -48,8 +48,8 @@ def missing(path: Path, bases: Sequence[Path], entry: str) -> str:
             f"several files on a line ({', '.join(there)}): choose one; of several channels in one "
             "file, --channel takes one"
         )
-    hint = f"{there[0]} is there: leave the rest of the line out" if there else HINT
-    return f"no such file: {path / entry}; {hint}"
+    rest = f"{there[0]} is there: leave the rest of the line out; " if there else ""
+    return f"no such file: {path / entry}; {rest}{HINT}"
 
 
 def place(command: str, bases: Sequence[Path]) -> Path:

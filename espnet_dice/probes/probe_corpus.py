@@ -72,13 +72,14 @@ class Corpus:
         """A set's index.
 
         Raises:
-            ConfigError: it holds no waveforms.
+            ConfigError: it holds no waveforms, or none at 16 kHz.
             StaleError: it is missing or unfinished.
         """
         if name not in self._dumps:
             found = dumps.load(self.dump / name)
             if found.dim:
                 raise ConfigError(f"{found.path}: models hear waveforms: --feats_type raw")
+            dumps.check_rate(found)
             self._dumps[name] = found
         return self._dumps[name]
 
@@ -96,7 +97,7 @@ class Corpus:
         """All utterances of a set."""
         if name not in self._utterances:
             checksums.verify(self.set(name).path)  # they are about to be heard
-            self._utterances[name] = list(read_data_dir(self.set(name).path))
+            self._utterances[name] = list(read_data_dir(self.set(name).path, transcripts=False))
         return self._utterances[name]
 
     @property
@@ -148,6 +149,12 @@ class Corpus:
             )
         limits = {r: getattr(s, f"{r}_seconds") for r in ("train", "dev", "test")}
         parts = probe_tasks.Parts(*(self.part(role, limit) for role, limit in limits.items()))
+        silent = [utt for utt in parts.all if not utt.text]
+        if silent and not (name == "char" and s.phones):
+            raise DataError(
+                f"{silent[0].name}: has no transcript, which probe {name} needs: write it to text, "
+                f"or leave {name} out of --tasks (of a recipe: --probe_tasks)"
+            )
         if name == "char":
             return probe_tasks.Char(parts, self.phones() if s.phones else None, s.char_head)
         words = probe_data.keywords(parts.train, parts.test, s.keywords, s.keyword_letters)

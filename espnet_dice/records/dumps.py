@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from espnet_dice.io import espnet_options, fingerprint
-from espnet_dice.io.audio import AudioReader
+from espnet_dice.io.audio import SAMPLE_RATE, AudioOptions, AudioReader
 from espnet_dice.io.datadir import read_data_dir
-from espnet_dice.io.errors import DataError, StaleError
+from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import key_of
 
 # conv2d subsampling needs 7 frames to make one; ESPnet stops at a shorter utterance.
@@ -40,9 +40,15 @@ class Dump:
         return self.path.name
 
     @property
+    def rate(self) -> int:
+        """Sampling rate of the audio in Hz; 16000 where its record does not say."""
+        record = fingerprint.read(self.path) or {}
+        return record.get("settings", {}).get("rate", SAMPLE_RATE)
+
+    @property
     def per_second(self) -> int:
-        """Frames of 10 ms in a second, or samples of 16 kHz."""
-        return 100 if self.dim else 16000
+        """Frames of 10 ms in a second, or samples."""
+        return 100 if self.dim else self.rate
 
     @property
     def text(self) -> Path:
@@ -110,6 +116,23 @@ def check_same_speech(one: Dump, other: Dump) -> None:
         )
 
 
+def check_rate(dump: Dump, who: str = "HuBERT") -> None:
+    """Refuse waveforms at another rate than HuBERT hears.
+
+    Args:
+        who: hears them, for the message.
+
+    Raises:
+        ConfigError: they are not at 16 kHz.
+    """
+    if dump.rate != SAMPLE_RATE:
+        raise ConfigError(
+            f"{dump.path} is at {dump.rate} Hz, {who} works at {SAMPLE_RATE} Hz: make it again "
+            f"with --fs {SAMPLE_RATE} --resample true, which converts the speech (stage 1; in kd1 "
+            "stages 1 and 2)"
+        )
+
+
 class Waves(Mapping):
     """The waveforms of a raw dump, (samples,) float32 in [-1, 1), read when asked for.
 
@@ -124,8 +147,9 @@ class Waves(Mapping):
         if dump.dim:
             raise DataError(f"{dump.path} holds features, not waveforms: use --feats_type raw")
         self.path = dump.path
-        self._utterances = {utt.id: utt for utt in read_data_dir(dump.path)}
-        self._reader = AudioReader()
+        data = read_data_dir(dump.path, transcripts=False)
+        self._utterances = {utt.id: utt for utt in data}
+        self._reader = AudioReader(AudioOptions(dump.rate))
 
     def __len__(self) -> int:
         return len(self._utterances)

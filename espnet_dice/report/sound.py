@@ -61,7 +61,8 @@ def _utterances(directories: Iterable[Path], allow_pipes: bool) -> dict[str, Utt
     for directory in directories:
         if (directory / "wav.scp").exists():
             try:
-                return {utt.id: utt for utt in read_data_dir(directory, allow_pipes)}
+                data = read_data_dir(directory, allow_pipes, transcripts=False)
+                return {utt.id: utt for utt in data}
             except DiceError as err:
                 logging.warning("no sound in the report: %s", err)
     return {}

@@ -42,7 +42,10 @@ class Summary:
 
 
 def check_data(
-    data_dir: str | Path, tokens: str | Path | None = None, audio: AudioOptions | None = None
+    data_dir: str | Path,
+    tokens: str | Path | None = None,
+    audio: AudioOptions | None = None,
+    transcripts: bool | None = None,
 ) -> Summary | None:
     """Check one data directory and the headers of its audio.
 
@@ -50,6 +53,7 @@ def check_data(
         data_dir: Kaldi-style directory; a mark, ``.checked/``, is left in it.
         tokens: token list whose characters the transcripts may use; None allows all.
         audio: what audio to accept.
+        transcripts: whether each utterance needs one, see :func:`read_data_dir`.
 
     Returns:
         None if the directory is as it was when it was last checked with these settings.
@@ -59,7 +63,7 @@ def check_data(
     """
     data_dir, audio = Path(data_dir), audio or AudioOptions()
     allowed = allowed_characters(tokens) if tokens else None
-    data = read_data_dir(data_dir, audio.allow_pipes, allowed)
+    data = read_data_dir(data_dir, audio.allow_pipes, allowed, transcripts)
     settings = asdict(audio) | {"characters": "".join(sorted(allowed)) if allowed else None}
     fingerprint = Fingerprint("data", settings, {"data": data.key()})
     if fingerprint.is_done(data_dir / MARK):
@@ -111,11 +115,17 @@ def main(argv: list[str] | None = None) -> None:
     p = options.parser(__doc__)
     p.add_argument("--data_dir", nargs="+", required=True, help="Kaldi-style directories")
     p.add_argument("--tokens", help="token list that must cover the transcripts")
+    p.add_argument(
+        "--transcripts",
+        type=options.true_false,
+        metavar="BOOL",
+        help="true: each utterance needs one; false: none does; left out: all or none have one",
+    )
     add_audio_options(p)
     args = p.parse_args(argv)
     setup_logging()
     for data_dir in args.data_dir:
-        summary = check_data(data_dir, args.tokens, audio_options(args))
+        summary = check_data(data_dir, args.tokens, audio_options(args), args.transcripts)
         logging.info("%s: %s", data_dir, summary or "checked before, unchanged")
 
 

@@ -62,7 +62,7 @@ def make_features(
     out_dir, audio = Path(out_dir), audio or AudioOptions()
     if feats_type not in FEATS_TYPES:
         raise ConfigError(f"feats_type {feats_type!r}: choose one of {', '.join(FEATS_TYPES)}")
-    data = read_data_dir(data_dir, allow_pipes=audio.allow_pipes)
+    data = read_data_dir(data_dir, audio.allow_pipes, transcripts=False)
     settings = {k: v for k, v in asdict(audio).items() if k != "allow_pipes"}
     settings |= {"feats_type": feats_type, "speeds": list(speeds), "algorithm": ALGORITHM}
     utterances = perturbed(data, speeds)
@@ -119,7 +119,7 @@ def _assemble(
 ) -> None:
     tables: dict[str, list[str]] = {"text": [], "utt2spk": [], "feats_type": [feats_type]}
     for utt in utterances:
-        tables["text"].append(f"{utt.id} {utt.text}")
+        tables["text"].append(f"{utt.id} {utt.text}".rstrip())
         tables["utt2spk"].append(f"{utt.id} {utt.speaker}")
     if feats_type == RAW:
         rows = [row for record in records for row in record["rows"]]

@@ -58,6 +58,8 @@ def make_quantizer(
     for option, value in (("--clusters", n_clusters), ("--sample_frames", sample_frames)):
         if value < 1:
             raise ConfigError(f"{option} {value}: give at least 1")
+    for dump in sets:
+        dumps.check_rate(dump)
     made_from = Fingerprint(
         "kmeans",
         {

@@ -187,6 +187,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     setup_logging()
     sets = [dumps.load(args.dump / name) for name in args.sets]
+    for dump in sets:
+        dumps.check_rate(dump)
     coding = Coding(args.soft, args.tau, args.max_kl, args.max_bytes, args.seed)
 
     def do(part: Part | None) -> int:

@@ -47,6 +47,7 @@ def make_job(
     for dump in (train, valid):
         if dump.dim:
             raise ConfigError(f"{dump.path}: students hear waveforms: --feats_type raw")
+        dumps.check_rate(dump)
     names = losses_of(config)
     inputs = {"train": train.key, "valid": valid.key}
     data = ["--fold_length", FOLD]

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
-from espnet_dice.io import fingerprint
+from espnet_dice.hubert.models.frames import RECEPTIVE
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.records import dumps, settings
 
@@ -61,13 +60,7 @@ def _check_waves(config: Path, dump: dumps.Dump) -> None:
             f"{settings.where(config, 'encoder')}: encoder {NAME} takes waveforms, and {dump.path} "
             "holds features: use --feats_type raw"
         )
-    made = fingerprint.read(dump.path) or {}
-    rate = made.get("settings", {}).get("rate", SAMPLE_RATE)
-    if rate != SAMPLE_RATE:
-        raise ConfigError(
-            f"{dump.path} is at {rate} Hz, encoder {NAME} works at {SAMPLE_RATE} Hz: run stages 1 "
-            f"and 2 with --fs {SAMPLE_RATE} --resample true"
-        )
+    dumps.check_rate(dump, f"encoder {NAME}")
     short = [utt for utt, n in dump.lengths.items() if n < RECEPTIVE]
     if short:
         raise DataError(

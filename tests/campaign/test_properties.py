@@ -209,6 +209,41 @@ def test_a_text_is_read_as_it_was_written(sentences, space, mark, packed, end):
     check()
 
 
+NAMES = st.text("aä語 ,:[]'\"#%|;&$()-=0", min_size=1, max_size=6).filter(
+    lambda name: name == name.strip() and not name.endswith("|")
+)
+PLACES = st.sampled_from(["there", "up", "link", "absolute"])
+
+
+@given(st.lists(st.tuples(NAMES, PLACES), min_size=1, max_size=5), NAMES)
+def test_a_path_is_the_file_that_the_system_opens(entries, recipe):
+    @in_directory
+    def check(tmp):
+        """``data`` is a link to another disk, with a file of the same name where text leads."""
+        disk, data = tmp / "disk" / "sets" / "d", tmp / recipe / "data"
+        disk.mkdir(parents=True)
+        data.parent.mkdir()
+        data.symlink_to(disk)
+        lines, wanted = [], []
+        for i, (name, place) in enumerate(entries):
+            file = f"{i}{name}.wav"
+            where = {"there": disk, "up": data.parent, "link": tmp / "disk", "absolute": tmp}[place]
+            (where / file).write_bytes(b"right")
+            if place == "link":
+                (tmp / file).write_bytes(b"wrong")
+            start = {"link": "../../", "absolute": f"{tmp}/"}.get(place, "")
+            lines.append(f"u{i} {start}{file}")
+            wanted.append(where / file)
+        rows = "".join(f"{line}\n" for line in lines)
+        (data / "wav.scp").write_text(rows, encoding="utf-8")
+        found = read_data_dir(data, transcripts=False)
+        for utt, path in zip(found, wanted, strict=True):
+            assert utt.recording.kind == "file"
+            assert os.path.samefile(utt.recording.source, path)
+
+    check()
+
+
 @given(st.integers(0, 10**7))
 def test_frames_and_samples(samples):
     n = frames.n_frames(samples)

@@ -81,7 +81,7 @@ def test_every_problem_names_file_line_and_utterance(tmp_path, name):
     assert not (tmp_path / "d" / "ran").exists()
 
 
-@pytest.mark.parametrize("table", ["wav.scp", "text", "utt2spk"])
+@pytest.mark.parametrize("table", ["wav.scp", "text"])
 def test_a_missing_table_is_one_problem(tmp_path, table):
     make_corpus(tmp_path / "d")
     (tmp_path / "d" / table).unlink()
@@ -180,3 +180,23 @@ def test_key_follows_tables_and_audio(tmp_path):
     write_tables(d, utt2spk=["u000 t", "u001 t", "u002 t"])
     keys.append(read_data_dir(d).key())
     assert len(set(keys)) == 4
+
+
+def test_speech_without_transcripts_or_speakers(tmp_path):
+    d = make_corpus(tmp_path / "d")
+    for name in ("text", "utt2spk"):
+        (d / name).unlink()
+    for transcripts in (False, None):
+        data = read_data_dir(d, transcripts=transcripts)
+        assert [(u.id, u.text, u.speaker) for u in data] == [(u, "", u) for u in IDS]
+    write_tables(d, text=IDS)
+    assert {u.text for u in read_data_dir(d, transcripts=None)} == {""}
+    with pytest.raises(ProblemList, match="text:1: u000: empty transcript"):
+        read_data_dir(d)
+    write_tables(d, text=["u000 A", "u001", "u002"])  # some have one: the others may be forgotten
+    assert [u.text for u in read_data_dir(d, transcripts=False)] == ["A", "", ""]
+    with pytest.raises(ProblemList, match="text:2: u001: empty transcript"):
+        read_data_dir(d, transcripts=None)
+    write_tables(d, text=["u000", "u001", "u003"])  # and a text of other speech stays one
+    with pytest.raises(ProblemList, match="u003: has no line in"):
+        read_data_dir(d, transcripts=False)

@@ -10,6 +10,7 @@ import pytest
 from espnet_dice.io.audio import AudioOptions, AudioReader
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList, StaleError
+from local.combine_data import combine
 from local.decoders import found_command, plain_file
 from local.espnet_data import make_sets
 from local.take_data import parse_names, take_sets
@@ -155,3 +156,18 @@ def test_a_data_stage_that_fails(tmp_path):
     assert not (tmp_path / "data").exists()
     with pytest.raises(DataError, match=r"egs2/wsj/asr1: no path\.sh; --espnet_root is a git"):
         make_sets(root, "wsj", tmp_path / "data", {"train": "train"})
+
+
+@pytest.mark.parametrize("text", [None, "u000\nu001 SAID\nu002\n"])
+def test_speech_without_transcripts(tmp_path, text):
+    source = make_corpus(tmp_path / "theirs/x")
+    for name in ("text", "utt2spk"):
+        (source / name).unlink()
+    if text:
+        (source / "text").write_text(text)
+    assert take_sets(tmp_path / "theirs", tmp_path / "ours", {"x": "x"}, "letters") == {"x": (3, 0)}
+    combine(tmp_path / "all", [tmp_path / "ours/x"])
+    for made in ("ours/x", "all"):
+        found = read_data_dir(tmp_path / made, transcripts=False)
+        assert [u.text for u in found] == ["", "SAID" if text else "", ""]
+        assert [u.speaker for u in found] == ["u000", "u001", "u002"]

@@ -18,7 +18,7 @@ from espnet_dice.io import fingerprint
 from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList
-from espnet_dice.stages import dumps
+from espnet_dice.records import dumps
 from espnet_dice.stages.features import make_features
 from tests.corpus import RATE, make_corpus, noise, write_audio, write_tables
 
@@ -340,3 +340,17 @@ def test_a_dump_elsewhere_names_audio_that_is_found_from_there(tmp_path, monkeyp
     monkeypatch.chdir("/")
     dump = dumps.load(tmp_path / "disk/far/away/from/it/raw/x")
     assert {u: len(wave) for u, wave in dumps.Waves(dump).items()} == dump.lengths
+
+
+def test_speech_without_transcripts(tmp_path):
+    data = make_corpus(tmp_path / "d")
+    for name in ("text", "utt2spk"):
+        (data / name).unlink()
+    assert make_features(data, tmp_path / "out", "raw")
+    assert (tmp_path / "out/text").read_text() == "u000\nu001\nu002\n"
+    waves = dumps.Waves(dumps.load(tmp_path / "out"))
+    assert {u: len(wave) for u, wave in waves.items()} == waves_of(data)
+
+
+def waves_of(data):
+    return {p.stem: soundfile.info(p).frames for p in (data / "audio").iterdir()}

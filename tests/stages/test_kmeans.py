@@ -1,18 +1,22 @@
 """Stage 3: a quantizer from streamed speech, the same twice; none from speech that says nothing."""
 
+import shutil
+
 import joblib
 import numpy as np
 import pytest
 from sklearn.cluster import MiniBatchKMeans
 
 from espnet_dice.features import mfcc
+from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.labels import kmeans, quantizer, sources
 from espnet_dice.labels.sample import collect
+from espnet_dice.probes.probe_corpus import Corpus, Settings
 from espnet_dice.records import dumps
 from espnet_dice.stages.features import make_features
 from espnet_dice.stages.kmeans import main, make_quantizer, use_given
-from tests.corpus import make_corpus, write_audio
+from tests.corpus import make_corpus, noise, write_audio
 from tests.hubert import fairseq_checkpoints, tiny_models
 
 
@@ -125,3 +129,24 @@ def test_the_command(world, tmp_path, capsys):
         f"{tmp_path / 'km'}: made",
         f"{tmp_path / 'km'}: unchanged, skipped",
     ]
+
+
+def test_speech_of_telephones_is_converted_or_refused(tmp_path):
+    data = make_corpus(tmp_path / "data/phone", 4)
+    for path in (data / "audio").iterdir():
+        write_audio(path, noise(0.3), 8000)
+    make_features(data, tmp_path / "raw", "raw", audio=AudioOptions(8000))
+    phone = dumps.load(tmp_path / "raw")
+    assert {len(wave) for wave in dumps.Waves(phone).values()} == {4800}  # good for a recogniser
+    said = "raw is at 8000 Hz, HuBERT works at 16000 Hz: .*--fs 16000 --resample true"
+    with pytest.raises(ConfigError, match=said):
+        make_quantizer("mfcc", 0, 8, [phone], tmp_path / "km")
+    for name in ("train", "dev", "test"):
+        shutil.copytree(tmp_path / "raw", tmp_path / "dump" / name)
+    with pytest.raises(ConfigError, match="train is at 8000 Hz"):
+        Corpus(tmp_path / "dump", "train", "dev", "test", Settings()).task("char")
+    # the way out that the message names
+    make_features(data, tmp_path / "raw", "raw", audio=AudioOptions(resample=True))
+    wide = dumps.load(tmp_path / "raw")
+    assert wide.rate == 16000 and set(wide.lengths.values()) == {9600}
+    assert make_quantizer("mfcc", 0, 8, [wide], tmp_path / "km")

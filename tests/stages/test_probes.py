@@ -151,3 +151,15 @@ def test_names_of_systems():
             parse_systems(entries)
     with pytest.raises(ConfigError, match="a: given twice"):
         parse_systems(["a=x", "a=y"])
+
+
+def test_probes_of_speech_without_transcripts(tmp_path):
+    for name, n in (("train", 12), ("dev", 4), ("test", 4)):
+        data = make_corpus(tmp_path / "data" / name, n, 0.1)
+        (data / "text").unlink()
+        make_features(data, tmp_path / "raw" / name, "raw")
+    said = r"wav.scp:\d+: u0\d\d: .*no transcript, which probe (char|kws) needs: .*leave \1 out of"
+    for task in ("char", "kws"):
+        with pytest.raises(DataError, match=said):
+            corpus(tmp_path / "raw").task(task)
+    assert len(corpus(tmp_path / "raw").task("sid").parts.all) == 12

@@ -8,6 +8,7 @@ import pytest
 
 from espnet_dice.results import score
 from espnet_dice.stages import decode, export, uncertainty
+from tests.corpus import make_corpus
 from tests.stages import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -185,3 +186,33 @@ def test_texts_of_a_dump_with_a_space_in_its_name(tmp_path):
     done = run(KD, *args, "--stop_stage", "3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "31 tokens, made; 5 texts checked" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--probe_tasks", "char sid"],
+            "data/train/utt2spk: missing, and probe sid tells",
+        ),
+        (["--probe_tasks", "kws"], "data/dev/text: missing; write one line"),
+        (["--probe_tasks", "char"], "leave char and kws out: --probe_tasks sid, or --stop_stage 5"),
+        (["--stop_stage", "1"], None),
+    ],
+)
+def test_speech_without_transcripts_is_probed_only_where_that_can_be_done(
+    tmp_path, options, message
+):
+    for name in ("train", "dev", "test"):
+        data = make_corpus(tmp_path / "data" / name)
+        for table in ("utt2spk", "text"):
+            if name != "train" or table != "text" or message is None:
+                (data / table).unlink()
+    options = [*DICE_SETS, "--python", sys.executable, *options]
+    done = run(DICE, *options, cwd=tmp_path)
+    if message is None:
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "dump/raw/train/wav.scp").exists()
+    else:
+        assert done.returncode == 2 and message in done.stderr
+        assert not (tmp_path / "dump").exists() and "Traceback" not in done.stderr

@@ -82,7 +82,7 @@ Usage: $(basename "$0") [--option value] …
 $(jobs_help)
   Data
 $(corpus_help)
-    --train_set        Speech to learn from; needs no right transcripts (default="${train_set}")
+    --train_set        Speech to learn from; needs no transcripts (default="${train_set}")
     --dev_set          Validation set; k-means never sees it (default="${dev_set}")
     --probe_train      Transcribed set of the probes; empty: --train_set (default="${probe_train}")
     --probe_dev        Its validation set; empty: --dev_set (default="${probe_dev}")
@@ -118,7 +118,8 @@ $(corpus_help)
     --seeds            Each student is trained once a seed, quoted; empty: --seed
                        (default="${seeds}")
   Probes and export
-    --probe_tasks      char, sid, kws, quoted (default="${probe_tasks}")
+    --probe_tasks      char, sid, kws, quoted; char and kws need transcripts, sid utt2spk
+                       (default="${probe_tasks}")
     --probe_args       More options for espnet_dice.stages.probes (default="${probe_args}")
     --probe_seeds      Seeds of the probes' heads, quoted; empty: --seed (default="${probe_seeds}")
     --onnx             Export to ONNX too (default="${onnx}")
@@ -207,6 +208,25 @@ label() { # tag, source, layer
         --sets "${train_set}" "${dev_set}" --out "${expdir}/labels/$1" --nj "${nj}" \
         --tau "${tau}" --device "${device}" --trust_pickle "${trust_pickle}" --cmd "${label_cmd}"
 }
+# HuBERT needs neither transcripts nor speakers, some probes do.
+check_probe_sets() {
+    local spoken=() code=0 directory=${datadir}/${probe_train}
+    if [[ " ${tasks[*]} " == *" sid "* && " ${probe_args} " != *" --sid_sets "* ]] &&
+        [ -e "${directory}/wav.scp" ] && [ ! -e "${directory}/utt2spk" ]; then
+        die "${directory}/utt2spk: missing, and probe sid tells speakers apart: write one line" \
+            "'utterance speaker' each, or leave sid out of --probe_tasks"
+    fi
+    if [[ " ${tasks[*]} " == *" kws "* ]] ||
+        [[ " ${tasks[*]} " == *" char "* && " ${probe_args} " != *" --phones "* ]]; then
+        spoken=("${probe_train}" "${probe_dev}" "${probe_test}")
+        run data --data_dir "${spoken[@]/#/${datadir}/}" --transcripts true --quiet \
+            "${audio[@]}" || code=$?
+        [ "${code}" -ne 2 ] ||
+            die "probes char and kws need transcripts of ${spoken[*]}: write them, or leave char" \
+                "and kws out: --probe_tasks sid, or --stop_stage 5 for no probes"
+        [ "${code}" -eq 0 ] || exit "${code}"
+    fi
+}
 label_cmd=${train_cmd}
 [ "${device}" = cpu ] || label_cmd=${cuda_cmd:+${cuda_cmd} --gpu 1}
 training=(--task dice --dump "${dump}" --train "${train_set}" --valid "${dev_set}" --exp "${expdir}"
@@ -214,7 +234,8 @@ training=(--task dice --dump "${dump}" --train "${train_set}" --valid "${dev_set
 
 if begin 1 "data: ${sets[*]}"; then
     make_data "${sets[@]}"
-    run data --data_dir "${sets[@]/#/${datadir}/}" "${audio[@]}"
+    run data --data_dir "${sets[@]/#/${datadir}/}" --transcripts false "${audio[@]}"
+    [ "${stop_stage}" -lt 6 ] || check_probe_sets
     run features --data "${datadir}" --dump "${dumpdir}" --feats_type raw --sets "${sets[@]}" \
         --nj "${nj}" --cmd "${train_cmd}" "${audio[@]}"
 fi

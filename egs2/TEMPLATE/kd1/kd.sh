@@ -203,7 +203,7 @@ decoding=(--config "${inference_config}" --nj "${nj}" --ngpu "${ngpu}"
 
 if begin 1 "data: ${sets[*]}"; then
     make_data "${sets[@]}"
-    run data --data_dir "${sets[@]/#/${datadir}/}" "${audio[@]}"
+    run data --data_dir "${sets[@]/#/${datadir}/}" --transcripts true "${audio[@]}"
 fi
 
 if begin 2 "features: ${feats_type}"; then
