@@ -151,13 +151,15 @@ def _rows(directory: Path, stms: list[Path], set_name: str) -> Iterator[Row]:
 
 
 def _seconds(sph: Path, stm: Path, problems: list[str]) -> float | None:
-    import soundfile
+    from espnet_dice.io.sound import Disagreement, Sound
 
     try:
-        return soundfile.info(str(sph)).duration
-    except soundfile.SoundFileError as err:
+        sound = Sound(str(sph))
+    except Disagreement as err:
         problems.append(f"{stm}: {sph} is missing or no NIST SPHERE that libsndfile reads ({err})")
         return None
+    sound.close()
+    return sound.frames / sound.rate
 
 
 def main() -> None:

@@ -15,12 +15,13 @@ def samples_of(audio: Any, rate: int | None, options: AudioOptions) -> np.ndarra
     """Samples as the recipes' stages read them.
 
     Args:
-        audio: a file's name; or (samples,) int16, or float in [-1, 1], an array or a tensor.
+        audio: a file's name; or (samples,) int16, or float in [-1, 1], an array or a tensor. Floats
+            somewhat beyond that are kept as they are, as in a file.
         rate: sampling rate of an array in Hz; a file knows its own.
         options: what to accept.
 
     Returns:
-        (samples,) float32 in [-1, 1) at ``options.rate``.
+        (samples,) float32 at ``options.rate``, not clipped.
 
     Raises:
         DataError: a file that is missing or damaged, another sampling rate and no leave to convert

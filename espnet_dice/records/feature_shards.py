@@ -18,11 +18,13 @@ from espnet_dice.io.fingerprint import digest, digest_stat
 from espnet_dice.work import shards
 from espnet_dice.work.shards import Shard, Unusable
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Raise it when the features of the same audio change, so that old ones are made again."""
 RAW = "raw"
 LONGEST_STEM = 120
 """Bytes: file systems allow names of 255 bytes, encrypted ones of 143; an id may be longer."""
+LARGEST_INT16 = 32767.5 / 32768
+"""Floats above this are clipped in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,13 @@ class FeatureShard(Shard):
     def write(self, problems: list[str], count: Callable[[int], None]) -> dict[str, Any]:
         """Make the features, or copy what must be cut."""
         write = self._write_raw if self.feats_type == RAW else self._write_ark
-        return write(self._samples(problems, count), problems)
+        reader = AudioReader(self.audio)
+        return write(reader, self._samples(reader, problems, count), problems)
 
     def _samples(
-        self, problems: list[str], count: Callable[[int], None]
+        self, reader: AudioReader, problems: list[str], count: Callable[[int], None]
     ) -> Iterator[tuple[Utterance, np.ndarray, int]]:
         """Read on after a problem, so that all are reported, and then give up."""
-        reader = AudioReader(self.audio)
         for n, utt in enumerate(self.utterances, 1):
             try:
                 samples, rate = reader.read(utt)
@@ -86,7 +88,10 @@ class FeatureShard(Shard):
             raise Unusable
 
     def _write_ark(
-        self, read: Iterator[tuple[Utterance, np.ndarray, int]], problems: list[str]
+        self,
+        reader: AudioReader,
+        read: Iterator[tuple[Utterance, np.ndarray, int]],
+        problems: list[str],
     ) -> dict[str, Any]:
         from espnet_dice.features.cmvn import GlobalStats
 
@@ -115,23 +120,31 @@ class FeatureShard(Shard):
         }
 
     def _write_raw(
-        self, read: Iterator[tuple[Utterance, np.ndarray, int]], problems: list[str]
+        self,
+        reader: AudioReader,
+        read: Iterator[tuple[Utterance, np.ndarray, int]],
+        problems: list[str],
     ) -> dict[str, Any]:
+        """Files that soundfile reads as they are stay where they are; the others are written here.
+
+        These are FLAC of 16 bits; where samples reach beyond [-1, 1), which 16 bits would clip, WAV
+        of 32-bit floats.
+        """
         import soundfile
 
         rows = []
         with atomic_dir(self.target) as made:
             for utt, samples, rate in read:
-                # soundfile gives the samples as they are only if it read them so here
-                plain = utt.is_whole and utt.recording.kind == "file"
-                if plain and self.audio.channel is None and not self.audio.resample:
+                if reader.is_plain(utt):
                     path = utt.recording.source
                     if self.out_dir.is_absolute():  # from there no relative path leads back
                         path = str(Path(path).absolute())
                 else:
-                    name = file_name(utt.id, ".flac")
+                    loud = samples.max() > LARGEST_INT16 or samples.min() < -1
+                    kind, subtype = ("WAV", "FLOAT") if loud else ("FLAC", "PCM_16")
+                    name = file_name(utt.id, f".{kind.lower()}")
                     packed = io.BytesIO()  # libsndfile does not say that a disk is full
-                    soundfile.write(packed, samples, rate, format="FLAC", subtype="PCM_16")
+                    soundfile.write(packed, samples, rate, format=kind, subtype=subtype)
                     (made / name).write_bytes(packed.getbuffer())
                     path = str(self.target / name)
                 rows.append([utt.id, path, len(samples)])

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from espnet_dice.io.audio import AudioOptions, AudioReader
 from espnet_dice.io.datadir import Utterance, read_data_dir
 from espnet_dice.io.errors import DiceError
@@ -48,6 +50,7 @@ def excerpts(
             break
         out = io.BytesIO()
         excerpt = samples[: round(SECONDS * rate)]
+        excerpt = excerpt / max(1.0, float(np.abs(excerpt).max(initial=0.0)))  # 16 bits would clip
         soundfile.write(out, excerpt, rate, format="FLAC", subtype="PCM_16")
         uri = "data:audio/flac;base64," + base64.b64encode(out.getvalue()).decode()
         left -= len(uri)

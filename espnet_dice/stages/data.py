@@ -1,7 +1,8 @@
 """Stage 1: check data directories, and say how much speech they hold.
 
-Every problem is reported with file, line and utterance. A directory that was checked and has not
-changed since is not checked again.
+The length of a recording is not what its header says, but what the header, the file's size or
+frames and (in stage 2) the decoder agree on. Every problem is reported with file, line and
+utterance. A directory that was checked and has not changed since is not checked again.
 """
 
 import errno
@@ -47,7 +48,7 @@ def check_data(
     audio: AudioOptions | None = None,
     transcripts: bool | None = None,
 ) -> Summary | None:
-    """Check one data directory and the headers of its audio.
+    """Check one data directory and the lengths of its audio.
 
     Args:
         data_dir: Kaldi-style directory; a mark, ``.checked/``, is left in it.
@@ -86,7 +87,13 @@ def check_data(
 
 
 def _probe(data_dir: Path, utterances: tuple[Utterance, ...], audio: AudioOptions) -> float:
-    """Seconds of audio; pipes and archives are read whole, files by their headers."""
+    """Seconds of audio, by what :class:`~espnet_dice.io.sound.Sound` says of a file's length.
+
+    That is the length which the features stage reads, or refuses: no file is decoded here but an
+    Ogg that has no last page. WAV and the like are compared with the size of the file, FLAC with
+    its last frame; MPEG audio and Ogg are read (not decoded) to count their frames and pages, and
+    the output of commands, to count what is there.
+    """
     problems: list[str] = []
     local = threading.local()  # a reader keeps the recording it decoded last
 

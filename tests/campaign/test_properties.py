@@ -15,14 +15,18 @@ from hypothesis import strategies as st
 from espnet_dice.dice import crop
 from espnet_dice.hubert.models import frames
 from espnet_dice.io import arks, fingerprint, texts
+from espnet_dice.io.ark_sounds import read_entry
+from espnet_dice.io.containers import Disagreement
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DiceError
+from espnet_dice.io.sound import Sound
 from espnet_dice.io.tables import Table
 from espnet_dice.kd import cache
 from espnet_dice.labels import store
 from espnet_dice.labels.codebook import Codebook
 from espnet_dice.records import tokens
 from local import text_rules
+from tests.campaign.lengths import decoded, encoded
 
 settings.register_profile(
     "fixed",
@@ -310,6 +314,60 @@ def test_an_ark_cut_anywhere_is_refused(shapes, at):
             assert "a.ark" in str(err)
         else:
             raise AssertionError("not seen")
+
+    check()
+
+
+KINDS = st.sampled_from(
+    [("WAV", "PCM_16"), ("WAV", "PCM_U8"), ("WAVEX", "FLOAT"), ("RF64", "PCM_24"), ("W64", "ULAW")]
+    + [("AIFF", "PCM_16"), ("AU", "PCM_24"), ("CAF", "PCM_32"), ("NIST", "PCM_16")]
+    + [("FLAC", "PCM_16"), ("FLAC", "PCM_24"), ("OGG", "VORBIS"), ("OGG", "OPUS")]
+    + [("MP3", "MPEG_LAYER_III")]
+)
+
+
+@given(KINDS, st.integers(1, 20000), st.integers(1, 2), st.data())
+def test_audio_has_its_length_and_a_part_of_it_is_refused(kind, samples, channels, drawn):
+    data = encoded(0.3 * filled((samples, channels), 0).clip(-3, 3), kind)
+    want = decoded(data)[0].reshape(-1, channels)
+    sound = Sound(data)
+    sound.check_end()
+    start = drawn.draw(st.integers(0, sound.frames - 1))
+    stop = drawn.draw(st.integers(start + 1, sound.frames))
+    assert sound.frames == len(want)
+    np.testing.assert_allclose(sound.read(0, sound.frames), want, atol=1e-6)
+    np.testing.assert_allclose(sound.read(start, stop), want[start:stop], atol=1e-6)
+    cut = data[: drawn.draw(st.integers(0, len(data) - 1))]
+    try:
+        sound = Sound(cut)
+        got = sound.read(0, sound.frames)
+    except Disagreement as err:
+        assert str(err)
+    else:  # a last byte that is no sample
+        np.testing.assert_array_equal(got, want)
+        assert len(data) - len(cut) <= 1
+
+
+@given(
+    st.lists(st.integers(1, 3000), min_size=1, max_size=4),
+    st.sampled_from([("WAV", "PCM_16"), ("WAV", "PCM_U8"), ("WAV", "FLOAT"), ("FLAC", "PCM_16")]),
+    IDS,
+)
+def test_an_archive_of_audio_gives_back_its_files(lengths, kind, key):
+    @in_directory
+    def check(tmp):
+        files = [encoded(0.3 * filled((n, 1), n).clip(-3, 3), kind) for n in lengths]
+        ark, offsets = b"", []
+        for data in files:
+            ark += key.encode() + b" "
+            offsets.append(len(ark))
+            ark += data
+        (tmp / "a.ark").write_bytes(ark)
+        for offset, data in zip(offsets, files, strict=True):
+            sound = Sound(read_entry(f"{tmp}/a.ark:{offset}"))
+            np.testing.assert_array_equal(
+                sound.read(0, sound.frames)[:, 0], decoded(data)[0], strict=True
+            )
 
     check()
 

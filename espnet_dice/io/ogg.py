@@ -1,0 +1,135 @@
+"""Pages of an Ogg file (RFC 3533): whether all are there, and where one stream follows another."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from espnet_dice.io.containers import Disagreement
+
+_HEAD = struct.Struct("<4sBBqIIIB")
+_FIRST, _LAST = 2, 4
+_FULL = 4096
+"""libogg begins a page when the last one holds so many bytes, or when it is told to."""
+_REVERSED = bytes(int(f"{c:08b}"[::-1], 2) for c in range(256))
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page.
+
+    Attributes:
+        start: where it begins.
+        end: where it ends.
+        body: bytes of packets in it.
+        flags: 2 begins a stream, 4 ends it.
+        granule: samples up to its end, in the codec's own count; -1 if no packet ends in it.
+        serial: its stream.
+        number: its place in the stream.
+        runs_on: its last packet goes on in the next page.
+    """
+
+    start: int
+    end: int
+    body: int
+    flags: int
+    granule: int
+    serial: int
+    number: int
+    runs_on: bool
+
+
+def read_pages(data: bytes) -> list[Page]:
+    """All pages of a file.
+
+    Raises:
+        Disagreement: a page that is damaged, incomplete or missing.
+    """
+    made: list[Page] = []
+    numbers: dict[int, int] = {}
+    at = 0
+    while at < len(data):
+        if at + _HEAD.size > len(data):
+            raise _incomplete()
+        magic, _, flags, granule, serial, number, crc, count = _HEAD.unpack_from(data, at)
+        if magic != b"OggS":
+            raise _incomplete() if made else Disagreement("no Ogg page at its beginning")
+        sizes = data[at + _HEAD.size : at + _HEAD.size + count]
+        end = at + _HEAD.size + count + sum(sizes)
+        if len(sizes) < count or end > len(data):
+            raise _incomplete()
+        if _crc(data[at:end]) != crc:
+            raise Disagreement(f"damaged: Ogg page {len(made)} has a wrong checksum; replace it")
+        expected = number if flags & _FIRST else numbers.get(serial, -1) + 1
+        if number != expected:
+            raise Disagreement(
+                f"truncated: Ogg pages {expected} to {number - 1} are missing; copy the file again "
+                "or remove the utterance"
+            )
+        numbers[serial] = number
+        runs_on = bool(sizes) and sizes[-1] == 255
+        made.append(Page(at, end, sum(sizes), flags, granule, serial, number, runs_on))
+        at = end
+    return made
+
+
+def links(pages: list[Page]) -> list[list[Page]]:
+    """Pages by the streams that follow each other; those that run side by side stay together."""
+    made: list[list[Page]] = []
+    for page in pages:
+        begins = page.flags & _FIRST and not (made and made[-1][-1].flags & _FIRST)
+        if begins or not made:
+            made.append([])
+        made[-1].append(page)
+    return made
+
+
+def has_end(link: list[Page]) -> bool:
+    """Whether its last page says that it is the last."""
+    return bool(link[-1].flags & _LAST)
+
+
+def was_flushed(link: list[Page]) -> bool:
+    """Whether a Vorbis stream ends with a page that was closed before it was full.
+
+    libogg fills pages, so the page that is not full is the last.
+    """
+    bodies = [page.body for page in link if page.granule != 0]
+    return bool(bodies) and bodies[-1] < _FULL and all(n >= _FULL for n in bodies[:-1])
+
+
+def ended(data: bytes, link: list[Page], more: int = 0) -> bytes:
+    """A stream whose last page says that it is the last.
+
+    Args:
+        data: the file.
+        link: the stream's pages.
+        more: add this to its last count of samples.
+    """
+    last = link[-1]
+    page = bytearray(data[last.start : last.end])
+    page[5] |= _LAST
+    page[6:14] = struct.pack("<q", last.granule + more)
+    page[22:26] = struct.pack("<I", _crc(bytes(page)))
+    return data[link[0].start : last.start] + bytes(page)
+
+
+def no_end() -> Disagreement:
+    """What to raise where the last page is missing."""
+    return Disagreement(
+        "truncated: the last Ogg page is missing (none is marked as the last); copy the file "
+        "again, write it again if it was recorded so (ffmpeg -i IN -c copy OUT), or remove the "
+        "utterance"
+    )
+
+
+def _incomplete() -> Disagreement:
+    return Disagreement(
+        "truncated: the last Ogg page is incomplete; copy the file again or remove the utterance"
+    )
+
+
+def _crc(page: bytes) -> int:
+    """The checksum of a page: zlib's polynomial, with the bits the other way round."""
+    zeroed = page[:22] + bytes(4) + page[26:]
+    crc = zlib.crc32(zeroed.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{crc:032b}"[::-1], 2)
