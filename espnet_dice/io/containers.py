@@ -160,8 +160,11 @@ def _chunks(f: BinaryIO, size: int, begin: int, layout: _Layout, alone: bool) ->
             break
         at = body + length
         at += -at % layout.align
-    if found is None or size - at < layout.head.size:  # a byte or two of padding is no sample
+    if found is None or size <= at:
         return found
+    f.seek(begin + at)
+    if not f.read(layout.head.size).strip(b"\0") and size - at < layout.head.size:
+        return found  # padding
     return Promise(found.start, found.promised, found.there, size - at)
 
 

@@ -82,20 +82,23 @@ def count(f: BinaryIO, size: int, info: StreamInfo) -> int:
             for at, first, samples in reversed(frames):
                 if _crc16(data[at:]) == 0:
                     return first + samples
-        elif any(first >= info.total for _, first, _ in frames):
-            raise Disagreement(
-                f"the header promises {info.total} samples, the frames go on to "
-                f"{max(first + n for _, first, n in frames)}: it was written too early, or two "
-                "files were joined; write the file again (flac -d, then flac)"
-            )
-        elif any(first + n == info.total for _, first, n in frames):
+            continue
+        end = max((first + samples for _, first, samples in frames), default=0)
+        fits = any(first + samples == info.total for _, first, samples in frames)
+        if fits and all(first < info.total for _, first, _ in frames):
             return info.total
+        if end > info.total:
+            raise Disagreement(
+                f"the header promises {info.total} samples, the frames go on to {end}: it was "
+                "written too early, or two files were joined; write the file again (flac -d, then "
+                "flac)"
+            )
     if not info.total:
         raise Disagreement(
             "truncated: the header does not say how many samples there are, and the last frame is "
             "incomplete; copy the file again or remove the utterance"
         )
-    raise truncated(info.total, "samples", max((first + n for _, first, n in frames), default=0))
+    raise truncated(info.total, "samples", end)
 
 
 def is_joined(data: bytes, info: StreamInfo) -> bool:

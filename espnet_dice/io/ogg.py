@@ -20,22 +20,30 @@ class Page:
     Attributes:
         start: where it begins.
         end: where it ends.
-        body: bytes of packets in it.
+        sizes: bytes of each piece of a packet in it; 255 is a piece that is followed by another.
         flags: 2 begins a stream, 4 ends it.
         granule: samples up to its end, in the codec's own count; -1 if no packet ends in it.
         serial: its stream.
         number: its place in the stream.
-        runs_on: its last packet goes on in the next page.
     """
 
     start: int
     end: int
-    body: int
+    sizes: bytes
     flags: int
     granule: int
     serial: int
     number: int
-    runs_on: bool
+
+    @property
+    def body(self) -> int:
+        """Bytes of packets in it."""
+        return sum(self.sizes)
+
+    @property
+    def runs_on(self) -> bool:
+        """Its last packet goes on in the next page."""
+        return self.sizes[-1:] == b"\xff"
 
 
 def read_pages(data: bytes) -> list[Page]:
@@ -66,8 +74,7 @@ def read_pages(data: bytes) -> list[Page]:
                 "or remove the utterance"
             )
         numbers[serial] = number
-        runs_on = bool(sizes) and sizes[-1] == 255
-        made.append(Page(at, end, sum(sizes), flags, granule, serial, number, runs_on))
+        made.append(Page(at, end, sizes, flags, granule, serial, number))
         at = end
     return made
 
@@ -95,6 +102,39 @@ def was_flushed(link: list[Page]) -> bool:
     """
     bodies = [page.body for page in link if page.granule != 0]
     return bool(bodies) and bodies[-1] < _FULL and all(n >= _FULL for n in bodies[:-1])
+
+
+def is_trimmed(data: bytes, link: list[Page]) -> bool:
+    """Whether an Opus stream ends within its last packets, which only a last page may say.
+
+    Opus says in the first two bytes of a packet how long it is (RFC 6716, section 3.1).
+    """
+    held, before, packet = 0, 0, b""
+    for page in link:
+        at = page.end - page.body
+        held = 0
+        for size in page.sizes:
+            packet += data[at : at + min(size, 2)]
+            at += size
+            if size < 255:
+                held, packet = held + _duration(packet), b""
+        if page is not link[-1] and page.granule >= 0:
+            before = page.granule
+    return held > link[-1].granule - before
+
+
+def _duration(packet: bytes) -> int:
+    """Samples of an Opus packet, at 48 kHz."""
+    if len(packet) < 2:
+        return 0
+    config, code = packet[0] >> 3, packet[0] & 3
+    if config < 12:
+        frame = (480, 960, 1920, 2880)[config & 3]
+    elif config < 16:
+        frame = (480, 960)[config & 1]
+    else:
+        frame = 120 << (config & 3)
+    return frame * (1 if code == 0 else packet[1] & 63 if code == 3 else 2)
 
 
 def ended(data: bytes, link: list[Page], more: int = 0) -> bytes:

@@ -12,7 +12,7 @@ that is known then is what the decoder must give later, when samples are read.
 
 import io
 import re
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -40,7 +40,7 @@ _UNCHECKED = ("MAT4", "PAF")
 _PADDING = 1 << 13
 """What an encoder may add to MPEG audio: two numbers of 12 bits."""
 _BEYOND = 480000
-"""Ten seconds in Opus' count: more than one page holds too little."""
+"""Samples; no page of Vorbis holds so many."""
 
 
 class Sound:
@@ -63,18 +63,24 @@ class Sound:
         self._source = source
         with self._stream() as f:
             self._promise = containers.read_promise(f, f.seek(0, 2))
+            f.seek(0)
+            is_ogg = f.read(4) == b"OggS"
         self.plain = True
-        if self._promise is not None and self._promise.size and self._promise.promised is None:
-            self.plain = False
-            source = self._promise.settled(self._bytes())
-        self._parts = [opened(source)]
+        self._parts: list[Any] = []
+        if is_ogg:  # libsndfile may not open one without its last page
+            self._open_ogg()
+        elif self._promise is not None and self._promise.size and self._promise.promised is None:
+            self._replace(self._promise.settled(self._bytes()))
+        else:
+            self._parts = [opened(source)]
         first = self._parts[0]
         self.rate, self.channels = first.samplerate, first.channels
         self._whole: np.ndarray | None = None
         self._flac: flac.StreamInfo | None = None
-        check = {"FLAC": self._check_flac, "OGG": self._check_ogg, "MP3": self._check_mp3}
+        check = {"FLAC": self._check_flac, "MP3": self._check_mp3}
         try:
-            check.get(first.format, self._check_container)()
+            if not is_ogg:
+                check.get(first.format, self._check_container)()
         except BaseException:
             self.close()
             raise
@@ -134,7 +140,7 @@ class Sound:
             return f.read()
 
     def _replace(self, *parts: bytes) -> None:
-        self._parts[0].close()
+        self.close()
         self.plain = False
         self._parts = [opened(part) for part in parts]
 
@@ -171,10 +177,11 @@ class Sound:
         if not info.total:
             self._replace(flac.with_total(self._bytes(), info, total))
 
-    def _check_ogg(self) -> None:
+    def _open_ogg(self) -> None:
         data = self._bytes()
         links = ogg.links(ogg.read_pages(data))
         if len(links) == 1 and ogg.has_end(links[0]):
+            self._parts = [opened(self._source)]
             return
         parts = []
         for link in links:
@@ -182,12 +189,8 @@ class Sound:
             if not ogg.has_end(link):
                 if link[-1].runs_on or link[-1].granule < 0:
                     raise ogg.no_end()
-                vorbis = b"vorbis" in data[link[0].start : link[0].end]
-                if not (vorbis and ogg.was_flushed(link)):
-                    whole = length(made)
-                    # the last page of a whole stream says where within its packets the end is
-                    if length(ogg.ended(data, link, _BEYOND)) <= whole:
-                        raise ogg.no_end()
+                if not _has_real_end(data, link):
+                    raise ogg.no_end()
             parts.append(made)
         self._replace(*parts)
 
@@ -200,6 +203,16 @@ class Sound:
                 self._parts[at] = Piped(part, stream)
             elif not stream.samples - _PADDING <= part.frames <= stream.samples:
                 raise _misread(stream.samples, part.frames)
+
+
+def _has_real_end(data: bytes, link: list[ogg.Page]) -> bool:
+    """Whether the last page is the last, though it does not say so."""
+    if b"OpusHead" in data[link[0].start : link[0].end]:
+        return ogg.is_trimmed(data, link)
+    if ogg.was_flushed(link):
+        return True
+    # the last page says where within its packets the end is: they hold more
+    return length(ogg.ended(data, link, _BEYOND)) > length(ogg.ended(data, link))
 
 
 def _misread(promised: int, there: int) -> Disagreement:
