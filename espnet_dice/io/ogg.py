@@ -57,14 +57,14 @@ def read_pages(data: bytes) -> list[Page]:
     at = 0
     while at < len(data):
         if at + _HEAD.size > len(data):
-            raise _incomplete()
+            raise _incomplete(made)
         magic, _, flags, granule, serial, number, crc, count = _HEAD.unpack_from(data, at)
         if magic != b"OggS":
-            raise _incomplete() if made else Disagreement("no Ogg page at its beginning")
+            raise _incomplete(made)
         sizes = data[at + _HEAD.size : at + _HEAD.size + count]
         end = at + _HEAD.size + count + sum(sizes)
         if len(sizes) < count or end > len(data):
-            raise _incomplete()
+            raise _incomplete(made)
         if _crc(data[at:end]) != crc:
             raise Disagreement(f"damaged: Ogg page {len(made)} has a wrong checksum; replace it")
         expected = number if flags & _FIRST else numbers.get(serial, -1) + 1
@@ -162,7 +162,9 @@ def no_end() -> Disagreement:
     )
 
 
-def _incomplete() -> Disagreement:
+def _incomplete(pages: list[Page]) -> Disagreement:
+    if not pages:
+        return Disagreement("unreadable audio (not one whole Ogg page); replace the file")
     return Disagreement(
         "truncated: the last Ogg page is incomplete; copy the file again or remove the utterance"
     )
