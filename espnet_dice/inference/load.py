@@ -11,7 +11,8 @@ def load(path: str | Path, **options: Any) -> Any:
 
     Args:
         path: ``exp/asr_<tag>``, its ``export`` or its ``asr_<tag>.zip``; ``exp/dice_<tag>``, its
-            ``export``, the ``hf`` or an ``.onnx`` in that; a Hugging Face directory.
+            ``export``, the ``hf`` or an ``.onnx`` in that; a Hugging Face directory; a checkpoint
+            of fairseq, torchaudio, s3prl or ESPnet, as ``--teacher`` takes it.
         options: of :class:`recogniser.Recogniser` (lm, beam_size, ctc_weight …) or of
             :class:`extractor.Extractor`; both have device, resample and channel.
 
@@ -44,21 +45,29 @@ def is_recogniser(path: Path) -> bool:
     Raises:
         ConfigError: it holds neither.
     """
-    if path.is_file() and path.suffix in (".zip", ".onnx"):
+    if path.is_file():
+        if path.suffix == ".pth" and _is_recogniser(path.parent / "config.yaml"):
+            raise ConfigError(f"{path}: parameters of a recogniser: give its directory")
         return path.suffix == ".zip"
     config = path / "config.yaml"
     if config.is_file():
-        from espnet_dice.inference.files import read_config
-
-        keys = read_config(config)
-        if "decoder" in keys:
-            return True
-        if "student" in keys or "encoder" in keys:  # ours, or ESPnet's SSL
-            return False
+        kind = _is_recogniser(config)
+        if kind is not None:
+            return kind
     elif any((path / name).exists() for name in ("config.json", "hf", "model.onnx")):
         return False
     what = "neither a recogniser nor a HuBERT student" if path.exists() else "no such directory"
     raise ConfigError(
         f"{path}: {what}: give exp/asr_<tag> or exp/dice_<tag>, its export directory, a packed "
-        ".zip, a Hugging Face directory or an .onnx file"
+        ".zip, a Hugging Face directory, an .onnx file or a checkpoint's file"
     )
+
+
+def _is_recogniser(config: Path) -> bool | None:
+    """What a ``config.yaml`` is of; None where it is of neither, or missing."""
+    from espnet_dice.inference.files import read_config
+
+    keys = read_config(config) if config.is_file() else {}
+    if "decoder" in keys:
+        return True
+    return False if "student" in keys or "encoder" in keys else None  # ours, or ESPnet's SSL

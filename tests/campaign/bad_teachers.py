@@ -80,6 +80,32 @@ def other_rate() -> Command:
     return said
 
 
+@case(
+    AREA,
+    "a processor for another sampling rate",
+    "hubert/processor_config.json: the model takes 8000 Hz",
+    "labels are made at 16000 Hz",
+)
+def other_rate_of_processor() -> Command:
+    said = saved()
+    settings = {"feature_extractor": {"sampling_rate": 8000}}
+    (HERE / "processor_config.json").write_text(json.dumps(settings))
+    return said
+
+
+@case(
+    AREA,
+    "a checkpoint of another model",
+    "m.pt: no checkpoint of torchaudio, fairseq or s3prl",
+    "it holds 1 tensor in state_dict (net.weight …), epoch: int",
+)
+def other_checkpoint() -> Command:
+    import torch
+
+    torch.save({"state_dict": {"net.weight": torch.zeros(2)}, "epoch": 1}, "m.pt")
+    return cluster("m.pt")
+
+
 @case(AREA, "a shard of parameters that is missing", "hubert/b.safetensors: missing", "names it")
 def no_shard() -> Command:
     index = json.dumps({"weight_map": {"x": "b.safetensors"}}).encode()

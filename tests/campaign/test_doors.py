@@ -97,7 +97,7 @@ def test_code_of_hugging_face(tmp_path, trace, offline):
     code = {"AutoModel": "evil.Model", "AutoConfig": "evil.Config"}
     attacks.torch_file(hf(tmp_path / "hf", "pytorch_model.bin", auto_map=code), trace)
     (tmp_path / "hf" / "evil.py").write_text(f"open({str(trace)!r}, 'w')\n")
-    with pytest.raises(ConfigError, match="any code; if you trust"):
+    with pytest.raises(ConfigError, match="any code; if you trust|holds no parameters"):
         teacher.load(tmp_path / "hf")
 
 

@@ -1,13 +1,16 @@
 """Teachers against transformers and ESPnet's own code; sources that are no teachers."""
 
 import json
+import os
 import shutil
 from fractions import Fraction
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import HubertForCTC, Wav2Vec2FeatureExtractor
 
@@ -138,17 +141,24 @@ class Payload:
         return (open, ("ran", "w"))
 
 
+class Runs:
+    def __reduce__(self):
+        return (os.mkdir, ("made",))
+
+
 def test_pickles_are_not_run_unless_trusted(base, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     base[1].config.save_pretrained(tmp_path)
-    torch.save({**base[1].state_dict(), "lm_head": Payload()}, tmp_path / "pytorch_model.bin")
+    held = {**base[1].state_dict(), "lm_head": Payload(), "n": Fraction(1)}
+    torch.save(held, tmp_path / "pytorch_model.bin")
+    assert teacher.load(tmp_path).layers == 3
+    assert not (tmp_path / "ran").exists()
+    torch.save({**held, "x": Runs()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ConfigError, match=r"pytorch_model\.bin: a pickle .* --trust_pickle true"):
         teacher.load(tmp_path)
     assert not (tmp_path / "ran").exists()
-    torch.save({**base[1].state_dict(), "n": Fraction(1)}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ConfigError, match="--trust_pickle true"):
-        teacher.load(tmp_path)
     assert teacher.load(tmp_path, trust_pickle=True).layers == 3
+    assert (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -254,6 +264,37 @@ def test_a_cached_model_of_the_hub_needs_no_network(base, tmp_path, monkeypatch)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: 1 / 0)
     with pytest.raises(ConfigError, match="hub did not give it"):
         teacher.key_of("someone/hubert")
+
+
+def test_all_files_of_a_model_are_asked_of_the_hub(base, tmp_path, monkeypatch):
+    made = copy(base, tmp_path / "t")
+    state = load_file(made / "model.safetensors")
+    (made / "model.safetensors").unlink()
+    (made / hub.PREPROCESSOR).rename(made / hub.PROCESSOR)
+    torch.save(state, made / "a.bin")
+    index = {"weight_map": dict.fromkeys(state, "a.bin")}
+    (made / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    asked = []
+
+    def fetch(_, file):
+        asked.append(file)
+        if not (made / file).exists():
+            raise RemoteEntryNotFoundError("no such file", response=MagicMock())
+        return str(made / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    assert teacher.key_of("someone/hubert") == teacher.key_of(made)
+    assert {hub.PREPROCESSOR, hub.PROCESSOR, *hub.WEIGHTS, "a.bin"} <= set(asked)
+    held = {f.name: str(f) for f in made.iterdir()} | {hub.PREPROCESSOR: object()}
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda _, file: held.get(file))
+    asked.clear()
+    teacher.key_of("someone/hubert")
+    assert not asked
+    (made / "a.bin").rename(made / "b.bin")  # of the cache's shards one is not there
+    with pytest.raises(ConfigError, match="hub did not give it"):
+        teacher.key_of("someone/hubert")
+    assert asked
 
 
 def own_experiment(directory, name="hubert", conf=BASE, normalize=False):

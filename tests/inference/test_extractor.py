@@ -13,6 +13,7 @@ from espnet_dice.export import missing_for_onnx
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.stages import export_hubert
 from tests.corpus import RATE, noise, write_audio
+from tests.hubert import parity
 from tests.hubert.tiny_models import LARGE
 from tests.stages.test_export_hubert import CONV, trained
 
@@ -68,6 +69,25 @@ def test_a_model_that_normalises(tmp_path, wav):
     with torch.no_grad():
         wanted = model(ready, output_hidden_states=True).hidden_states
     close(espnet_dice.load(tmp_path / "hf").extract(wav), [x[0].numpy() for x in wanted])
+
+
+@pytest.mark.parametrize("name", ["fairseq HuBERT, base", "torchaudio HuBERT, large"])
+def test_a_teachers_checkpoint(tmp_path, name):
+    make = next(which.make for which in parity.FORMATS if which.name.startswith(name))
+    case = make(tmp_path)
+    loaded = espnet_dice.load(case.source)
+    for wave, wanted in zip(case.waves, case.wanted, strict=True):
+        close(loaded.extract(wave.numpy(), RATE)[1:], wanted)
+
+
+def test_files_that_are_no_student(tmp_path):
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(ConfigError, match=r"a\.txt: cut short, or no file that torch\.save wrote"):
+        espnet_dice.load(tmp_path / "a.txt")
+    (tmp_path / "config.yaml").write_text("decoder: transformer\n")
+    (tmp_path / "a.pth").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"a\.pth: parameters of a recogniser: give its dir"):
+        espnet_dice.load(tmp_path / "a.pth")
 
 
 @ONNX

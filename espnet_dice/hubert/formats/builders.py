@@ -7,6 +7,7 @@ import torch
 
 from espnet_dice.hubert.formats import (
     checkpoints,
+    contents,
     espnet_models,
     fairseq_models,
     hf_models,
@@ -15,7 +16,6 @@ from espnet_dice.hubert.formats import (
 )
 from espnet_dice.hubert.formats.checkpoints import Checkpoint
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.io.untrusted import torch_files
 
 
 class Built(NamedTuple):
@@ -51,7 +51,7 @@ def _ours(found: Checkpoint, trust_pickle: bool):
 
     config = found.config
     model = students.build(config["student"], config.get("student_conf"))
-    state = parameters.read_state(found.weights, trust_pickle=False)
+    state = parameters.read(found.weights[0], trust_pickle=False)
     parameters.fill(model, parameters.below(state, "student."), found.weights[0])
     normalize = bool((config.get("collate_fn_conf") or {}).get("normalize", False))
     return model, normalize, hf_models.EPS
@@ -59,13 +59,20 @@ def _ours(found: Checkpoint, trust_pickle: bool):
 
 def _file(found: Checkpoint, trust_pickle: bool):
     path = found.weights[0]
-    contents = torch_files.load(path, trust_pickle, foreign=True)
-    for layout in (fairseq_models, torchaudio_models):
-        if layout.is_one(contents):
-            return layout.load(found, contents)
+    held = parameters.read(path, trust_pickle)
+    if its := contents.find(held, torchaudio_models.WANTED, path):
+        return torchaudio_models.load(found, its)
+    if fairseq_models.is_one(held):
+        return fairseq_models.load(found, held)
+    said = contents.listed(held)
+    if contents.find(held, fairseq_models.WANTED, path):
+        said = (
+            "its parameters have fairseq's names, but no settings (cfg, args or model_cfg), which "
+            "say how many heads there are, lie beside them"
+        )
     raise ConfigError(
         f"{path}: no checkpoint of torchaudio, fairseq or s3prl (give a Hugging Face model as its "
-        "directory; beside an ESPnet model's .pth its config.yaml must lie)"
+        f"directory; beside an ESPnet model's .pth its config.yaml must lie): {said}"
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from espnet_dice.hubert.formats import hub
+from espnet_dice.hubert.formats import hub, preprocessors
+from espnet_dice.hubert.formats.preprocessors import Preprocessor
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, StaleError
 
@@ -59,21 +60,17 @@ class Checkpoint:
         return self.directory / ("config.json" if self.kind == HF else "config.yaml")
 
     @cached_property
-    def preprocessor(self) -> dict[str, Any]:
-        """``preprocessor_config.json``; empty where there is none."""
-        path = self.directory / hub.PREPROCESSOR
-        if self.kind != HF or not path.exists():
-            return {}
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as err:
-            raise ConfigError(f"{path}: cannot be read ({err})") from err
+    def preprocessor(self) -> Preprocessor:
+        """What a Hugging Face directory says of the waveforms that its model takes."""
+        return preprocessors.read(self.directory, self.config)
 
     def key(self) -> str:
         """A digest of the parameters and of what says how to compute with them."""
         config = self.config
+        heard: dict[str, Any] = {}
         if self.kind == HF:
             config = {k: v for k, v in config.items() if k not in OF_NO_EFFECT}
+            heard = self._heard()
         elif self.kind != FILE:
             wanted = DICE_KEYS if self.kind == OURS else ESPNET_KEYS
             config = {k: config[k] for k in wanted if k in config}
@@ -81,10 +78,22 @@ class Checkpoint:
             {
                 "kind": self.kind,
                 "config": config,
-                "preprocessor": self.preprocessor,
+                "preprocessor": heard,
                 "weights": fingerprint.digest_files(self.weights),
             }
         )
+
+    def _heard(self) -> dict[str, Any]:
+        """Settings of the feature extractor; what is assumed, where no file has any."""
+        settings = self.preprocessor.settings
+        if settings:
+            return settings
+        return {"do_normalize": True} if settings is not None or self.layer_norm else {}
+
+    @property
+    def layer_norm(self) -> bool:
+        """Whether the convolutions of a Hugging Face model have layer norms."""
+        return self.config.get("feat_extract_norm") == "layer"
 
 
 def find(source: str | Path) -> Checkpoint:
@@ -120,19 +129,13 @@ def _hf_weights(directory: Path) -> tuple[Path, ...]:
         path = directory / name
         if not path.exists():
             continue
-        if not name.endswith(".index.json"):
+        if not name.endswith(hub.INDEX):
             return (path,)
-        try:
-            index = json.loads(path.read_text(encoding="utf-8"))
-            shards = sorted(set(index["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as err:
-            raise ConfigError(f"{path}: damaged, or no index of parameters ({err})") from err
+        shards = hub.shards(path)
         for shard in shards:
-            if Path(shard).name != shard:
-                raise ConfigError(f"{path}: {shard!r} is not in the model's own directory; refused")
-            if not (directory / shard).exists():
-                raise ConfigError(f"{directory / shard}: missing, though {name} names it")
-        return tuple(directory / shard for shard in shards)
+            if not shard.exists():
+                raise ConfigError(f"{shard}: missing, though {name} names it")
+        return shards
     raise ConfigError(f"{directory}: no parameters there; looked for {', '.join(hub.WEIGHTS)}")
 
 

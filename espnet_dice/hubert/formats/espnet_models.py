@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from espnet_dice.hubert.formats import hf_models, parameters, torchaudio_models
+from espnet_dice.hubert.formats import contents, hf_models, parameters, torchaudio_models
 from espnet_dice.hubert.formats.checkpoints import Checkpoint
+from espnet_dice.hubert.models.frames import SAMPLE_RATE
 from espnet_dice.io.errors import ConfigError
 
 TORCHAUDIO = ("torchaudio_hubert",)
 CNN_FRONTEND = "wav2vec_cnn"
 NORMALIZE_EPS = 1e-5
 """``normalize_audio`` of ESPnet's CNNFrontend is a layer norm over the samples."""
-HUBERT1 = "encoder.hubert_pretrain_model."
 MASK = "masked_spec_embed"
 SSL_NAMES: parameters.Rules = (
     (r"frontend\.layers\.(.+)", r"feature_extractor.conv_layers.\1"),
@@ -24,6 +24,14 @@ SSL_NAMES: parameters.Rules = (
     (r"preencoder\.linear_out\.(.+)", r"feature_projection.projection.\1"),
     (r"util_modules\.mask\.mask_embedding", MASK),
 )
+SSL_WANTED: contents.Wanted = dict.fromkeys(
+    (
+        "frontend.layers.0.conv.weight",
+        "preencoder.linear_out.weight",
+        "util_modules.mask.mask_embedding",
+    )
+)
+RATES = (None, SAMPLE_RATE, str(SAMPLE_RATE), "16k")
 SSL_OWN = ("feature_extractor.", "feature_projection.", "encoder.", MASK)
 
 
@@ -37,15 +45,19 @@ def load(found: Checkpoint, trust_pickle: bool) -> tuple[torch.nn.Module, bool, 
         ConfigError: naming what in ``config.yaml`` cannot be a teacher.
     """
     config = found.config
-    state = parameters.read_state(found.weights, trust_pickle)
+    path = found.weights[0]
+    held = parameters.read(path, trust_pickle)
     encoder = config.get("encoder")
     _refuse(found, "normalize", config.get("normalize"), (None,))
     if encoder in TORCHAUDIO:
         _refuse(found, "frontend", config.get("frontend"), (None,))
         _refuse(found, "preencoder", config.get("preencoder"), (None,))
-        model, own, normalize = *_torchaudio(found, state), False
+        its = contents.get(held, torchaudio_models.WANTED, path, "ESPnet's hubert1")
+        # ESPnet gives torchaudio's model the samples as they are, whatever its norms
+        model, own, normalize = *_torchaudio(found, its), False
     elif config.get("frontend") == CNN_FRONTEND:
-        model, own = _ssl(found, state)
+        its = contents.get(held, SSL_WANTED, path, "ESPnet's ssl1")
+        model, own = _ssl(found, its.state)
         normalize = bool((config.get("frontend_conf") or {}).get("normalize_audio", False))
     else:
         raise ConfigError(
@@ -53,7 +65,7 @@ def load(found: Checkpoint, trust_pickle: bool) -> tuple[torch.nn.Module, bool, 
             f"a teacher has the encoder {TORCHAUDIO[0]} (hubert1), or the frontend {CNN_FRONTEND} "
             "(ssl1)"
         )
-    parameters.fill(model, own, found.weights[0])
+    parameters.fill(model, own, f"{path}{its.place}")
     return model, normalize, NORMALIZE_EPS
 
 
@@ -63,13 +75,11 @@ def _refuse(found: Checkpoint, key: str, value: Any, allowed: tuple) -> None:
         raise ConfigError(f"{found.config_file}: {key}: {value}; a teacher has {wanted}")
 
 
-def _torchaudio(found: Checkpoint, state: parameters.State):
+def _torchaudio(found: Checkpoint, its: contents.Found):
     """HuBERT of torchaudio; the defaults are those of ESPnet's TorchAudioHuBERTPretrainEncoder."""
     conf = torchaudio_models.config(found.config.get("encoder_conf") or {})
     model = hf_models.build("hubert", conf, f"{found.config_file}: encoder_conf")
-    own = torchaudio_models.named(parameters.below(state, HUBERT1 + "wav2vec2."))
-    mask = state.get(HUBERT1 + "mask_generator.mask_embedding")
-    return model, own if mask is None else own | {MASK: mask}
+    return model, torchaudio_models.named(its.state) | torchaudio_models.mask(its)
 
 
 def _ssl(found: Checkpoint, state: parameters.State):
@@ -79,6 +89,7 @@ def _ssl(found: Checkpoint, state: parameters.State):
 
     config = found.config
     front = config.get("frontend_conf") or {}
+    _refuse(found, "frontend_conf: fs", front.get("fs"), RATES)
     _refuse(found, "frontend_conf: conv_mode", front.get("conv_mode"), ("standard",))
     _refuse(found, "preencoder", config.get("preencoder"), ("linear",))
     shapes = front.get("shapes") or torchaudio_models.SHAPES

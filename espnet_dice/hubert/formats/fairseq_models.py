@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from espnet_dice.hubert.formats import hf_models, parameters
+from espnet_dice.hubert.formats import contents, hf_models, parameters, preprocessors
 from espnet_dice.hubert.formats.checkpoints import Checkpoint
 from espnet_dice.hubert.models.frames import SAMPLE_RATE
 from espnet_dice.io.errors import ConfigError
@@ -42,24 +42,29 @@ NAMES: parameters.Rules = (
     (BLOCK + r"fc2\.(.+)", OURS + r"feed_forward.output_dense.\2"),
 )
 HEADS = ("final_proj.", "label_embs_concat", "target_glu.", "quantizer.", "project_q.", "proj.")
-FINE_TUNED = "w2v_encoder.w2v_model."
 WAVLM = "encoder.layers.0.self_attn.grep_a"
+WANTED: contents.Wanted = dict.fromkeys(
+    (
+        "feature_extractor.conv_layers.0.0.weight",
+        "post_extract_proj.weight",
+        "encoder.pos_conv.0.bias",
+        "encoder.layers.0.self_attn.q_proj.weight",
+        "encoder.layers.0.fc1.weight",
+    )
+)
 
 
-def is_one(found: Any) -> bool:
-    """Whether a file's contents are of one of these layouts."""
-    if not isinstance(found, dict):
-        return False
-    fairseq = "model" in found and ("cfg" in found or "args" in found)
-    return fairseq or ("model_weight" in found and "model_cfg" in found)
+def is_one(held: Any) -> bool:
+    """Whether a file has settings as these layouts have them."""
+    return isinstance(held, dict) and any(key in held for key in ("cfg", "args", "model_cfg"))
 
 
-def load(found: Checkpoint, contents: dict[str, Any]) -> tuple[torch.nn.Module, bool, float]:
+def load(found: Checkpoint, held: dict[str, Any]) -> tuple[torch.nn.Module, bool, float]:
     """A model of ours with the parameters of a checkpoint.
 
     Args:
         found: the file.
-        contents: what is in it, for which :func:`is_one` is true.
+        held: what is in it, for which :func:`is_one` is true.
 
     Returns:
         The model, whether it wants normalised waveforms, and what is added to their variance.
@@ -68,36 +73,45 @@ def load(found: Checkpoint, contents: dict[str, Any]) -> tuple[torch.nn.Module, 
         ConfigError: naming the setting that no teacher has, or parameters that do not fit.
     """
     path = found.weights[0]
-    model_conf, task_conf = settings(contents, path)
-    weights = contents["model_weight"] if "model_weight" in contents else contents["model"]
-    state = parameters.tensors(weights, path)
-    state = parameters.below(state, FINE_TUNED) or state
-    kind = "wavlm" if WAVLM in state else "hubert"
+    model_conf, task_conf = settings(held, path)
+    its = contents.get(held, WANTED, path, "fairseq's models")
+    kind = "wavlm" if WAVLM in its.state else "hubert"
     rate = _value(task_conf, "sample_rate", int, SAMPLE_RATE, path)
     if rate != SAMPLE_RATE:
         raise ConfigError(f"{path}: the model takes {rate} Hz; labels are made at {SAMPLE_RATE} Hz")
-    model = hf_models.build(kind, config(model_conf, kind, path), str(path))
-    parameters.fill(model, named(state), path)
-    return model, _value(task_conf, "normalize", bool, False, path), EPS
+    made = config(model_conf, kind, path)
+    model = hf_models.build(kind, made, str(path))
+    parameters.fill(model, named(its.state), f"{path}{its.place}")
+    normalize = _value(task_conf, "normalize", bool, None, path)
+    if normalize is None:
+        normalize = preprocessors.assumed(
+            made["feat_extract_norm"] == "layer",
+            path,
+            "its settings may say it: task: normalize",
+        )
+    return model, normalize, EPS
 
 
-def settings(found: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of the model and of its task.
+def settings(held: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the model and of its task; of a fine-tuned one, what its pre-training adds.
 
     Raises:
         ConfigError: there are none.
     """
-    if "model_cfg" in found:
-        model, task = fields(found["model_cfg"]), fields(found.get("task_cfg"))
+    if "model_cfg" in held:
+        model, task = fields(held["model_cfg"]), fields(held.get("task_cfg"))
     else:
         # old files have all in one namespace, as WavLM's have in one dictionary
-        whole = fields(found.get("cfg")) or fields(found.get("args"))
+        whole = fields(held.get("cfg")) or fields(held.get("args"))
         model = fields(whole.get("model")) or whole
         task = fields(whole.get("task")) or whole
-    tuned = fields(model.get("w2v_args"))  # a fine-tuned model's pre-training
-    model = fields(tuned.get("model")) or tuned or model
+    if tuned := fields(model.get("w2v_args")):  # a fine-tuned model's pre-training
+        model = fields(tuned.get("model")) or tuned
+        task = (fields(tuned.get("task")) or tuned) | task
     if "encoder_layers" not in model:
-        raise ConfigError(f"{path}: it has no settings of a HuBERT, wav2vec 2.0 or WavLM")
+        raise ConfigError(
+            f"{path}: it has no settings of a HuBERT, wav2vec 2.0 or WavLM; {contents.listed(held)}"
+        )
     return model, task
 
 
@@ -151,7 +165,7 @@ def config(conf: dict[str, Any], kind: str, path: Path) -> dict[str, Any]:
 def named(state: parameters.State) -> parameters.State:
     """Parameters under transformers' names; those of heads and losses are left out."""
     kept = {k: v for k, v in state.items() if not k.startswith(HEADS)}
-    return parameters.new_weight_norm(parameters.renamed(kept, NAMES))
+    return parameters.new_names(parameters.renamed(kept, NAMES))
 
 
 def _value(conf: dict[str, Any], key: str, kind: type, default: Any, path: Path) -> Any:

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from espnet_dice.hubert.formats import parameters
+from espnet_dice.hubert.formats import contents, parameters, preprocessors
 from espnet_dice.hubert.formats.checkpoints import Checkpoint
 from espnet_dice.hubert.formats.hub import PREPROCESSOR
-from espnet_dice.hubert.models.frames import SAMPLE_RATE
 from espnet_dice.io.errors import ConfigError
 
 EPS = 1e-7
@@ -37,18 +36,20 @@ def load(found: Checkpoint, trust_pickle: bool) -> tuple[torch.nn.Module, bool, 
         raise ConfigError(
             f"{found.config_file}: adapter_attn_dim: its blocks are not wav2vec 2.0's"
         )
-    rate = found.preprocessor.get("sampling_rate", SAMPLE_RATE)
-    if rate != SAMPLE_RATE:
-        raise ConfigError(
-            f"{found.directory / PREPROCESSOR}: the model takes {rate} Hz; labels are made at "
-            f"{SAMPLE_RATE} Hz"
+    normalize = found.preprocessor.normalizes()
+    if normalize is None:
+        normalize = preprocessors.assumed(
+            found.layer_norm,
+            found.directory,
+            f'{PREPROCESSOR} there may say it: {{"do_normalize": …}}',
         )
     model = build(kind, found.config, str(found.config_file))
-    state = named(parameters.read_state(found.weights, trust_pickle), kind)
-    parameters.fill(model, state, found.weights[0])
-    # transformers normalises where a preprocessor does not say that it must not
-    normalize = found.preprocessor.get("do_normalize", bool(found.preprocessor))
-    return model, bool(normalize), EPS
+    held = parameters.read_all(found.weights, trust_pickle)
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    path = found.weights[0]
+    its = contents.get(held, wanted, path, f"a {kind} under transformers' names")
+    parameters.fill(model, named(its.state), f"{path}{its.place}")
+    return model, normalize, EPS
 
 
 def build(kind: str, config: dict[str, Any], where: str) -> torch.nn.Module:
@@ -75,12 +76,11 @@ def build(kind: str, config: dict[str, Any], where: str) -> torch.nn.Module:
         raise ConfigError(f"{where}: {' '.join(str(err).split())}") from err
 
 
-def named(state: parameters.State, kind: str = "hubert") -> parameters.State:
-    """Parameters of any model of a kind under the names of its bare model.
+def named(state: parameters.State) -> parameters.State:
+    """Parameters under the names of the bare model, as they are now.
 
-    Heads (``lm_head``, ``quantizer`` …) go, the prefix (``hubert.`` …) goes, and the weight norm of
-    old files gets its new names. So does an adapter behind the last block.
+    An adapter behind the last block goes; heads (``lm_head``, ``quantizer`` …) are beside the
+    model.
     """
-    own = parameters.below(state, f"{kind}.") or state
-    kept = {k: v for k, v in own.items() if not k.startswith("adapter.")}
-    return parameters.new_weight_norm(kept)
+    kept = {k: v for k, v in state.items() if not k.startswith("adapter.")}
+    return parameters.new_names(kept)

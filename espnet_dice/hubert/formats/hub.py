@@ -1,14 +1,18 @@
 """Models by ``owner/name``: from the Hugging Face hub's cache, or else fetched."""
 
 import contextlib
+import json
 import logging
 import re
 from pathlib import Path
 
 from espnet_dice.io.errors import ConfigError
 
-PREPROCESSOR = "preprocessor_config.json"
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
+INDEX = ".index.json"
+WEIGHTS = ("model.safetensors", f"model.safetensors{INDEX}")
+WEIGHTS += ("pytorch_model.bin", f"pytorch_model.bin{INDEX}")
+"""Files of parameters, the first that is there being taken."""
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -43,6 +47,22 @@ def directory(name: str) -> Path:
         ) from err
 
 
+def shards(index: Path) -> tuple[Path, ...]:
+    """The files that an index of parameters names; they need not exist.
+
+    Raises:
+        ConfigError: it is no index, or leads out of its directory.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as err:
+        raise ConfigError(f"{index}: damaged, or no index of parameters ({err})") from err
+    for name in names:
+        if Path(name).name != name:
+            raise ConfigError(f"{index}: {name!r} is not in the model's own directory; refused")
+    return tuple(index.parent / name for name in names)
+
+
 def _cached(name: str) -> Path | None:
     """The model in the hub's cache, if all of it is there.
 
@@ -51,12 +71,18 @@ def _cached(name: str) -> Path | None:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    config, preprocessor, *weights = (
-        try_to_load_from_cache(name, file) for file in ("config.json", PREPROCESSOR, *WEIGHTS)
+    config, preprocessor, processor, *weights = (
+        try_to_load_from_cache(name, file)
+        for file in ("config.json", PREPROCESSOR, PROCESSOR, *WEIGHTS)
     )
-    if not isinstance(config, str) or preprocessor is None:
+    # transformers before 5 had no processor's settings, and never asked for them
+    unknown = preprocessor is None or (processor is None and not isinstance(preprocessor, str))
+    found = next((Path(w) for w in weights if isinstance(w, str)), None)
+    if not isinstance(config, str) or unknown or found is None:
         return None
-    return Path(config).parent if any(isinstance(w, str) for w in weights) else None
+    if found.name.endswith(INDEX) and not all(path.exists() for path in shards(found)):
+        return None
+    return Path(config).parent
 
 
 def _download(name: str) -> Path:
@@ -64,10 +90,18 @@ def _download(name: str) -> Path:
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
     config = Path(hf_hub_download(name, "config.json"))
-    with contextlib.suppress(RemoteEntryNotFoundError):
-        hf_hub_download(name, PREPROCESSOR)
-    try:
-        hf_hub_download(name, WEIGHTS[0])
-    except RemoteEntryNotFoundError:
-        hf_hub_download(name, WEIGHTS[-1])
+    for file in (PREPROCESSOR, PROCESSOR):
+        with contextlib.suppress(RemoteEntryNotFoundError):
+            hf_hub_download(name, file)
+    for file in WEIGHTS:
+        try:
+            found = Path(hf_hub_download(name, file))
+        except RemoteEntryNotFoundError:
+            if file == WEIGHTS[-1]:
+                raise
+            continue
+        if file.endswith(INDEX):
+            for shard in shards(found):
+                hf_hub_download(name, shard.name)
+        break
     return config.parent

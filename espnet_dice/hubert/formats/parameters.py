@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,37 +13,46 @@ from espnet_dice.io.untrusted import torch_files
 State = dict[str, torch.Tensor]
 Rules = Sequence[tuple[str, str]]
 """(regular expression, replacement): the first that matches the whole name renames it."""
+OLD_NAMES: Rules = (
+    (r"(.+)\.weight_g", r"\1.parametrizations.weight.original0"),
+    (r"(.+)\.weight_v", r"\1.parametrizations.weight.original1"),
+    (r"(.*layer_?norm)\.gamma", r"\1.weight"),
+    (r"(.*layer_?norm)\.beta", r"\1.bias"),
+)
 
 
-def read_state(weights: Sequence[Path], trust_pickle: bool) -> State:
-    """Parameters by name.
+def read(path: Path, trust_pickle: bool) -> Any:
+    """What a file holds.
 
     Raises:
-        ConfigError: a file is damaged, or a pickle of more than tensors without ``trust_pickle``.
+        ConfigError: it is damaged, or a pickle that cannot be read without running it, and
+            ``trust_pickle`` is not given.
     """
-    state: State = {}
+    if path.suffix != ".safetensors":
+        return torch_files.load(path, trust_pickle, foreign=True)
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except Exception as err:  # a class of its own, from Rust
+        raise ConfigError(f"{path}: damaged, or no file of parameters ({err})") from err
+
+
+def read_all(weights: Sequence[Path], trust_pickle: bool) -> Any:
+    """What one file holds, or the parameters of several together.
+
+    Raises:
+        ConfigError: see :func:`read`; or one of several is no dictionary.
+    """
+    if len(weights) == 1:
+        return read(weights[0], trust_pickle)
+    together: dict[str, Any] = {}
     for path in weights:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            try:
-                state |= load_file(path)
-            except Exception as err:  # a class of its own, from Rust
-                raise ConfigError(f"{path}: damaged, or no file of parameters ({err})") from err
-        else:
-            state |= tensors(torch_files.load(path, trust_pickle), path)
-    return state
-
-
-def tensors(found: object, path: Path) -> State:
-    """What of a dictionary are tensors.
-
-    Raises:
-        ConfigError: it is no dictionary.
-    """
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path}: holds no parameters, but a {type(found).__name__}")
-    return {k: v for k, v in found.items() if isinstance(k, str) and torch.is_tensor(v)}
+        held = read(path, trust_pickle)
+        if not isinstance(held, dict):
+            raise ConfigError(f"{path}: holds no parameters, but a {type(held).__name__}")
+        together |= held
+    return together
 
 
 def renamed(state: State, rules: Rules) -> State:
@@ -63,38 +73,49 @@ def below(state: State, prefix: str) -> State:
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
-def new_weight_norm(state: State) -> State:
-    """``weight_g`` and ``weight_v`` under the names of torch's parametrizations."""
-    norm = "conv.parametrizations.weight.original"
-    return {
-        k.replace("conv.weight_g", f"{norm}0").replace("conv.weight_v", f"{norm}1"): v
-        for k, v in state.items()
-    }
+def new_names(state: State) -> State:
+    """Names of old files, as transformers maps them.
+
+    A weight norm's ``weight_g`` and ``weight_v`` are torch's parametrizations now, the ``gamma``
+    and ``beta`` of a norm its ``weight`` and ``bias``.
+    """
+    return renamed(state, OLD_NAMES)
 
 
-def fill(model: torch.nn.Module, state: State, source: Path) -> None:
+def fill(model: torch.nn.Module, state: State, source: Path | str) -> None:
     """Load parameters that must fit exactly; only the mask embedding may be missing.
 
     Raises:
-        ConfigError: naming parameters that are missing, left over, or of another shape.
+        ConfigError: naming one parameter of those that are missing, one of those left over, and one
+            of another shape.
     """
     wanted = model.state_dict()
-    missing = [k for k in wanted if k not in state and k != "masked_spec_embed"]
     if "masked_spec_embed" not in wanted:
         state.pop("masked_spec_embed", None)
-    problems = [f"missing: {k}" for k in missing]
-    problems += [f"left over: {k}" for k in state if k not in wanted]
-    problems += [
-        f"{k} is {tuple(v.shape)}, must be {tuple(wanted[k].shape)}"
-        for k, v in state.items()
-        if k in wanted and v.shape != wanted[k].shape
+    problems = [
+        ("missing: {}", [k for k in wanted if k not in state and k != "masked_spec_embed"]),
+        ("left over: {}", [k for k in state if k not in wanted]),
+        (
+            "{}",
+            [
+                f"{k} is {tuple(v.shape)}, must be {tuple(wanted[k].shape)}"
+                for k, v in state.items()
+                if k in wanted and v.shape != wanted[k].shape
+            ],
+        ),
+        (
+            "{} has NaN or infinite values",
+            [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()],
+        ),
     ]
-    problems += [
-        f"{k} has NaN or infinite values"
-        for k, v in state.items()
-        if v.is_floating_point() and not torch.isfinite(v).all()
+    said = [
+        text.format(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        for text, names in problems
+        if names
     ]
-    if problems:
-        shown = "; ".join(problems[:5]) + (f"; … {len(problems)}" if len(problems) > 5 else "")
-        raise ConfigError(f"{source}: the parameters do not fit the configuration: {shown}")
+    if said:
+        raise ConfigError(
+            f"{source}: the parameters do not fit the configuration: {'; '.join(said)} "
+            f"({len(wanted)} are wanted, {len(state)} are there)"
+        )
     model.load_state_dict(state, strict=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from espnet_dice.hubert.formats import hf_models, parameters
+from espnet_dice.hubert.formats import contents, hf_models, parameters, preprocessors
 from espnet_dice.hubert.formats.checkpoints import Checkpoint
 from espnet_dice.hubert.models.frames import KERNELS, STRIDES
 from espnet_dice.io.errors import ConfigError
@@ -24,11 +24,18 @@ HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16}
 """Attention heads by width, of torchaudio's bundles."""
 MAX_DISTANCE = 800
 """Frames beyond which WavLM's bias does not change, in torchaudio's bundles."""
-PREFIXES = ("model.", "wav2vec2.", "")
-"""Of a bundle that normalises its waveforms, and of a model in pre-training."""
 FIRST = "feature_extractor.conv_layers.0.conv.weight"
 BLOCK = "encoder.transformer.layers."
-FIRST_NORM = BLOCK + "0.layer_norm.weight"
+WANTED: contents.Wanted = dict.fromkeys(
+    (
+        BLOCK + "0.layer_norm.weight",
+        BLOCK + "0.feed_forward.intermediate_dense.weight",
+        "encoder.transformer.layer_norm.weight",
+        "encoder.feature_projection.projection.weight",
+    )
+)
+INSIDE, MASK = "wav2vec2.", "mask_generator.mask_embedding"
+"""The model in one of pre-training, and what that has beside it."""
 BIAS = BLOCK + "0.attention.rel_attn_embed.weight"
 ATTENTION = r"encoder\.transformer\.layers\.(\d+)\.attention\."
 NAMES: parameters.Rules = (
@@ -44,17 +51,12 @@ GIVEN = {
 }
 
 
-def is_one(found: Any) -> bool:
-    """Whether a file's contents are such a state dict."""
-    return isinstance(found, dict) and any(p + FIRST_NORM in found for p in PREFIXES)
-
-
-def load(found: Checkpoint, contents: dict[str, Any]) -> tuple[torch.nn.Module, bool, float]:
+def load(found: Checkpoint, its: contents.Found) -> tuple[torch.nn.Module, bool, float]:
     """A model of ours with the parameters of a state dict.
 
     Args:
         found: the file.
-        contents: what is in it, for which :func:`is_one` is true.
+        its: the parameters that :func:`contents.find` found in it.
 
     Returns:
         The model, whether it wants normalised waveforms, and what is added to their variance.
@@ -69,15 +71,27 @@ def load(found: Checkpoint, contents: dict[str, Any]) -> tuple[torch.nn.Module, 
         raise ConfigError(
             f"{found.config_file}: {', '.join(wrong)}: the arguments there are {known}"
         )
-    prefix = next(p for p in PREFIXES if p + FIRST_NORM in contents)
-    state = parameters.below(parameters.tensors(contents, path), prefix)
-    state = {k: v for k, v in state.items() if not k.startswith("aux.")}
+    state = {k: v for k, v in its.state.items() if not k.startswith("aux.")}
     made = arguments(state, given, path)
     kind = "wavlm" if BIAS in state else "hubert"
     model = hf_models.build(kind, config(made), str(path))
-    parameters.fill(model, named(state), path)
-    normalize = given.get("normalize_waveform", made["extractor_mode"] == "layer_norm")
+    parameters.fill(model, named(state) | mask(its), f"{path}{its.place}")
+    normalize = given.get("normalize_waveform")
+    if normalize is None:
+        normalize = preprocessors.assumed(
+            made["extractor_mode"] == "layer_norm",
+            path,
+            f'{found.config_file.name} beside it may say it: {{"normalize_waveform": …}}',
+        )
     return model, normalize, EPS
+
+
+def mask(its: contents.Found) -> parameters.State:
+    """The mask embedding that a model in pre-training has, under transformers' name."""
+    if not its.prefix.endswith(INSIDE):
+        return {}
+    found = its.around.get(its.prefix.removesuffix(INSIDE) + MASK)
+    return {} if found is None else {"masked_spec_embed": found}
 
 
 def arguments(state: parameters.State, given: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -168,4 +182,4 @@ def named(state: parameters.State) -> parameters.State:
                 split[f"{before}{name}_proj.{what}"] = part
         else:
             split[key] = value
-    return parameters.new_weight_norm(parameters.renamed(split, NAMES))
+    return parameters.new_names(parameters.renamed(split, NAMES))
