@@ -4,6 +4,8 @@ Chi et al., Interspeech 2025 (arXiv 2507.02911). The label losses give one value
 frames count, and how much, is said by weights: masked 1 and unmasked 0 in the paper.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional
 
@@ -59,6 +61,23 @@ def feature(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         (…): the mean over the D_T dimensions.
     """
     return (student.float() - teacher.float()).square().mean(-1)
+
+
+def features_pen(squares: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """The L2 penalty on the convolutions' output: the mean square over frames and channels.
+
+    HuBERT's own recipe adds it to the loss (fairseq: ``features_pen`` of ``HubertModel``, times
+    ``loss_weights`` of ``HubertCriterion``). It is taken before norm and projection, and its
+    gradient is multiplied by ``feature_grad_mult``. Padding is no frame.
+
+    Args:
+        squares: (sum of squares, number of values) of each part of a batch
+            (:func:`espnet_dice.hubert.models.stem.squares`).
+
+    Returns:
+        A scalar.
+    """
+    return sum(total for total, _ in squares) / sum(number for _, number in squares)
 
 
 def frame_weights(

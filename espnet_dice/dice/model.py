@@ -5,6 +5,7 @@ smaller model. L = Σ_i w_i L_i with the terms that the config lists under ``los
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from espnet_dice.dice.terms import TERMS, Context, Seen
 from espnet_dice.hubert.models import mask
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DataError, DiceError
+
+PENALTY = "dice_features_pen"
 
 
 class DiceHubertModel(AbsESPnetModel):
@@ -32,6 +35,10 @@ class DiceHubertModel(AbsESPnetModel):
         final_dim, temperature: of the head (:class:`head.CosineHead`).
         mask_prob, mask_length: see :mod:`mask`; ``mask_prob`` 0 masks nothing.
         masked_weight, unmasked_weight: of the frames in label losses; 1 and 0 in the paper.
+        features_pen: weight of the L2 penalty on the output of the student's convolutions
+            (:func:`losses.features_pen`). 10 in HuBERT's recipe (fairseq, ``loss_weights: [10]``):
+            there the penalty is multiplied by the number of masked frames and added to the sum of
+            their losses, here it is added to their mean. 0: none.
     """
 
     def __init__(
@@ -48,12 +55,16 @@ class DiceHubertModel(AbsESPnetModel):
         mask_length: int = mask.MASK_LENGTH,
         masked_weight: float = 1.0,
         unmasked_weight: float = 0.0,
+        features_pen: float = 0.0,
     ):
         super().__init__()
+        if not features_pen >= 0:
+            raise ConfigError(f"model_conf: features_pen must be >= 0, not {features_pen}")
         entries = parse(loss)
         context = Context(student.dims, labels, teacher, normalized)
         self.student = student
         self.term_weights = {name: weight for name, weight, _ in entries}
+        self.term_weights[PENALTY] = self.features_pen = features_pen
         self.terms = torch.nn.ModuleDict(
             {name: _term(name, context, conf) for name, _, conf in entries}
         )
@@ -105,7 +116,9 @@ class DiceHubertModel(AbsESPnetModel):
         frames = [n_frames(n) for n in samples]
         masks = self._masks(frames, utts).to(speech.device)
 
-        hidden = self.student(speech, lengths, masks if self.mask_prob > 0 else None)
+        hidden_frames = masks if self.mask_prob > 0 else None
+        with self.student.measured() if self.features_pen else nullcontext() as squares:
+            hidden = self.student(speech, lengths, hidden_frames)
         valid = None
         if lengths is not None:
             ends = torch.tensor(frames, device=speech.device)
@@ -116,14 +129,13 @@ class DiceHubertModel(AbsESPnetModel):
             self._check_labels(labels, labels_lengths, frames, utts)
             logits = self.head(self.student.final(hidden[-1]))
         seen = Seen(speech, lengths, hidden, weights, valid, logits, labels)
-        loss, stats = self._loss(seen, utts)
+        weight = weights.new_tensor(sum(frames)) if logits is None else weights.sum()
+        penalty = losses.features_pen(squares) * (weight > 0) if squares else None
+        loss, stats = self._loss(seen, utts, penalty)
         if logits is not None:
             shown = ~masks if valid is None else ~masks & valid
             stats["acc_m"] = losses.accuracy(logits, seen.ids, masks)
             stats["acc_u"] = losses.accuracy(logits, seen.ids, shown)
-            weight = weights.sum()
-        else:
-            weight = weights.new_tensor(sum(frames))
         stats["masked"] = masks.sum() / sum(frames)
         return force_gatherable((loss, stats, weight.detach()), loss.device)
 
@@ -151,8 +163,12 @@ class DiceHubertModel(AbsESPnetModel):
             if wanted != found:
                 raise DataError(f"{utt}: {wanted} frames of speech, {found} labels")
 
-    def _loss(self, seen: Seen, utts: list[str]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _loss(
+        self, seen: Seen, utts: list[str], penalty: torch.Tensor | None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         parts = {name: term(seen) for name, term in self.terms.items()}
+        if penalty is not None:
+            parts[PENALTY] = penalty
         total = sum(self.term_weights[name] * part for name, part in parts.items())
         # costs no time: ESPnet's reporter reads every statistic from the device at each step
         if not torch.isfinite(total):

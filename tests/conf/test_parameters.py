@@ -72,3 +72,15 @@ def test_a_config_says_how_large_its_model_is(path):
 def test_every_config_tells_where_it_comes_from():
     for path in sorted(CONF.glob("*.yaml")):
         assert len(header(path)) > 40, f"{path.name}: no comment at its beginning"
+
+
+def test_hubert_s_penalty_is_in_the_configs_of_the_papers_objective():
+    """fairseq's ``loss_weights: [10]``; not where Eq. 1 is the whole loss, nor on small corpora."""
+    for path in CONF.glob("train_dice_*.yaml"):
+        config = read_config(path)
+        small = "mini" in path.name or "libri20" in path.name
+        labels = any(e["name"] in ("dice_hard", "dice_soft") for e in config.get("loss", []))
+        if "loss" in config:
+            wanted = 10 if labels and not small else 0
+            conf = config.get("model_conf") or {}
+            assert conf.get("features_pen", 0) == wanted, path.name

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_dice.dice import terms
-from espnet_dice.hubert.models import mask
+from espnet_dice.dice import losses, terms
+from espnet_dice.hubert.models import mask, students
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DataError, DiceError
 from espnet_dice.labels import targets
 from tests.hubert import tiny
+from tests.hubert.tiny_models import ENCODER
 
 LENGTHS = {"a": 9000, "b": 16000, "c": 5005}
 
@@ -160,6 +161,82 @@ def test_ssl_and_feature_add_up(teacher):
     assert weight.item() == masked
 
 
+@torch.no_grad()
+def convolved(model, wave):
+    """The output of the stem's convolutions, in float64 and step by step: (C, T)."""
+    x = torch.from_numpy(wave).double()[None, None]
+    for layer in model.student.feature_extractor.conv_layers:
+        x = torch.nn.functional.conv1d(x, layer.conv.weight.double(), stride=layer.conv.stride)
+        if getattr(layer, "layer_norm", None) is not None:  # a norm of each channel over time
+            norm = layer.layer_norm
+            mean, var = x.mean(-1, keepdim=True), x.var(-1, unbiased=False, keepdim=True)
+            x = (x - mean) / (var + norm.eps).sqrt()
+            x = x * norm.weight.double()[:, None] + norm.bias.double()[:, None]
+        x = 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
+    return x[0]
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS, {"a": 9000, "b": 9000}])
+def test_the_penalty_on_the_stems_features_is_fairseqs(lengths):
+    """loss / sample_size, where loss = Σ -log p + 10 · mean(features²) · sample_size."""
+    plain, penal = (tiny.model(loss="dice_hard", features_pen=w) for w in (0.0, 10.0))
+    with torch.no_grad():
+        for p, q in zip(plain.parameters(), penal.parameters(), strict=True):
+            p += 0.05 * torch.randn_like(p)
+            q.copy_(p)
+    batch = tiny.batch(lengths)
+    loss, stats, weight = plain(**batch)
+    found, shown, same = penal(**batch)
+    features = [convolved(plain, tiny.speech(n)) for n in lengths.values()]
+    wanted = sum(float(x.square().sum()) for x in features) / sum(x.numel() for x in features)
+    sample_size = float(weight)
+    of_fairseq = (float(loss) * sample_size + 10 * wanted * sample_size) / sample_size
+    assert float(found) == pytest.approx(of_fairseq, rel=1e-5) and same == weight
+    assert float(shown["loss_features_pen"]) == pytest.approx(wanted, rel=1e-5)
+    assert float(shown["loss_hard"]) == pytest.approx(float(loss), rel=1e-6)
+    assert "loss_features_pen" not in stats and wanted > 1e-3
+
+
+def test_the_penaltys_gradient_is_scaled_as_the_stems_others_are():
+    """fairseq takes the penalty behind GradMultiply."""
+    model, without = tiny.model(features_pen=10.0), tiny.model()
+    batch = tiny.batch({"a": 9000})
+    convs = [m.student.feature_extractor.conv_layers[-1].conv.weight for m in (model, without)]
+    whole, of_loss = (
+        torch.autograd.grad(m(**batch)[0].sum(), conv)[0]
+        for m, conv in zip((model, without), convs, strict=True)
+    )
+    x = batch["speech"][:, None]
+    for layer in model.student.feature_extractor.conv_layers:
+        x = layer(x)
+    alone = torch.autograd.grad(x.square().mean(), convs[0])[0]
+    assert model.student.feature_grad_mult == 0.1
+    torch.testing.assert_close(whole - of_loss, 0.1 * 10 * alone, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_penalty_of_a_student_that_sees_lengths_apart(training):
+    conf = {"encoder": "conformer", "encoder_conf": ENCODER, "conv_dim": [8] * 7}
+    student = students.build("espnet", conf)
+    lengths = torch.tensor(list(LENGTHS.values()))
+    speech = tiny.batch(LENGTHS)["speech"]
+    student.train(training)
+    with torch.no_grad(), student.measured() as squares:
+        student(speech, lengths)
+    alone = []
+    for row, n in zip(speech, lengths, strict=True):
+        with torch.no_grad(), student.measured() as one:
+            student(row[None, :n])
+        alone += one
+    assert len(squares) == (1 if training else 3)
+    assert float(losses.features_pen(squares)) == pytest.approx(
+        float(losses.features_pen(alone)), rel=1e-5
+    )
+    with torch.no_grad():
+        student(speech, lengths)
+    assert len(squares) == (1 if training else 3)
+
+
 def test_default_layers_are_of_the_same_height(teacher):
     assert terms.matched(12, 12) == [[n, n] for n in range(1, 13)]
     assert terms.matched(2, 12) == [[1, 6], [2, 12]]
@@ -218,8 +295,9 @@ def test_without_masks_all_frames_can_count():
     assert stats["masked"] == 0 and stats["acc_m"].isnan() and not stats["acc_u"].isnan()
 
 
-def test_a_batch_without_a_masked_frame_weighs_nothing():
-    model = tiny.model().train()
+@pytest.mark.parametrize("penalty", [0.0, 10.0])
+def test_a_batch_without_a_masked_frame_weighs_nothing(penalty):
+    model = tiny.model(features_pen=penalty).train()
     loss, _, weight = model(**tiny.batch({"a": 400, "b": 719}))
     loss.backward()
     assert loss.item() == 0 and weight.item() == 0
@@ -315,6 +393,7 @@ def test_labels_that_do_not_fit_are_refused(codebook):
         ({"loss": [{"name": "dice_soft", "conf": {"tau": 0}}]}, "tau must be > 0"),
         ({"mask_prob": 0.0}, "no frame counts"),
         ({"masked_weight": 0.0}, "no frame counts"),
+        ({"features_pen": -1.0}, "features_pen must be >= 0, not -1"),
     ],
 )
 def test_a_bad_config_is_named(change, message):

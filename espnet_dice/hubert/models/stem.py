@@ -5,6 +5,8 @@ and to Hugging Face's checkpoints as they are. The forward pass is our own: an u
 batch gets what it would get alone.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -77,6 +79,8 @@ class Stem(torch.nn.Module):
         feature_grad_mult: factor on the gradient of the convolutions; 0 freezes them.
     """
 
+    _squares: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+
     def __init__(self, model, feature_grad_mult: float = FEATURE_GRAD_MULT):
         super().__init__()
         self.config: Any = model.config
@@ -112,15 +116,31 @@ class Stem(torch.nn.Module):
         x = self._convolve(speech, lengths)
         if x.requires_grad and self.feature_grad_mult != 1:
             x.register_hook(lambda grad: grad * self.feature_grad_mult)
-        x = self.feature_projection(x.transpose(1, 2))
+        x = x.transpose(1, 2)
+        valid = None
+        if lengths is not None:
+            frames = torch.arange(x.size(1), device=x.device)
+            valid = frames < frame_lengths(lengths).unsqueeze(-1)
+        if self._squares is not None:
+            self._squares.append(squares(x, valid))
+        x = self.feature_projection(x)
         if mask is not None:
             if mask.shape != x.shape[:2]:
                 raise ValueError(f"a mask of {tuple(mask.shape)} for {tuple(x.shape[:2])} frames")
             x = torch.where(mask.unsqueeze(-1), self.masked_spec_embed.to(x.dtype), x)
-        if lengths is None:
-            return x, None
-        valid = torch.arange(x.size(1), device=x.device) < frame_lengths(lengths).unsqueeze(-1)
-        return x * valid.unsqueeze(-1), valid
+        return (x, None) if valid is None else (x * valid.unsqueeze(-1), valid)
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+        """Gives :func:`squares` of the convolutions' output, for each batch that comes by inside.
+
+        The gradient through it is multiplied by ``feature_grad_mult`` as every other is.
+        """
+        self._squares = found = []
+        try:
+            yield found
+        finally:
+            self._squares = None
 
     def _convolve(self, speech: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """(B, S) → (B, C, T). No convolution is padded: a frame sees its own 400 samples only."""
@@ -139,6 +159,19 @@ class Stem(torch.nn.Module):
             for row, n in zip(x, lengths.tolist(), strict=True)
         ]
         return torch.cat([functional.pad(row, (0, x.size(2) - row.size(2))) for row in rows])
+
+
+def squares(x: torch.Tensor, valid: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum of the squares of values, and how many these are, both scalars.
+
+    Args:
+        x: (B, T, C).
+        valid: (B, T) bool, True where a frame counts; None: all do.
+    """
+    each = x.float().square().sum(-1)
+    if valid is None:
+        return each.sum(), each.new_tensor(x.numel())
+    return (each * valid).sum(), valid.sum() * x.size(-1)
 
 
 def trimmed(
