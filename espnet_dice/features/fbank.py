@@ -23,7 +23,8 @@ def fbank(
     20 Hz to Nyquist, no energy), but for the dither.
 
     Args:
-        wave: (samples,) int16, or float in [-1, 1], which is multiplied by 32768 first.
+        wave: (samples,) int16 (others: :func:`wave.as_mono`), or float in [-1, 1], which is
+            multiplied by 32768 first.
         sample_rate: in Hz.
         num_mel_bins: filters.
         snip_edges: true: only whole frames; false: one frame per shift, edges reflected.
@@ -35,7 +36,7 @@ def fbank(
         (frames, num_mel_bins) float32 natural logarithms.
 
     Raises:
-        ValueError: a wave that is not mono int16 or float in [-1, 1], or NaN in it.
+        ValueError: a wave that is not mono, of integers or of floats in [-1, 1], or NaN in it.
     """
     import kaldi_native_fbank as knf
 

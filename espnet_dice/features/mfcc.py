@@ -17,14 +17,14 @@ def mfcc(wave: np.ndarray, sample_rate: int) -> np.ndarray:
     no normalisation, deltas over ±2 frames with the edges repeated; whole frames only.
 
     Args:
-        wave: (samples,) int16, or float in [-1, 1].
+        wave: (samples,) int16 (others: :func:`wave.as_mono`), or float in [-1, 1].
         sample_rate: in Hz.
 
     Returns:
         (frames, 39) float32, at 100 Hz.
 
     Raises:
-        ValueError: a wave that is not mono int16 or float in [-1, 1], or NaN in it.
+        ValueError: a wave that is not mono, of integers or of floats in [-1, 1], or NaN in it.
     """
     import kaldi_native_fbank as knf
 

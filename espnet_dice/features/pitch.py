@@ -115,7 +115,7 @@ def kaldi_pitch(
     """Raw pitch as Kaldi's ``compute-kaldi-pitch-feats`` gives it.
 
     Args:
-        wave: (samples,) int16 or float; the scale does not matter.
+        wave: (samples,) integers or floats; the scale does not matter.
         sample_rate: in Hz, at least twice the low-pass cut-off (2000 Hz by default).
         snip_edges: true: only whole frames; false: frames centred on every shift, so that their
             number is the duration over the frame shift, rounded.
@@ -126,7 +126,7 @@ def kaldi_pitch(
         unvoiced frames too. A wave shorter than one frame gives (0, 2).
 
     Raises:
-        ValueError: a wave that is not mono int16 or float, NaN in it, or a rate too low.
+        ValueError: a wave that is not mono integers or floats, NaN in it, or a rate too low.
     """
     options = options or PitchOptions()
     wave, sample_rate = check_wave(wave, sample_rate)

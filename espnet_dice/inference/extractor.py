@@ -50,8 +50,11 @@ class Extractor:
         """Hidden states of an utterance.
 
         Args:
-            audio: a file's name; or (samples,) int16, or float in [-1, 1].
-            rate: sampling rate of an array, in Hz.
+            audio: a file's name, its bytes, or the file, opened in binary mode; (samples,) or
+                (1, samples), an array or a tensor: floats in [-1, 1], or integers in the scale of
+                files (int16 is divided by 2^15, int32 by 2^31); (samples, rate); or a mapping with
+                ``array`` and ``sampling_rate``.
+            rate: sampling rate of an array, in Hz; a file knows its own.
 
         Returns:
             (frames, D) float32 each: the input of block 1, then the output of every block; frame t
@@ -63,7 +66,7 @@ class Extractor:
         samples = samples_of(audio, rate, self.audio)
         if len(samples) < RECEPTIVE:
             raise DataError(
-                f"{name_of(audio) or 'the array'}: {len(samples)} samples are less than one frame "
+                f"{name_of(audio) or 'the audio'}: {len(samples)} samples are less than one frame "
                 f"({RECEPTIVE})"
             )
         return self._run(samples)

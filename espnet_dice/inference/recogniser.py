@@ -97,8 +97,11 @@ class Recogniser:
         """The text of an utterance.
 
         Args:
-            audio: a file's name; or (samples,) int16, or float in [-1, 1].
-            rate: sampling rate of an array, in Hz.
+            audio: a file's name, its bytes, or the file, opened in binary mode; (samples,) or
+                (1, samples), an array or a tensor: floats in [-1, 1], or integers in the scale of
+                files (int16 is divided by 2^15, int32 by 2^31); (samples, rate); or a mapping with
+                ``array`` and ``sampling_rate``.
+            rate: sampling rate of an array, in Hz; a file knows its own.
             name: the utterance's id in the recipe, if its text must be the recipe's to the letter:
                 it seeds the little noise that Kaldi adds to the pitch. Default: the file's name
                 without its ending.
@@ -123,7 +126,7 @@ class Recogniser:
         samples = samples_of(audio, rate, self.audio)
         made = self.frontend.features(samples, name_of(audio) if name is None else name)
         if not len(made):
-            raise DataError(f"{name_of(audio) or 'the array'}: too short for one frame")
+            raise DataError(f"{name_of(audio) or 'the audio'}: too short for one frame")
         return made
 
     def decode(self, features: np.ndarray) -> str:

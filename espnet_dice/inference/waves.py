@@ -1,64 +1,161 @@
-"""The samples of one utterance, from a file or from an array."""
+"""The samples of one utterance, from a file, its bytes, or an array."""
 
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from espnet_dice.features.wave import INT16_SCALE
-from espnet_dice.io.audio import LARGEST_FLOAT, AudioOptions, AudioReader, change_speed
+from espnet_dice.features.wave import INT16_SCALE, as_mono, check_peak, whole_rate
+from espnet_dice.io.audio import AudioOptions, AudioReader, change_speed
 from espnet_dice.io.datadir import Recording, Utterance
 from espnet_dice.io.errors import DataError
 
+EXPECTED = (
+    "give a file's name; bytes or an open binary file of audio; an array with rate=16000, or what "
+    "it is; (samples, rate); or {'array': samples, 'sampling_rate': rate}"
+)
+ARRAY, RATE = "array", "sampling_rate"
+"""Keys of an utterance in Hugging Face's ``datasets``."""
+PAIRS = [True, False], [False, True]
+"""Which of two is an array, where one is the other's rate."""
+LOWEST, HIGHEST = 1000, 1_000_000
+"""Sampling rates in Hz that are converted: below there is no speech, above no recorder."""
 
-def samples_of(audio: Any, rate: int | None, options: AudioOptions) -> np.ndarray:
+
+def samples_of(audio: Any, rate: Any, options: AudioOptions) -> np.ndarray:
     """Samples as the recipes' stages read them.
 
-    Args:
-        audio: a file's name; or (samples,) int16, or float in [-1, 1], an array or a tensor. Floats
-            somewhat beyond that are kept as they are, as in a file.
-        rate: sampling rate of an array in Hz; a file knows its own.
-        options: what to accept.
+        Args:
+    <<<<<<< HEAD
+            audio: a file's name; or (samples,) int16, or float in [-1, 1], an array or a tensor. Floats
+                somewhat beyond that are kept as they are, as in a file.
+    =======
+            audio: a file's name; an audio file's bytes, or the file, opened in binary mode; samples as
+                :func:`espnet_dice.features.wave.as_mono` takes them, floats in [-1, 1]; (samples,
+                rate); or a mapping with ``array`` and ``sampling_rate``.
+    >>>>>>> 222c28b (Arrays as other libraries hand them over: a result or one clear error)
+            rate: sampling rate of an array in Hz; a file knows its own.
+            options: what to accept.
 
-    Returns:
-        (samples,) float32 at ``options.rate``, not clipped.
+        Returns:
+            (samples,) float32 at ``options.rate``, not clipped.
+
+        Raises:
+            DataError: a file that is missing or damaged, another sampling rate and no leave to convert
+                it, several channels, NaN; or nothing of the above.
+    """
+    if isinstance(audio, (str, os.PathLike)):
+        return _of_file(Path(audio), options)
+    if isinstance(audio, (bytes, bytearray)) or hasattr(audio, "read"):
+        return _of_bytes(audio, options)
+    samples, rate = _with_rate(audio, rate)
+    if rate is None:
+        if _is_array(samples):
+            raise DataError("an array has no sampling rate: give rate=16000, or what it is")
+        raise DataError(f"{_kind(audio)} is no audio: {EXPECTED}")
+    try:
+        return _of_array(as_mono(samples), whole_rate(rate), options)
+    except ValueError as err:
+        raise DataError(str(err)) from err
+
+
+def name_of(audio: Any) -> str:
+    """What a file is called without its directory and its ending; all else has no name."""
+    path = getattr(audio, "name", None) if hasattr(audio, "read") else audio
+    return Path(path).stem if isinstance(path, (str, os.PathLike)) else ""
+
+
+def _kind(thing: Any) -> str:
+    return type(thing).__name__
+
+
+def _is_array(samples: Any) -> bool:
+    if isinstance(samples, (list, tuple)):
+        return True
+    return hasattr(samples, "__array__") and np.ndim(samples) > 0  # a number of NumPy's has 0
+
+
+def _with_rate(audio: Any, rate: Any) -> tuple[Any, Any]:
+    """Samples and rate of those that come together.
 
     Raises:
-        DataError: a file that is missing or damaged, another sampling rate and no leave to convert
-            it, several channels, NaN.
+        DataError: they say it twice, or in another way.
     """
-    if isinstance(audio, (str, Path)):
-        return _of_file(Path(audio), options)
-    if rate is None:
-        raise DataError("an array has no sampling rate: give rate=16000, or what it is")
-    samples = np.asarray(audio)
-    if samples.ndim != 1 or not len(samples):
-        raise DataError(f"an array must be mono, of shape (samples,): got {samples.shape}")
+    if isinstance(audio, Mapping):
+        if not {ARRAY, RATE} <= audio.keys():
+            keys = ", ".join(map(repr, audio)) or "none"
+            raise DataError(f"a mapping must have {ARRAY!r} and {RATE!r}, this one has {keys}")
+        audio = audio[ARRAY], audio[RATE]
+    elif not (isinstance(audio, tuple) and [*map(_is_array, audio)] in PAIRS):
+        return audio, rate
+    if not _is_array(audio[0]):
+        raise DataError(f"(samples, rate): the samples must be an array, not {_kind(audio[0])}")
+    if rate is not None:
+        raise DataError(f"the samples come with their rate, {audio[1]!r}: leave rate={rate!r} out")
+    return audio
+
+
+def _of_array(samples: np.ndarray, rate: int, options: AudioOptions) -> np.ndarray:
+    if not len(samples):
+        raise DataError("the array has no samples")
     if samples.dtype == np.int16:
-        samples = (samples / INT16_SCALE).astype(np.float32)
-    elif samples.dtype.kind != "f":
-        raise DataError(f"an array must be int16, or float in [-1, 1]: got {samples.dtype}")
+        samples = samples / INT16_SCALE
+    check_peak(samples)
     samples = np.ascontiguousarray(samples, np.float32)
-    if not np.isfinite(samples).all():
-        raise DataError("the array has NaN or infinite samples")
-    if np.abs(samples).max() > LARGEST_FLOAT:
-        raise DataError("floats must lie in [-1, 1]: divide by 32768, or give int16")
     if rate != options.rate and not options.resample:
         raise DataError(
             f"{rate} Hz, the model wants {options.rate} Hz: convert it, or load the model with "
             "resample=True"
         )
+    if not LOWEST <= rate <= HIGHEST:
+        raise DataError(f"{rate} Hz is no rate of speech: {LOWEST} to {HIGHEST} Hz are converted")
     return change_speed(samples, rate / options.rate)
 
 
-def name_of(audio: Any) -> str:
-    """What a file is called without its directory and its ending; arrays have no name."""
-    return Path(audio).stem if isinstance(audio, (str, Path)) else ""
+@dataclass(frozen=True)
+class _Given(Utterance):
+    """An utterance that no data directory lists: messages begin with what the caller gave."""
+
+    given: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.given
 
 
-def _of_file(path: Path, options: AudioOptions) -> np.ndarray:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
+def _of_file(path: Path, options: AudioOptions, given: str = "") -> np.ndarray:
+    try:
+        is_file = path.is_file()
+    except OSError as err:  # too long a name
+        raise DataError(f"{str(path)[:100]}: {err.strerror}") from err
+    if not is_file:
+        raise DataError(f"{path}: {'a directory' if path.is_dir() else 'no such file'}")
     recording = Recording(path.stem, "file", str(path), "", "audio")
-    utterance = Utterance(path.stem, recording, "", "", 0.0, None, "audio")
+    utterance = _Given(path.stem, recording, "", "", 0.0, None, "audio", given=given or str(path))
     return AudioReader(options).read(utterance)[0]
+
+
+def _of_bytes(audio: Any, options: AudioOptions) -> np.ndarray:
+    """Read as a file of the same content, by the same reader."""
+    name = getattr(audio, "name", None)
+    is_named = isinstance(name, (str, os.PathLike))
+    given = str(name) if is_named else f"{_kind(audio)} of an audio file"
+    if hasattr(audio, "read"):
+        try:
+            audio = audio.read()
+        except (OSError, ValueError, TypeError) as err:  # closed, not open for reading, …
+            raise DataError(f"{given}: cannot be read ({err})") from err
+    if not isinstance(audio, (bytes, bytearray)):
+        raise DataError(
+            f"{given}: read() gave {_kind(audio)}, not bytes: open it in binary mode, 'rb'"
+        )
+    if not audio:
+        raise DataError(f"{given}: no bytes; seek(0) if it was read before")
+    with tempfile.TemporaryDirectory() as tmp:
+        path = Path(tmp) / "audio"
+        path.write_bytes(audio)
+        return _of_file(path, options, given)

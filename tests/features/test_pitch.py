@@ -134,7 +134,7 @@ def test_blocks_leave_no_seams(monkeypatch):
         (np.array([0.0, np.nan] * 500), 16000, "NaN or infinite at sample 1"),
         (np.array([0.0, np.inf] * 500), 16000, "NaN or infinite"),
         (np.zeros((1000, 2)), 16000, "mono"),
-        (np.zeros(1000, np.int32), 16000, "int16 or float"),
+        (np.zeros(1000, np.int64), 16000, "int64, which does not say its scale"),
         (np.zeros(1000), 1000, "too low"),
         (np.zeros(1000), 16000.5, "whole number"),
         (np.zeros(1000), -1, "whole number"),
