@@ -1,17 +1,24 @@
-"""A packed recogniser (``asr_<tag>.zip``), unpacked with nothing written outside its directory.
+"""A packed recogniser, of any recipe: the zip of ``espnet2.bin.pack``, or what is in it.
 
-Not by ESPnet's ``unpack``: that of 202511 writes a configuration wherever the archive says.
+Unpacked with nothing written outside its directory, and not by ESPnet's ``unpack``: that of 202511
+writes a configuration wherever the archive says.
 """
 
+import contextlib
 import stat
 import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import yaml
 
-from espnet_dice.io.errors import ConfigError
+from espnet_dice.io.errors import ConfigError, DiceError
 
 META = "meta.yaml"
+CONFIG, MODEL = "asr_train_config", "asr_model_file"
+LM_CONFIG, LM = "lm_train_config", "lm_file"
+USED = (CONFIG, MODEL, LM_CONFIG, LM)
 
 
 def unpack(archive: Path, directory: Path) -> dict[str, Path]:
@@ -30,11 +37,59 @@ def unpack(archive: Path, directory: Path) -> dict[str, Path]:
     try:
         with zipfile.ZipFile(archive) as z:
             names = check_members(archive, z.infolist())
-            listed = _listed(archive, z, names)
+            text = z.read(META) if META in names else None
+            found = _listed(archive, text, names.__contains__)
             z.extractall(directory)
     except (OSError, zipfile.BadZipFile) as err:
         raise ConfigError(f"{archive}: no packed model ({err}); copy or export it again") from err
-    return {key: directory / name for key, name in listed.items()}
+    return {key: directory / name for key, name in found.items()}
+
+
+def listed(directory: Path) -> dict[str, Path]:
+    """What the ``meta.yaml`` of an unpacked archive lists.
+
+    Raises:
+        ConfigError: it cannot be read, or lists what is not there.
+    """
+    text = (directory / META).read_bytes()
+    found = _listed(directory, text, lambda name: _is_inside(name) and (directory / name).is_file())
+    return {key: directory / name for key, name in found.items()}
+
+
+def check_task(where: Path, found: Mapping[str, Any]) -> None:
+    """Refuse a pack of another task than recognition.
+
+    Args:
+        where: the pack.
+        found: what its ``meta.yaml`` lists.
+
+    Raises:
+        ConfigError: saying what it lists.
+    """
+    if not {CONFIG, MODEL} <= found.keys():
+        raise ConfigError(
+            f"{where}: no recogniser: its {META} lists {', '.join(found) or 'nothing'}, "
+            f"not {CONFIG} and {MODEL}"
+        )
+
+
+@contextlib.contextmanager
+def named(archive: Path, directory: Path) -> Iterator[None]:
+    """Let errors name the archive, which the user knows, not where it was unpacked to."""
+    try:
+        yield
+    except DiceError as err:
+        text = str(err)
+        for place in {str(directory), str(directory.resolve())}:
+            text = text.replace(f"{place}/", f"{archive}: ").replace(place, str(archive))
+        if text == str(err):
+            raise
+        raise type(err)(text) from err
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def check_members(archive: Path, members: list[zipfile.ZipInfo]) -> list[str]:
@@ -44,10 +99,9 @@ def check_members(archive: Path, members: list[zipfile.ZipInfo]) -> list[str]:
         ConfigError: naming the first that does, or that is a link.
     """
     for member in members:
-        path = PurePosixPath(member.filename)
         # the first six bits of a Unix mode say what kind of file it is; 0 is not told
         kind = stat.S_IFMT(member.external_attr >> 16)
-        outside = path.is_absolute() or ".." in path.parts or "\\" in member.filename
+        outside = not _is_inside(member.filename) or "\\" in member.filename
         if outside or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise ConfigError(
                 f"{archive}: {member.filename!r} would be written outside the directory that it is "
@@ -56,17 +110,15 @@ def check_members(archive: Path, members: list[zipfile.ZipInfo]) -> list[str]:
     return [member.filename for member in members]
 
 
-def _listed(archive: Path, z: zipfile.ZipFile, names: list[str]) -> dict[str, str]:
-    if META not in names:
-        raise ConfigError(f"{archive}: there is no {META} in it: not packed by espnet2.bin.pack")
+def _listed(where: Path, text: bytes | None, has: Callable[[str], bool]) -> dict[str, str]:
+    if text is None:
+        raise ConfigError(f"{where}: there is no {META} in it: not packed by espnet2.bin.pack")
     try:
-        meta = yaml.safe_load(z.read(META))
-        listed = {**meta["yaml_files"], **meta["files"]}
+        meta = yaml.safe_load(text)
+        found = {**meta["yaml_files"], **meta["files"]}
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as err:
-        raise ConfigError(
-            f"{archive}: {META} cannot be read ({' '.join(str(err).split())})"
-        ) from err
-    for name in listed.values():
-        if name not in names:
-            raise ConfigError(f"{archive}: {META} lists {name!r}, which is not in the archive")
-    return listed
+        raise ConfigError(f"{where}: {META} cannot be read ({' '.join(str(err).split())})") from err
+    for name in found.values():
+        if not isinstance(name, str) or not has(name):
+            raise ConfigError(f"{where}: {META} lists {name!r}, which is not in it")
+    return found

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
+from espnet_dice.inference.arguments import audio_options, check_device
 from espnet_dice.inference.waves import name_of, samples_of
-from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError, DataError
 
 HF, ONNX = "hf", "model.onnx"
@@ -39,7 +39,7 @@ class Extractor:
     ):
         source = Path(source)
         self.name = source.resolve().name
-        self.audio = AudioOptions(SAMPLE_RATE, resample, channel)
+        self.audio = audio_options(SAMPLE_RATE, resample, channel)
         if (source / HF).is_dir():
             source = source / HF
         elif (source / ONNX).is_file():  # a student that Hugging Face has no class for
@@ -75,6 +75,7 @@ class Extractor:
 def _torch(source: Path, device: str):
     from espnet_dice.hubert import teacher
 
+    device = check_device(device)
     model = teacher.load(source).to(device)
     return lambda samples: [x.cpu().numpy() for x in model.hidden([samples])[0]]
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from espnet_dice.inference.archive import META
 from espnet_dice.io.errors import ConfigError
 
 
@@ -10,9 +11,10 @@ def load(path: str | Path, **options: Any) -> Any:
     """Load a recogniser or a HuBERT student, told apart by its files.
 
     Args:
-        path: ``exp/asr_<tag>``, its ``export`` or its ``asr_<tag>.zip``; ``exp/dice_<tag>``, its
-            ``export``, the ``hf`` or an ``.onnx`` in that; a Hugging Face directory; a checkpoint
-            of fairseq, torchaudio, s3prl or ESPnet, as ``--teacher`` takes it.
+        path: ``exp/asr_<tag>``, its ``export`` or its ``asr_<tag>.zip``; the zip of any ESPnet
+            recipe, or the directory that it was unpacked to; ``exp/dice_<tag>``, its ``export``,
+            the ``hf`` or an ``.onnx`` in that; a Hugging Face directory; a checkpoint of
+            fairseq, torchaudio, s3prl or ESPnet, as ``--teacher`` takes it.
         options: of :class:`recogniser.Recogniser` (lm, beam_size, ctc_weight …) or of
             :class:`extractor.Extractor`; both have device, resample and channel.
 
@@ -50,6 +52,8 @@ def is_recogniser(path: Path) -> bool:
             raise ConfigError(f"{path}: parameters of a recogniser: give its directory")
         return path.suffix == ".zip"
     config = path / "config.yaml"
+    if (path / META).is_file():
+        return True
     if config.is_file():
         kind = _is_recogniser(config)
         if kind is not None:

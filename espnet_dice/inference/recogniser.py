@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from espnet_dice.features.wave import as_array, as_mono
 from espnet_dice.inference import archive
-from espnet_dice.inference.files import Files, check_weights, find
+from espnet_dice.inference.arguments import audio_options, check_device
+from espnet_dice.inference.files import Files, find, read_weights
 from espnet_dice.inference.waves import name_of, samples_of
-from espnet_dice.io.audio import AudioOptions
-from espnet_dice.io.errors import ConfigError, DataError
+from espnet_dice.io.errors import ConfigError, DataError, describe_memory
 from espnet_dice.records import experiment
 
 LM_WEIGHT = 0.3
@@ -22,8 +23,9 @@ class Recogniser:
     """Speech in, text out. Building one imports espnet2 (6 s).
 
     Args:
-        source: ``exp/asr_<tag>``, its ``export``, an unpacked archive, or the ``.zip`` itself.
-        lm: ``exp/lm_<tag>``, for shallow fusion.
+        source: ``exp/asr_<tag>``, its ``export``, or what ``espnet2.bin.pack`` made of a recogniser
+            of any recipe: the ``.zip``, or the directory that it was unpacked to.
+        lm: ``exp/lm_<tag>``, for shallow fusion; None: the one in the pack, if there is one.
         device: ``cpu`` or ``cuda:N``.
         audio: what audio to accept; None: what the model was trained with.
         resample, channel: see :class:`AudioOptions`.
@@ -52,46 +54,72 @@ class Recogniser:
         from espnet_dice.decoding.decoder import check_options
 
         source = Path(source)
-        if lm is not None:
-            decode = {"lm_weight": LM_WEIGHT, **decode}
-        elif decode.get("lm_weight"):
-            raise ConfigError("lm_weight: give lm=exp/lm_<tag> too")
-        self.options = check_options(decode, source)
-        with tempfile.TemporaryDirectory() as tmp:
+        with tempfile.TemporaryDirectory() as tmp, archive.named(source, Path(tmp) / "pack"):
+            directory = source
             if source.is_file():
-                archive.unpack(source, Path(tmp))
-                files = find(Path(tmp))
-                self.name = source.stem
-            else:
-                files = find(source)
-                self.name = files.name
+                directory = Path(tmp) / "pack"
+                archive.check_task(source, archive.unpack(source, directory))
+            files = find(directory)
+            self.name = source.stem if source.is_file() else files.name
+            language = _language_model(lm, files)
+            if language:
+                decode = {"lm_weight": LM_WEIGHT, **decode}
+            elif decode.get("lm_weight"):
+                raise ConfigError("lm_weight: give lm=exp/lm_<tag> too")
+            self.options = check_options(decode, source)
             self.frontend = files.frontend
             rate = self.frontend.rate if self.frontend else 16000
-            self.audio = AudioOptions(rate, resample, channel)
-            self.model = self._build(files, lm and experiment.load(lm, "stage 4"), device, tmp)
+            self.audio = audio_options(rate, resample, channel)
+            size = files.config.get("input_size")
+            self._dim = None if size == 1 else size
+            self.model = self._build(files, language, check_device(device), Path(tmp), source)
 
-    def _build(self, files: Files, lm: experiment.Experiment | None, device: str, tmp: str) -> Any:
+    def _build(
+        self, files: Files, language: dict[str, str], device: str, tmp: Path, source: Path
+    ) -> Any:
         from espnet_dice.training import trainer
 
-        config = Path(tmp) / "absolute.yaml"
+        config = tmp / "absolute.yaml"
         config.write_text(yaml.safe_dump(files.config), encoding="utf-8")
-        language = {}
-        if lm is not None:
-            check_weights(lm.model_file)
-            language = {"lm_train_config": str(lm.config), "lm_file": str(lm.model_file)}
-        check_weights(files.model)
-        speech_to_text = trainer.inference_class()(
-            asr_train_config=str(config),
-            asr_model_file=str(files.model),
-            device=device,
-            batch_size=1,
-            nbest=1,
-            **language,
-            **self.options,
-        )
+        if language:
+            read_weights(Path(language["lm_file"]))
+        state = read_weights(files.model)
+        build = trainer.inference_class()
+        try:
+            speech_to_text = build(
+                asr_train_config=str(config),
+                asr_model_file=str(files.model),
+                device=device,
+                batch_size=1,
+                nbest=1,
+                **language,
+                **self.options,
+            )
+            self._try(speech_to_text.asr_model, device)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+                AssertionError, ImportError, OSError) as err:  # fmt: skip
+            if describe_memory(err):
+                raise
+            said = f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"
+            raise ConfigError(f"{source}: this version of ESPnet does not run it ({said})") from err
+        # ESPnet loads with strict=False, and would leave these as they were drawn
+        drawn = [k for k, _ in speech_to_text.asr_model.named_parameters() if k not in state]
+        if drawn:
+            raise ConfigError(
+                f"{files.model}: {len(drawn)} parameters of the model are missing, such as "
+                f"{drawn[0]}: they are not of {source}, or of another version of ESPnet"
+            )
         if speech_to_text.tokenizer is not None:
             speech_to_text.tokenizer.tokens2text([])  # reads its file, which may go, only now
         return speech_to_text
+
+    def _try(self, model: Any, device: str) -> None:
+        """Encode a second of silence: some configurations are built, and fail on any speech."""
+        import torch
+
+        shape = (1, 100, self._dim) if self._dim else (1, self.audio.rate)
+        with torch.no_grad():
+            model.encode(torch.zeros(shape, device=device), torch.tensor([shape[1]], device=device))
 
     def transcribe(self, audio: Any, rate: int | None = None, name: str | None = None) -> str:
         """The text of an utterance.
@@ -129,8 +157,40 @@ class Recogniser:
             raise DataError(f"{name_of(audio) or 'the audio'}: too short for one frame")
         return made
 
-    def decode(self, features: np.ndarray) -> str:
-        """The text of an utterance's features (frames, dim), or samples."""
+    def decode(self, features: Any) -> str:
+        """The text of an utterance's features (frames, dim), or samples.
+
+        Raises:
+            DataError: features of another shape, or NaN.
+        """
         from espnet_dice.decoding.decoder import decode_one
 
-        return decode_one(self.model, np.array(features, np.float32))["text"].strip()
+        return decode_one(self.model, self._checked(features))["text"].strip()
+
+    def _checked(self, features: Any) -> np.ndarray:
+        try:
+            if self._dim is None:
+                return as_mono(features).astype(np.float32)
+            array = as_array(features)
+        except ValueError as err:
+            raise DataError(str(err)) from err
+        if array.ndim != 2 or array.shape[1] != self._dim or array.dtype.kind not in "fiu":
+            raise DataError(
+                f"features must be numbers of shape (frames, {self._dim}): got {array.dtype} "
+                f"{array.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise DataError("the features have NaN or infinite values")
+        return array.astype(np.float32)
+
+
+def _language_model(lm: str | Path | None, files: Files) -> dict[str, str]:
+    """What ESPnet is told of the language model that was given, or that is in the pack."""
+    if lm is not None:
+        found = experiment.load(lm, "stage 4")
+        config, parameters = found.config, found.model_file
+    elif files.lm is not None:
+        config, parameters = files.lm
+    else:
+        return {}
+    return {"lm_train_config": str(config), "lm_file": str(parameters)}

@@ -29,24 +29,19 @@ LOWEST, HIGHEST = 1000, 1_000_000
 def samples_of(audio: Any, rate: Any, options: AudioOptions) -> np.ndarray:
     """Samples as the recipes' stages read them.
 
-        Args:
-    <<<<<<< HEAD
-            audio: a file's name; or (samples,) int16, or float in [-1, 1], an array or a tensor. Floats
-                somewhat beyond that are kept as they are, as in a file.
-    =======
-            audio: a file's name; an audio file's bytes, or the file, opened in binary mode; samples as
-                :func:`espnet_dice.features.wave.as_mono` takes them, floats in [-1, 1]; (samples,
-                rate); or a mapping with ``array`` and ``sampling_rate``.
-    >>>>>>> 222c28b (Arrays as other libraries hand them over: a result or one clear error)
-            rate: sampling rate of an array in Hz; a file knows its own.
-            options: what to accept.
+    Args:
+        audio: a file's name; an audio file's bytes, or the file, opened in binary mode; samples as
+            :func:`espnet_dice.features.wave.as_mono` takes them, floats in [-1, 1]; (samples,
+            rate); or a mapping with ``array`` and ``sampling_rate``.
+        rate: sampling rate of an array in Hz; a file knows its own.
+        options: what to accept.
 
-        Returns:
-            (samples,) float32 at ``options.rate``, not clipped.
+    Returns:
+        (samples,) float32 at ``options.rate``, not clipped.
 
-        Raises:
-            DataError: a file that is missing or damaged, another sampling rate and no leave to convert
-                it, several channels, NaN; or nothing of the above.
+    Raises:
+        DataError: a file that is missing or damaged, another sampling rate and no leave to convert
+            it, several channels, NaN; or nothing of the above.
     """
     if isinstance(audio, (str, os.PathLike)):
         return _of_file(Path(audio), options)

@@ -135,7 +135,7 @@ def test_bad_audio(model, tmp_path):
         (np.zeros((9000, 2)), r"mono, of shape \(samples,\): got \(9000, 2\)"),
         (np.zeros(9000, int), "int64, which does not say its scale"),
         (np.full(9000, np.nan), "NaN"),
-        (np.full(9000, 1000.0), "divide by 32768"),
+        (np.full(9000, 1000.0), "divide it by 32768"),
         (np.zeros(300), "too short for one frame"),
     ]:
         with pytest.raises(DataError, match=message):
@@ -158,7 +158,7 @@ def test_bad_options_and_files(recipe, tmp_path):
     with pytest.raises(ConfigError, match=r"feats_stats\.npz: not found from .*hf or above it"):
         espnet_dice.load(hf)
     (hf / "model.pth").unlink()
-    with pytest.raises(StaleError, match=r"hf: model\.pth is missing"):
+    with pytest.raises(ConfigError, match=r"hf: meta\.yaml lists 'model\.pth', which is not in it"):
         espnet_dice.load(hf)
 
 
@@ -190,9 +190,56 @@ def test_features_of_elsewhere(recipe, tmp_path):
         espnet_dice.load(hf)
 
 
-@pytest.mark.parametrize(("fs", "rate"), [(8000, 8000), ("16k", 16000), (None, 16000)])
+@pytest.mark.parametrize(
+    ("fs", "rate"), [(8000, 8000), ("16k", 16000), ("8K", 8000), ("22.05k", 22050), (None, 16000)]
+)
 def test_sampling_rate_of_espnets_frontends(fs, rate):
-    assert rate_of({} if fs is None else {"fs": fs}) == rate
+    assert rate_of({} if fs is None else {"fs": fs}, tiny.Path("c.yaml")) == rate
+
+
+@pytest.mark.parametrize("fs", ["fast", "", -1, 0, "0k"])
+def test_what_is_no_sampling_rate(fs):
+    with pytest.raises(ConfigError, match=r"c\.yaml: frontend_conf: fs: .* is no sampling rate"):
+        rate_of({"fs": fs}, tiny.Path("c.yaml"))
+
+
+def test_features_that_do_not_fit(recipe, model):
+    for bad, message in [
+        (np.zeros((50, 80)), r"shape \(frames, 83\): got float64 \(50, 80\)"),
+        (np.zeros(50), r"got float64 \(50,\)"),
+        (np.zeros((50, 83), complex), "got complex128"),
+        (np.full((50, 83), np.nan), "NaN or infinite values"),
+        (None, "got object"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            model.decode(bad)
+    (wav,) = [*wavs(recipe[0]).values()][:1]
+    feats = torch.from_numpy(model.features(wav)).requires_grad_()
+    assert model.decode(feats) == recipe[1][wav.stem]
+
+
+def test_arguments_of_loading(recipe):
+    exp = recipe[0] / "exp/asr_x"
+    for options, message in [
+        ({"device": "gpu"}, "device='gpu': give cpu or cuda:N"),
+        ({"device": "cuda:97"}, "device='cuda:97': give cpu or cuda:N"),
+        ({"device": None}, "device=None: give cpu or cuda:N"),
+        ({"resample": "yes"}, "resample must be True or False, not 'yes'"),
+        ({"channel": "0"}, "channel must be a whole number from 0, or None, not '0'"),
+        ({"channel": -1}, "channels count from 0"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            espnet_dice.load(exp, **options)
+
+
+def test_parameters_that_are_missing(recipe, tmp_path):
+    hf = shutil.copytree(recipe[0] / "exp/asr_x/export/hf", tmp_path / "hf")
+    state = torch.load(hf / "model.pth", weights_only=True)
+    del state["ctc.ctc_lo.bias"]
+    (hf / "model.pth").unlink()  # a link to the export's own
+    torch.save(state, hf / "model.pth")
+    with pytest.raises(ConfigError, match=r"1 parameters .* missing, such as ctc\.ctc_lo\.bias"):
+        espnet_dice.load(hf)
 
 
 def test_the_archive_holds_what_a_hub_needs(recipe):
