@@ -1,8 +1,13 @@
 """Transcribe audio files with a trained recogniser: FILE, a tab, TEXT, a line each.
 
-python -m espnet_dice.transcribe exp/asr_<tag> a.wav b.flac
+    python -m espnet_dice.transcribe exp/asr_<tag> a.wav b.flac
+
+With --detail a JSON object a line: file, and what
+:class:`espnet_dice.inference.transcription.Transcription` has.
 """
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from espnet_dice.io import options
@@ -18,6 +23,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, default=None, help="beam search: conf/decode.yaml")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
     options.add_resample(parser)
+    parser.add_argument(
+        "--detail",
+        action="store_true",
+        help="JSON lines, with the probability of each token and whether there was any speech",
+    )
     args = parser.parse_args(argv)
     from espnet_dice.inference.recogniser import Recogniser
     from espnet_dice.records.settings import read_config
@@ -27,7 +37,11 @@ def main(argv: list[str] | None = None) -> None:
         decode.pop("lm_weight", None)  # as the recipes do where a system is decoded without
     model = Recogniser(args.model, args.lm, args.device, args.resample, **decode)
     for file in args.files:
-        print(f"{file}\t{model.transcribe(file)}", flush=True)
+        said = model.transcribe(file, detail=args.detail)
+        if args.detail:
+            print(json.dumps({"file": file, **asdict(said)}, ensure_ascii=False), flush=True)
+        else:
+            print(f"{file}\t{said}", flush=True)
 
 
 if __name__ == "__main__":

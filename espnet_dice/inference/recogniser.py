@@ -11,6 +11,12 @@ from espnet_dice.features.wave import as_array, as_mono
 from espnet_dice.inference import archive
 from espnet_dice.inference.arguments import audio_options, check_device
 from espnet_dice.inference.files import Files, find, read_weights
+from espnet_dice.inference.level import measure
+from espnet_dice.inference.transcription import (
+    Transcription,
+    forced_probabilities,
+    geometric_mean,
+)
 from espnet_dice.inference.waves import name_of, samples_of
 from espnet_dice.io.errors import ConfigError, DataError, describe_memory
 from espnet_dice.records import experiment
@@ -121,7 +127,13 @@ class Recogniser:
         with torch.no_grad():
             model.encode(torch.zeros(shape, device=device), torch.tensor([shape[1]], device=device))
 
-    def transcribe(self, audio: Any, rate: int | None = None, name: str | None = None) -> str:
+    def transcribe(
+        self,
+        audio: Any,
+        rate: int | None = None,
+        name: str | None = None,
+        detail: bool = False,
+    ) -> str | Transcription:
         """The text of an utterance.
 
         Args:
@@ -133,11 +145,32 @@ class Recogniser:
             name: the utterance's id in the recipe, if its text must be the recipe's to the letter:
                 it seeds the little noise that Kaldi adds to the pitch. Default: the file's name
                 without its ending.
+            detail: also how sure the model is of each token, and whether there was speech.
+
+        Returns:
+            The text; with ``detail`` a :class:`Transcription`.
 
         Raises:
+            ConfigError: it was trained on features that were not made here.
             DataError: the audio is not usable.
         """
-        return self.decode(self.features(audio, rate, name))
+        samples = self._samples(audio, rate)
+        features = self._features(samples, audio, name)
+        if not detail:
+            return self.decode(features)
+        found, level = self._decode(features), measure(samples, self.audio.rate)
+        tokens = tuple(found["token"].split())
+        ids = self.model.converter.tokens2ids(tokens)
+        probabilities = forced_probabilities(self.model.asr_model, features, ids)
+        return Transcription(
+            text=found["text"].strip(),
+            tokens=tokens,
+            probabilities=probabilities and probabilities[:-1],
+            confidence=probabilities and geometric_mean(probabilities),
+            speech=level.is_speech,
+            level_db=level.level_db,
+            range_db=level.range_db,
+        )
 
     def features(self, audio: Any, rate: int | None = None, name: str | None = None) -> np.ndarray:
         """What the model hears, (frames, dim) float32, or (samples,) if it takes waveforms.
@@ -146,12 +179,17 @@ class Recogniser:
             ConfigError: it was trained on features that were not made here.
             DataError: the audio is not usable.
         """
+        return self._features(self._samples(audio, rate), audio, name)
+
+    def _samples(self, audio: Any, rate: int | None) -> np.ndarray:
         if self.frontend is None:
             raise ConfigError(
                 f"{self.name} was trained on features that were not made by the features stage: "
                 "compute them, and call decode(features)"
             )
-        samples = samples_of(audio, rate, self.audio)
+        return samples_of(audio, rate, self.audio)
+
+    def _features(self, samples: np.ndarray, audio: Any, name: str | None) -> np.ndarray:
         made = self.frontend.features(samples, name_of(audio) if name is None else name)
         if not len(made):
             raise DataError(f"{name_of(audio) or 'the audio'}: too short for one frame")
@@ -163,9 +201,12 @@ class Recogniser:
         Raises:
             DataError: features of another shape, or NaN.
         """
+        return self._decode(self._checked(features))["text"].strip()
+
+    def _decode(self, features: np.ndarray) -> dict[str, str]:
         from espnet_dice.decoding.decoder import decode_one
 
-        return decode_one(self.model, self._checked(features))["text"].strip()
+        return decode_one(self.model, features)
 
     def _checked(self, features: Any) -> np.ndarray:
         try:

@@ -303,3 +303,29 @@ def test_the_command(recipe, tmp_path, capsys):
     transcribe.main([model, *files, "--config", str(tmp_path / "beam.yaml")])
     said = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
     assert said == dict(zip(files, texts.values(), strict=True))
+    transcribe.main([model, *files, "--config", str(tmp_path / "beam.yaml"), "--detail"])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {one["file"]: one["text"] for one in found} == said
+    assert {"tokens", "probabilities", "confidence", "speech", "level_db"} <= found[0].keys()
+
+
+def test_detail(recipe, model):
+    """Probabilities are those of ESPnet's decoder, asked token by token."""
+    network = model.model.asr_model
+    for utt, wav in wavs(recipe[0]).items():
+        found = model.transcribe(wav, detail=True)
+        assert found.text == recipe[1][utt] == "".join(found.tokens).replace("\u2581", " ").strip()
+        ids = [network.sos, *model.model.converter.tokens2ids(found.tokens), network.eos]
+        speech = torch.from_numpy(model.features(wav))[None]
+        wanted = []
+        with torch.no_grad():
+            memory, _ = network.encode(speech, torch.tensor([speech.size(1)]))
+            for n in range(1, len(ids)):
+                log_p, _ = network.decoder.score(torch.tensor(ids[:n]), None, memory[0])
+                wanted.append(float(log_p[ids[n]].exp()))
+        np.testing.assert_allclose(found.probabilities, wanted[:-1], rtol=1e-4)
+        assert found.confidence == pytest.approx(np.prod(wanted) ** (1 / len(wanted)), rel=1e-4)
+    silent = model.transcribe(np.zeros(RATE), RATE, detail=True)
+    assert not silent.speech and silent.level_db < -100
+    pauses = np.concatenate([np.zeros(RATE // 2), tones("A"), np.zeros(RATE // 2), tones("B")])
+    assert model.transcribe(pauses, RATE, detail=True).speech
