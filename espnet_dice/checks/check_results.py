@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espnet_dice.checks.finding import Finding, percent
+from espnet_dice.export import ENCODER, ENCODER_INT8
 from espnet_dice.results import statistics
 from espnet_dice.results.dice_results import LESS_IS_BETTER
 from espnet_dice.results.verdict import Candidate
 
 EMPTY, ALIKE, FEW = 0.01, 0.5, 10
+INT8_WORSE = 0.3
+"""Points of WER that eight bits may cost."""
 TEACHER, STUDENT = "teacher", "student"
 WORSE = {
     TEACHER: (
@@ -79,6 +82,32 @@ def alike(
             "the features of all utterances are alike: silent audio",
         ),
         "compare the validation accuracy with the recipe's CURVES.md; train longer",
+    )
+
+
+def int8_worse(report: Mapping[str, Any], where: str) -> Finding | None:
+    """An int8 encoder with more errors than the full one.
+
+    Args:
+        report: ``export.json`` of a recogniser.
+        where: for the warning.
+    """
+    found = report.get("greedy_wer")
+    if not found:
+        return None
+    full, int8 = found[ENCODER], found[ENCODER_INT8]
+    if round(int8 - full, 3) <= INT8_WORSE:
+        return None
+    features = " ".join(report["processor"]["features"]) or "unknown"
+    return Finding(
+        where,
+        f"{ENCODER_INT8} has {int8:.1f} % WER by greedy CTC, {ENCODER} {full:.1f} % "
+        f"({found['utterances']} utterances of {found['set']})",
+        (
+            "weights of very different sizes, which eight bits round to few values",
+            f"products summed in 16 bits (this processor: {features}; vnni sums in 32)",
+        ),
+        f"ship {ENCODER}",
     )
 
 

@@ -46,6 +46,8 @@ def find(
     for one in training.read_all(exp):
         found += _seen(exp / f"{one.kind}_{one.name}", lambda d, t=one: _training(t, d, base))
     found += _seen(exp, lambda d: _decoded(d, read or recognisers.read(d)))
+    for path in sorted(exp.glob("asr_*/export/export.json")):
+        found += _seen(path, lambda p: [check_results.int8_worse(read_json(p), p.parts[-3])])
     return found + _seen(exp / JSON, _probed)
 
 

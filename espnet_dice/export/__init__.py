@@ -6,6 +6,8 @@ import logging
 
 from espnet_dice.io.errors import ConfigError
 
+ENCODER, ENCODER_INT8 = "encoder.onnx", "encoder.int8.onnx"
+"""A recogniser's encoder as ONNX, whose figures in ``export.json`` have these names."""
 ONNX_NEEDS = ("onnx", "onnxruntime", "onnxscript")
 
 

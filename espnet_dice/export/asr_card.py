@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_dice.export.card import NOT_SAID, UNKNOWN, Card, code, licence_of
+from espnet_dice.export.card import NOT_SAID, UNKNOWN, Card, code, licence_of, measured_on
 
 RAW = "raw"
 PLAIN = "A speech recogniser (CTC and attention) in plain ESPnet's format."
@@ -109,14 +109,26 @@ def _pretrained(conf: Mapping[str, Any]) -> dict[str, str]:
 
 def _checked(report: Mapping[str, Any]) -> dict[str, str]:
     said = {}
+    greedy = report.get("greedy_wer") or {}
+
+    def wer(file: str) -> str:
+        if file not in greedy:
+            return ""
+        return (
+            f"; greedy CTC {greedy[file]:.1f} % WER on {greedy['utterances']} utterances of "
+            f"{code(greedy['set'])}"
+        )
+
     if "largest_difference" in report:
         worst = report["largest_difference"]
         said["outputs beside the trained model's"] = f"largest difference {worst:.1g}"
     for file, figures in report.get("onnx", {}).items():
         said[code(file)] = (
             "encoder and CTC: features (batch, frames, dim) of equal lengths → `encoder_out`, "
-            f"`ctc_log_probs`; relative error {figures['relative_error']:.1g}"
+            f"`ctc_log_probs`; relative error {figures['relative_error']:.1g}{wer(file)}"
         )
+    if report.get("onnx") and "processor" in report:
+        said["figures of the ONNX files measured on"] = measured_on(report["processor"])
     return said
 
 

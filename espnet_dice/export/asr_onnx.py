@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_dice.export import onnx
+from espnet_dice.export import ENCODER, ENCODER_INT8, onnx
 
-FLOAT, INT8 = "encoder.onnx", "encoder.int8.onnx"
 OUTPUTS = ("encoder_out", "ctc_log_probs")
 PARTS = ("embed", "encoders", "after_norm")
 MIN_FRAMES, MAX_FRAMES = 7, 19000
@@ -73,10 +72,10 @@ def write(model, directory: Path, source: str) -> dict[str, Any]:
     frames = torch.export.Dim("frames", min=MIN_FRAMES, max=MAX_FRAMES)
     dims = {0: torch.export.Dim("batch"), 1: frames}
     speech = torch.randn(2, 100, len(module.mean))
-    onnx.trace(module, speech, dims, OUTPUTS, directory / FLOAT, source)
-    onnx.quantise(directory / FLOAT, directory / INT8)
+    onnx.trace(module, speech, dims, OUTPUTS, directory / ENCODER, source)
+    onnx.quantise(directory / ENCODER, directory / ENCODER_INT8)
     figures = {}
-    for name, tolerance in ((FLOAT, onnx.TOLERANCE), (INT8, onnx.INT8_TOLERANCE)):
+    for name, tolerance in ((ENCODER, onnx.TOLERANCE), (ENCODER_INT8, onnx.INT8_TOLERANCE)):
         compared = compare(model, onnx.session(directory / name), module)
         figures[name] = onnx.figures_of(directory / name, compared, tolerance, source)
     return figures

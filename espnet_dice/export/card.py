@@ -78,6 +78,12 @@ def code(text: Any) -> str:
     return f"`{plain}`".replace("|", "\\|") if plain else "–"
 
 
+def measured_on(processor: Mapping[str, Any]) -> str:
+    """A processor (see :func:`processor.describe`) in Markdown."""
+    features = ", ".join(map(code, processor["features"]))
+    return code(processor["machine"]) + (f" with {features}" if features else "")
+
+
 def render(card: Card) -> str:
     """The text of README.md. Imports huggingface_hub."""
     rows = "\n".join(f"| {what} | {value} |" for what, value in card.facts.items())

@@ -19,13 +19,14 @@ def of_recognisers(found: Recognisers) -> list[dict[str, Any]]:
             size = (directory / "model.pth").stat().st_size
             said = f"{report['largest_difference']:.1g} at most"
             made.append({"system": s.name, "file": "model.pth", "bytes": size, "seconds": None,
-                         "difference": said})  # fmt: skip
+                         "difference": said, "wer": None})  # fmt: skip
         made += onnx(s.name, report)
     return made
 
 
 def onnx(system: str, report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The ONNX files of an ``export.json``: file, bytes, seconds a second of audio, difference."""
+    """The ONNX files of an ``export.json``: size, seconds a second of audio, difference, WER."""
+    wer = report.get("greedy_wer") or {}
     return [
         {
             "system": system,
@@ -33,6 +34,7 @@ def onnx(system: str, report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "bytes": e["bytes"],
             "seconds": e.get("seconds_per_audio_second"),
             "difference": f"{100 * e['relative_error']:.2g} % of its outputs",
+            "wer": wer.get(file),
         }
         for file, e in (report.get("onnx") or {}).items()
         if "bytes" in e

@@ -99,6 +99,22 @@ def layout(lines: list[list[str]], left: int) -> str:
     return "\n".join([show(lines[0]), f"| {' | '.join(rule)} |", *map(show, lines[1:])])
 
 
+def add_section(exp: Path, title: str, body: str) -> None:
+    """Put a section at the end of ``RESULTS.md``, in the place of its former one.
+
+    Where there is no such file, nothing is written.
+
+    Args:
+        exp: experiments.
+        title: the section's heading, Markdown.
+        body: Markdown.
+    """
+    path = exp / MARKDOWN
+    if path.is_file():
+        kept = path.read_text(encoding="utf-8").partition(f"\n{title}\n")[0].rstrip()
+        write_text(path, f"{kept}\n\n{title}\n\n{body}\n")
+
+
 def write(rows: list[Row], exp: Path) -> None:
     """Write ``RESULTS.md`` and ``results.json``; S, D, I in the table count words."""
     notes = (

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.export import cards, wants_onnx, warm_up_onnx
+from espnet_dice.export import cards, processor, wants_onnx, warm_up_onnx
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import cli
@@ -19,7 +19,7 @@ from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import experiment
 from espnet_dice.work.workers import Work, run_forked
 
-VERSION = 3  # raise when the same model gives another export
+VERSION = 4  # raise when the same model gives another export
 REPORT, LOG = "export.json", "export.log"
 
 
@@ -92,6 +92,7 @@ def write_export(source: Path, directory: Path, onnx: bool) -> dict[str, Any]:
         "layers": model.layers,
         "dim": model.dim,
         "normalize": model.normalize,
+        "processor": processor.describe(),
     }
     if hf.can_export(model):
         (directory / "hf").mkdir()

@@ -279,7 +279,8 @@ if begin 10 "scoring"; then
 fi
 
 if begin 11 "export to plain ESPnet"; then
-    run export --systems "${student_systems[@]}" --token_list "${tokens}" --nj "${nj}"
+    run export --systems "${student_systems[@]}" --token_list "${tokens}" --nj "${nj}" \
+        --test_set "${dump}/${tests[0]}"
 fi
 
 if begin 12 "report"; then

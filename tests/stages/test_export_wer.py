@@ -1,0 +1,95 @@
+"""WER of exported encoders by greedy CTC."""
+
+import json
+import shutil
+from itertools import groupby
+
+import jiwer
+import kaldiio
+import numpy as np
+import pytest
+import torch
+
+from espnet_dice.checks import check_results, checks
+from espnet_dice.export import ENCODER, ENCODER_INT8, greedy_wer, missing_for_onnx
+from espnet_dice.io.errors import ConfigError
+from espnet_dice.records import dumps
+from espnet_dice.stages import export
+from tests.stages import tiny
+
+ONNX = pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
+FIGURES = {"set": "test", "utterances": 6, "words": 100, ENCODER: 20.0, ENCODER_INT8: 20.4}
+REPORT = {"greedy_wer": FIGURES, "processor": {"machine": "x86_64", "features": ["avx2"]}}
+
+
+def test_greedy():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        log_probs = rng.normal(size=(30, 4))
+        best = [int(i) for i in log_probs.argmax(1)]
+        assert greedy_wer.greedy(log_probs) == [i for i, _ in groupby(best) if i]
+    assert greedy_wer.greedy(np.zeros((0, 4))) == []
+
+
+def test_utterances_are_spread_over_the_set():
+    lengths = {f"u{i:02}": 10 + i for i in range(40)}
+    assert greedy_wer.choose(lengths, 4, 100) == ["u00", "u10", "u20", "u30"]
+    assert greedy_wer.choose(lengths, 99, 100) == sorted(lengths)
+    assert greedy_wer.choose(lengths, 99, 12) == ["u00", "u01", "u02"]
+
+
+@ONNX
+def test_an_export_with_its_wer(trained, fresh):
+    """Of the full encoder as ESPnet's own model and jiwer have it."""
+    from espnet2.tasks.asr import ASRTask
+
+    system = trained.plain
+    shutil.copytree(trained.root / system, system)
+    (tiny.EXP / "RESULTS.md").write_text("# Results\n\ntable\n")
+    test = tiny.DUMP / "test"
+    assert export.export([system], tiny.TOKENS, test_set=test, test_utterances=5) == 1
+    out = system / "export"
+    figures = json.loads((out / "export.json").read_text())
+    assert figures["processor"]["machine"] and figures["onnx"].keys() == {ENCODER, ENCODER_INT8}
+    figures = figures["greedy_wer"]
+    model, _ = ASRTask.build_model_from_file(out / "config.yaml", out / "model.pth")
+    feats = kaldiio.load_scp(str(test / "feats.scp"))
+    lines = (test / "text").read_text().splitlines()
+    texts = {utt: " ".join(words) for utt, *words in map(str.split, lines)}
+    references, hypotheses = [], []
+    for utt in greedy_wer.choose(dumps.load(test).lengths, 5, 1000):
+        speech = torch.tensor(np.array(feats[utt]))[None]
+        with torch.no_grad():
+            memory, _ = model.eval().encode(speech, torch.tensor([speech.size(1)]))
+            ids = model.ctc.argmax(memory)[0].tolist()
+        said = "".join(model.token_list[i] for i, _ in groupby(ids) if i)
+        references.append(texts[utt])
+        hypotheses.append(" ".join(said.replace("▁", " ").split()))
+    wanted = 100 * jiwer.wer(references, hypotheses)
+    assert figures[ENCODER] == pytest.approx(wanted, abs=1e-3)
+    assert (figures["set"], figures["utterances"]) == ("test", 5)
+    assert figures["words"] == sum(len(r.split()) for r in references)
+    row = f"| {system.name.removeprefix('asr_')} | test |"
+    results = (tiny.EXP / "RESULTS.md").read_text()
+    assert (
+        results.startswith("# Results\n\ntable\n\n## Exported encoders\n\n| system")
+        and row in results
+    )
+    assert f"{wanted:.1f} % WER on 5 utterances of `test`" in (out / "hf/README.md").read_text()
+    # scoring writes the table anew: the section comes again, once, though nothing is exported
+    assert export.export([system], tiny.TOKENS, test_set=test, test_utterances=5) == 0
+    assert (tiny.EXP / "RESULTS.md").read_text() == results
+    with pytest.raises(ConfigError, match="--test_utterances 0: give a number from 1"):
+        export.export([system], tiny.TOKENS, test_set=test, test_utterances=0)
+
+
+def test_worse_by_eight_bits(tmp_path):
+    found = check_results.int8_worse(REPORT, "asr_a")
+    assert "encoder.int8.onnx has 20.4 % WER" in found.what and "avx2" in str(found)
+    same = {**REPORT, "greedy_wer": {**FIGURES, ENCODER_INT8: 20.3}}
+    assert check_results.int8_worse(same, "asr_a") is None
+    assert check_results.int8_worse({"onnx": {}}, "asr_a") is None
+    (tmp_path / "exp/asr_a/export").mkdir(parents=True)
+    (tmp_path / "exp/asr_a/export/export.json").write_text(json.dumps(REPORT))
+    (warning,) = checks.find(tmp_path / "exp")
+    assert warning.where == "asr_a" and warning.do == "ship encoder.onnx"
