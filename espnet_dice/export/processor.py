@@ -6,7 +6,7 @@ from typing import Any
 
 CPUINFO = Path("/proc/cpuinfo")
 KEYS = ("flags", "Features")  # x86, ARM
-NAMES = ("avx", "amx", "fma", "asimd", "i8mm", "sve", "sme", "bf16")
+NAMES = ("avx", "amx", "fma", "asimd", "i8mm", "sve", "bf16")
 """How the names of the instructions begin that multiply matrices. With VNNI ("avx512_vnni",
 "avx_vnni") or i8mm int8 products are summed in 32 bits; without, on x86, in 16 bits."""
 

@@ -6,7 +6,7 @@ from espnet_dice.export.processor import describe
 
 X86 = """processor\t: 0
 model name\t: Intel(R) Xeon(R)
-flags\t\t: fpu sse4_2 fma avx avx2 avx512f avx512_vnni amx_int8 hypervisor
+flags\t\t: fpu sse4_2 fma avx avx2 avx512f avx512_vnni amx_int8 smep
 vmx flags\t: vnmi
 
 processor\t: 1
