@@ -30,24 +30,41 @@ def token_kd(student, teacher, lengths, temperature):
 
 def uncertainty_matching(student, teacher, lengths, vector, norm):
     """student, teacher: variances (B, L, V)."""
-    to_vector = {"variance": lambda x: x, "std": np.sqrt, "log_variance": np.log}[vector]
     total = 0.0
     for b, n in enumerate(lengths):
         for i in range(n):
-            s, t = to_vector(student[b, i]), to_vector(teacher[b, i])
+            s, t = (
+                np.array([noise_entry(float(x), vector) for x in y[b, i]])
+                for y in (student, teacher)
+            )
             if norm == "nmse":
-                total += sum((s - t) ** 2) / sum(t**2)
+                total += sum((s - t) ** 2) / max(sum(t**2), 0.1**2 * len(t))
             elif norm == "l2":
-                s, t = s / math.sqrt(sum(s**2)), t / math.sqrt(sum(t**2))
+                s, t = (x / max(math.sqrt(sum(x**2)), 0.1 * math.sqrt(len(x))) for x in (s, t))
                 total += sum((s - t) ** 2)
             elif norm == "mean":
-                total += np.mean((s / np.mean(s) - t / np.mean(t)) ** 2)
+                s, t = (
+                    x / (x.mean() if abs(x.mean()) > 0.1 else -0.1 if x.mean() < 0 else 0.1)
+                    for x in (s, t)
+                )
+                total += np.mean((s - t) ** 2)
             elif norm == "standardize":
-                s, t = (s - s.mean()) / s.std(), (t - t.mean()) / t.std()
+                s, t = ((x - x.mean()) / max(x.std(), 0.1) for x in (s, t))
                 total += np.mean((s - t) ** 2)
             else:
                 total += np.mean((s - t) ** 2)
     return total
+
+
+def noise_entry(x, vector):
+    """σ², σ or log σ²; logarithmic above 1000, a tangent below 0.01 for σ and log σ²."""
+    if x > 1e3:
+        x = 1e3 * (1 + math.log(x / 1e3))
+    if vector == "variance":
+        return x
+    if vector == "std":
+        return math.sqrt(x) if x > 0.01 else 0.1 + (x - 0.01) * 5
+    return math.log(x) if x > 0.01 else math.log(0.01) + (x - 0.01) * 100
 
 
 def smoothed_nll(log_probs, tokens, lengths, smoothing):

@@ -10,8 +10,21 @@ import torch
 UNC_VECTORS = ("variance", "std", "log_variance")
 UNC_NORMS = ("nmse", "l2", "mean", "standardize", "none")
 
-# keeps log, division and sqrt finite where a ReLU head says exactly 0
-EPS = 1e-8
+FLOOR = 0.1
+"""Noise vectors shorter than this count as this long where they are divided by.
+
+A ReLU head says exactly 0, and a constant vector has no spread: a squared error relative to that
+is infinite, and relative to a tiny number it hides every other loss. Noise of σ² = 0.1 on logits
+moves a log-probability by σ²/2 = 0.05 nats. The length is the root mean square over V (or the mean,
+or the standard deviation) in the vector's own unit.
+"""
+FLAT = FLOOR**2
+"""Below this σ² the slopes of √ and log stay what they are here (5 and 100), down to a finite 0."""
+HUGE = 1e3
+"""Above this σ², where noise alone chooses the token, σ² counts as HUGE · (1 + log(σ² / HUGE)).
+
+Squares of what an exp head can say have no float32; the slope falls and never is 0.
+"""
 
 
 def with_temperature(log_probs: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -50,13 +63,19 @@ def soft_cross_entropy(
 
 
 def uncertainty_vector(variances: torch.Tensor, vector: str = "variance") -> torch.Tensor:
-    """The token-level noise vector that is matched: σ², σ or log σ² (open in the paper)."""
+    """The token-level noise vector that is matched: σ², σ or log σ² (open in the paper).
+
+    Exact for σ² from :data:`FLAT` to :data:`HUGE` (σ² itself: from 0); beyond, finite and rising.
+    """
+    most = torch.finfo(variances.dtype).max
+    x = variances.clamp(max=HUGE) + HUGE * torch.log(variances.clamp(HUGE, most) / HUGE)
+    below = x.clamp(max=FLAT) - FLAT
     if vector == "variance":
-        return variances
+        return x
     if vector == "std":
-        return torch.sqrt(variances.clamp(min=EPS))
+        return torch.sqrt(x.clamp(min=FLAT)) + below / (2 * FLAT**0.5)
     if vector == "log_variance":
-        return torch.log(variances.clamp(min=EPS))
+        return torch.log(x.clamp(min=FLAT)) + below / FLAT
     raise ValueError(f"unc_vector must be one of {UNC_VECTORS}, not {vector!r}")
 
 
@@ -77,6 +96,8 @@ def uncertainty_matching(
     - ``standardize``: mean over V of (z(s) - z(t))², z = zero mean, unit variance over V
     - ``none``: mean over V of (s - t)²
 
+    A divisor below :data:`FLOOR` is :data:`FLOOR`. Computed in float32 at least.
+
     Args:
         student: σ², (B, L, V).
         teacher: σ², (B, L, V), without gradient.
@@ -89,13 +110,15 @@ def uncertainty_matching(
     """
     # padding may hold anything; ones keep its gradient finite before it is masked away
     keep = valid.unsqueeze(-1)
-    s = uncertainty_vector(torch.where(keep, student, torch.ones_like(student)), vector)
-    t = uncertainty_vector(torch.where(keep, teacher, torch.ones_like(teacher)), vector)
+    dtype = torch.promote_types(student.dtype, torch.float32)
+    s, t = (
+        uncertainty_vector(torch.where(keep, x, torch.ones_like(x)).to(dtype), vector)
+        for x in (student, teacher)
+    )
     if norm == "nmse":
-        per_token = (s - t).square().sum(-1) / t.square().sum(-1).clamp(min=EPS)
+        per_token = ((s - t) / _length(t)).square().mean(-1)
     elif norm == "l2":
-        unit = torch.nn.functional.normalize
-        per_token = (unit(s, dim=-1, eps=EPS) - unit(t, dim=-1, eps=EPS)).square().sum(-1)
+        per_token = (s / _length(s) - t / _length(t)).square().mean(-1)
     elif norm == "mean":
         per_token = (_over_mean(s) - _over_mean(t)).square().mean(-1)
     elif norm == "standardize":
@@ -129,12 +152,17 @@ def over_teachers(losses: list[torch.Tensor], weights: list[float]) -> torch.Ten
     return sum(r * loss for r, loss in zip(weights, losses, strict=True))
 
 
+def _length(x: torch.Tensor) -> torch.Tensor:
+    """Root mean square over V, at least FLOOR."""
+    return torch.sqrt(x.square().mean(dim=-1, keepdim=True).clamp(min=FLOOR**2))
+
+
 def _over_mean(x: torch.Tensor) -> torch.Tensor:
     mean = x.mean(dim=-1, keepdim=True)
-    floor = torch.where(mean < 0, -EPS, EPS)
-    return x / torch.where(mean.abs() < EPS, floor, mean)
+    floor = torch.where(mean < 0, -FLOOR, FLOOR)
+    return x / torch.where(mean.abs() < FLOOR, floor, mean)
 
 
 def _standardize(x: torch.Tensor) -> torch.Tensor:
     centred = x - x.mean(dim=-1, keepdim=True)
-    return centred / torch.sqrt(centred.square().mean(dim=-1, keepdim=True) + EPS)
+    return centred / _length(centred)

@@ -1,5 +1,7 @@
 """The distillation losses against plain float64 loops, and their gradients."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,53 @@ def test_uncertainty_matching_follows_its_definition(data, vector, norm):
     want = references.uncertainty_matching(s_var.numpy(), t_var.numpy(), LENGTHS, vector, norm)
     assert got.item() == pytest.approx(want, rel=1e-6)
     assert losses.uncertainty_matching(t_var, t_var, VALID, vector, norm).item() < 1e-12
+
+
+NOISE = np.random.default_rng(3).gamma(1.0, 1.0, 31)
+CORNERS = {
+    "zero": 0 * NOISE,
+    "tiny": 0 * NOISE + 1e-30,
+    "half dead": np.where(NOISE > 0.7, NOISE, 0.0),
+    "one alive": NOISE * (np.argmax(NOISE) == np.arange(31)),
+    "constant": 0 * NOISE + 0.69,
+    "one": 0 * NOISE + 1.0,  # log σ² is exactly 0
+    "about one": np.exp(1e-4 * (NOISE - NOISE.mean())),
+    "ordinary": NOISE,
+    "huge": 0 * NOISE + 1e30,
+    "some huge": np.where(NOISE > 1.0, 3e38, NOISE),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("vector", losses.UNC_VECTORS)
+@pytest.mark.parametrize("norm", losses.UNC_NORMS)
+def test_no_noise_vector_breaks_the_loss(vector, norm, dtype):
+    valid = torch.ones(1, 1, dtype=torch.bool)
+    for (s_name, s), (t_name, t) in itertools.product(CORNERS.items(), repeat=2):
+        s_var, t_var = (torch.tensor(x[None, None]).to(dtype) for x in (s, t))
+        s_var.requires_grad_()
+        got = losses.uncertainty_matching(s_var, t_var, valid, vector, norm)
+        got.backward()
+        want = references.uncertainty_matching(
+            s_var.detach().double().numpy(), t_var.double().numpy(), [1], vector, norm
+        )
+        case = f"{s_name} beside {t_name}"
+        huge = "huge" in case  # σ² of 7e4 has steps of 0.008 in float32
+        assert got.item() == pytest.approx(want, rel=1e-4, abs=1e-2 if huge else 1e-4), case
+        slope = s_var.grad.abs().max().item()
+        # of the size of other losses, even for a teacher without noise, unless the student is huge
+        most = 1e13 if huge else 4e3
+        assert got.item() < most and slope < most, case
+    plain = [torch.tensor(CORNERS[k][None, None]).to(dtype) for k in ("constant", "zero")]
+    if (vector, norm) == ("variance", "nmse"):
+        assert losses.uncertainty_matching(*plain, valid).item() == pytest.approx(47.6, rel=0.01)
+
+
+def test_an_infinite_variance_keeps_the_loss_finite():
+    s_var = torch.tensor([[[float("inf"), 1.0]]], requires_grad=True)
+    loss = losses.uncertainty_matching(s_var, torch.ones(1, 1, 2), torch.ones(1, 1) > 0)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(s_var.grad).all()
 
 
 @pytest.mark.parametrize("norm", ["l2", "mean", "standardize"])
