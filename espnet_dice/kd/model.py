@@ -10,7 +10,7 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 
 from espnet_dice import compat
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.kd import losses
+from espnet_dice.kd import losses, warp
 from espnet_dice.kd.teachers import (
     CachedTeachers,
     OnlineTeachers,
@@ -29,7 +29,7 @@ class UncertaintyKDModel(ESPnetASRModel):
         kd_beta: β, share of uncertainty matching in L_KD; 0 is token KD alone. No value given.
         kd_temperature: T of token KD; 1 is the paper's literal reading.
         kd_ctc: share of KD in the CTC loss (frame-wise soft cross-entropy); the paper's wording
-            points to the decoder only, so 0.
+            points to the decoder only, so 0. The targets follow the student's time warping.
         kd_convex: (1-w)·a + w·b if true (default), a + w·b if false; open in the paper.
         unc_vector: which noise vector is matched (:data:`losses.UNC_VECTORS`).
         unc_norm: how its squared error is normalised (:data:`losses.UNC_NORMS`).
@@ -65,6 +65,8 @@ class UncertaintyKDModel(ESPnetASRModel):
         self.teacher_mode = teacher_mode
         self.teachers = parse(teachers or [], kd_alpha + kd_ctc, teacher_mode)
         tokens = list(self.token_list)
+        if kd_ctc > 0:
+            warp.track(self.specaug)
         self._online = OnlineTeachers(self.teachers, tokens, teacher_samples)
         self._cached = CachedTeachers(self.teachers, self.vocab_size, self.ignore_id)
 
@@ -194,6 +196,7 @@ class UncertaintyKDModel(ESPnetASRModel):
         stats = {"loss_ctc": loss.detach(), "cer_ctc": cer}
         if self.kd_ctc > 0:
             log_probs = self.ctc.log_softmax(memory)
+            found = warp.follow(self.specaug, found, memory.size(1))
             per_teacher = [
                 losses.soft_cross_entropy(
                     *ctc_pair(log_probs, memory_lens, target, teacher), self.kd_temperature

@@ -44,7 +44,9 @@ def task():
     return ASRTask
 
 
-def build(task, seed=0, model="uncertainty_kd", decoder=None, tokens=TOKENS, **model_conf):
+def build(
+    task, seed=0, model="uncertainty_kd", decoder=None, tokens=TOKENS, specaug=None, **model_conf
+):
     """An ESPnet ASR model in eval mode, from a config as a recipe would give it."""
     ours = model == "uncertainty_kd"
     conf = task.get_default_config()
@@ -52,7 +54,8 @@ def build(task, seed=0, model="uncertainty_kd", decoder=None, tokens=TOKENS, **m
         token_list=tokens,
         input_size=20,
         frontend=None,
-        specaug=None,
+        specaug=specaug and "specaug",
+        specaug_conf=specaug or {},
         normalize=None,
         encoder="transformer",
         encoder_conf=dict(ENCODER),
