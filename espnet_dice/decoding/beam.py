@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from espnet_dice.decoding.ctc import LOG_ZERO, CtcPrefixes
+from espnet_dice.decoding.ctc import CtcPrefixes
 from espnet_dice.decoding.steps import CachedSteps
 
 END_MARGIN, END_STEPS = -10.0, 3  # of Eq. 50 of Watanabe et al. 2017, as in ESPnet
@@ -134,7 +134,7 @@ class BatchSearch:
                 tried = score.topk(self.pre_beam)[1]
             heard = ctc.scores(last)
             if self.pre_beam:
-                heard = self._only(heard, tried, ctc)
+                heard = self._only(heard, tried)
             score += self.weights["ctc"] * heard.to(score.dtype)
             score += total[..., None]
             total, index = score.flatten(1).topk(width)
@@ -171,11 +171,11 @@ class BatchSearch:
         log_probs = [self.ctc.log_softmax(x[None])[0] for x in encoded]
         return full, CtcPrefixes(log_probs, self.blank, self.eos, self.width)
 
-    def _only(self, heard: torch.Tensor, tried: torch.Tensor, ctc: CtcPrefixes) -> torch.Tensor:
-        """The prefix scores of what the pre-beam left, and of <eos>."""
+    def _only(self, heard: torch.Tensor, tried: torch.Tensor) -> torch.Tensor:
+        """The prefix scores of what the pre-beam left, and of <eos>; -inf for the rest."""
         left = torch.zeros_like(heard, dtype=torch.bool).scatter_(2, tried, True)
         left[..., self.eos] = True
-        return torch.where(left, heard, LOG_ZERO - ctc.psi[..., None])
+        return torch.where(left, heard, -torch.inf)
 
     def _end(
         self,

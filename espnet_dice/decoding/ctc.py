@@ -8,7 +8,8 @@ c, and r of the continuation is a cumulative sum. Nothing loops over frames.
 
 import torch
 
-LOG_ZERO = -1e10  # ESPnet's
+LOG_ZERO = -1e10
+"""ESPnet's score of a prefix that no alignment says, such as one with more tokens than frames."""
 
 
 def shifted(x: torch.Tensor, first: float = -torch.inf) -> torch.Tensor:
@@ -55,7 +56,7 @@ class CtcPrefixes:
             last: the prefixes' last tokens, (B, W).
 
         Returns:
-            (B, W, V).
+            (B, W, V); -inf for the blank, which is no token of a prefix.
         """
         either = torch.logaddexp(self.r_label, self.r_blank)
         # before the first frame the empty prefix is certain, any other impossible
@@ -70,9 +71,11 @@ class CtcPrefixes:
         psi.scatter_(2, last[..., None], same)
         ends = self.ends[:, None, None].expand(-1, psi.size(1), -1)
         psi[..., self.eos] = either.gather(2, ends)[..., 0]
-        psi[..., self.blank] = LOG_ZERO
         self.psi_next = psi.clamp(min=LOG_ZERO)
-        return self.psi_next - self.psi[..., None]
+        scores = self.psi_next - self.psi[..., None]
+        # not in psi: the next step would take it away again
+        scores[..., self.blank] = -torch.inf
+        return scores
 
     def advance(self, kept: torch.Tensor, parents: torch.Tensor, tokens: torch.Tensor) -> None:
         """Go on with other prefixes, each an old one and one token; after :meth:`scores`.

@@ -28,7 +28,8 @@ BEAM = {
 }
 LARGEST = 1e6
 RANGES = {"beam_size": (1, 10000), "ctc_weight": (0, 1), "maxlenratio": (-LARGEST, LARGEST)}
-RANGES |= {"lm_weight": (0, LARGEST), "minlenratio": (0, LARGEST)}
+# where nothing ends so late, ESPnet searches again for every 0.1 less
+RANGES |= {"lm_weight": (0, LARGEST), "minlenratio": (0, 10)}
 KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -51,6 +52,11 @@ def check_options(conf: dict, path: Path) -> dict:
         if not low <= value <= high:
             raise ConfigError(f"{path}: {key} must be from {low:g} to {high:g}, not {value:g}")
     merged = BEAM | conf
+    if -1 < merged["maxlenratio"] < 0:
+        raise ConfigError(
+            f"{path}: maxlenratio {merged['maxlenratio']:g}: a negative one is a number of tokens, "
+            "-1 or less"
+        )
     return {k: type(BEAM[k])(v) for k, v in merged.items()}
 
 
@@ -162,10 +168,17 @@ def _result(recogniser, score: float, tokens: list[int]) -> dict:
 
 
 def _decode_alone(recogniser, speech) -> dict | None:
-    """Decode one utterance by ESPnet's own search; None where it is too short."""
+    """Decode one utterance by ESPnet's own search; None where it is too short or nothing ends."""
+    from espnet_dice.search.wide import widen
+
+    if recogniser.beam_search is not None:
+        widen(recogniser.beam_search)
     with _too_short_is_empty():
         found = recogniser(speech)
-        (text, token, _, hypothesis), *_ = found[0] if isinstance(found, tuple) else found
+        hypotheses = found[0] if isinstance(found, tuple) else found
+        if not hypotheses:
+            return None
+        text, token, _, hypothesis = hypotheses[0]
         score = f"{float(hypothesis.score):.5f}"
         return {"text": text or "", "token": " ".join(token), "score": score}
     return None
