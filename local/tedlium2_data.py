@@ -151,7 +151,7 @@ def _rows(directory: Path, stms: list[Path], set_name: str) -> Iterator[Row]:
 
 
 def _seconds(sph: Path, stm: Path, problems: list[str]) -> float | None:
-    from espnet_dice.io.sound import Disagreement, Sound
+    from espnet_dice.io.sound.sound import Disagreement, Sound
 
     try:
         sound = Sound(str(sph))

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "espnet_dice"
 ORDER = (
+    "io/sound",
     "io",
     "io/untrusted",
     "compat",

@@ -169,7 +169,7 @@ def _result(recogniser, score: float, tokens: list[int]) -> dict:
 
 def _decode_alone(recogniser, speech) -> dict | None:
     """Decode one utterance by ESPnet's own search; None where it is too short or nothing ends."""
-    from espnet_dice.search.wide import widen
+    from espnet_dice.decoding.wide import widen
 
     if recogniser.beam_search is not None:
         widen(recogniser.beam_search)

@@ -8,12 +8,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from espnet_dice.io.ark_sounds import read_entry
-from espnet_dice.io.containers import Disagreement
 from espnet_dice.io.datadir import Recording, Utterance
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.io.options import add_resample, true_false
-from espnet_dice.io.sound import Sound
+from espnet_dice.io.sound.ark_sounds import read_entry
+from espnet_dice.io.sound.containers import Disagreement
+from espnet_dice.io.sound.sound import Sound
 
 SAMPLE_RATE = 16000
 LARGEST_FLOAT = 32.0
@@ -68,7 +68,7 @@ def audio_options(args: argparse.Namespace) -> AudioOptions:
 class AudioReader:
     """Reads utterances; a recording stays open for its next segment.
 
-    How long a recording is, :class:`~espnet_dice.io.sound.Sound` decides, from files, archives and
+    How long a recording is, :class:`Sound` decides, from files, archives and
     commands alike: what :meth:`probe` says of an utterance :meth:`read` gives, or refuses it.
     """
 

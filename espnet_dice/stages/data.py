@@ -87,7 +87,7 @@ def check_data(
 
 
 def _probe(data_dir: Path, utterances: tuple[Utterance, ...], audio: AudioOptions) -> float:
-    """Seconds of audio, by what :class:`~espnet_dice.io.sound.Sound` says of a file's length.
+    """Seconds of audio, by what :class:`~espnet_dice.io.sound.sound.Sound` says of a file's length.
 
     That is the length which the features stage reads, or refuses: no file is decoded here but an
     Ogg that has no last page. WAV and the like are compared with the size of the file, FLAC with

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from espnet_dice.dice import crop
 from espnet_dice.hubert.models import frames
 from espnet_dice.io import arks, fingerprint, texts
-from espnet_dice.io.ark_sounds import read_entry
-from espnet_dice.io.containers import Disagreement
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DiceError
-from espnet_dice.io.sound import Sound
+from espnet_dice.io.sound.ark_sounds import read_entry
+from espnet_dice.io.sound.containers import Disagreement
+from espnet_dice.io.sound.sound import Sound
 from espnet_dice.io.tables import Table
 from espnet_dice.kd import cache
 from espnet_dice.labels import store

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from espnet_dice.search.wide import widen
 
 from espnet_dice.decoding.beam import BatchSearch
-from tests.search import plain
+from espnet_dice.decoding.wide import widen
+from tests.decoding import plain
 
 V, EOS = 31, 30
 WIDTHS = (1, 10, 30, 31, 60, 200)

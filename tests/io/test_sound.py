@@ -11,10 +11,10 @@ import soundfile
 
 from espnet_dice.inference.waves import samples_of
 from espnet_dice.io.audio import AudioOptions, AudioReader
-from espnet_dice.io.containers import Disagreement
 from espnet_dice.io.datadir import Recording, Utterance
 from espnet_dice.io.errors import DataError
-from espnet_dice.io.sound import Sound
+from espnet_dice.io.sound.containers import Disagreement
+from espnet_dice.io.sound.sound import Sound
 from espnet_dice.stages.data import check_data
 from espnet_dice.stages.features import make_features
 from tests.campaign.lengths import decoded, encoded, flac_total, ogg_page

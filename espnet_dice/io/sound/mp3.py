@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from espnet_dice.io.containers import Disagreement, truncated
-from espnet_dice.io.flac import id3_size
+from espnet_dice.io.sound.containers import Disagreement, truncated
+from espnet_dice.io.sound.flac import id3_size
 
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")
 _SAME = 0xFFFE0C00

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.io.containers import Disagreement
-from espnet_dice.io.mp3 import Stream
+from espnet_dice.io.sound.containers import Disagreement
+from espnet_dice.io.sound.mp3 import Stream
 
 _BLOCK = 1 << 16
 

@@ -4,7 +4,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from espnet_dice.io.containers import Disagreement
+from espnet_dice.io.sound.containers import Disagreement
 
 _HEAD = struct.Struct("<4sBBqIIIB")
 _FIRST, _LAST = 2, 4

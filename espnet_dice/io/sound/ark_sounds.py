@@ -3,7 +3,7 @@
 import mmap
 import re
 
-from espnet_dice.io.containers import Disagreement, read_promise, truncated
+from espnet_dice.io.sound.containers import Disagreement, read_promise, truncated
 
 _NEXT = re.compile(rb"[^\s\0]+ (?:RIFF|RIFX|RF64|fLaC|AUDIO|NPY|PKL|\0B)")
 """What may follow an utterance: the key of the next, and how its data begin."""

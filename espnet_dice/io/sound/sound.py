@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from espnet_dice.io import containers, flac, mp3, ogg
-from espnet_dice.io.containers import Disagreement, truncated
-from espnet_dice.io.decoder import Piped, decoded, length, opened
+from espnet_dice.io.sound import containers, flac, mp3, ogg
+from espnet_dice.io.sound.containers import Disagreement, truncated
+from espnet_dice.io.sound.decoder import Piped, decoded, length, opened
 
 _WIDTH = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4}
 _WIDTH |= {"FLOAT": 4, "DOUBLE": 8}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from espnet_dice.io.containers import Disagreement, truncated
+from espnet_dice.io.sound.containers import Disagreement, truncated
 
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _BITS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}
