@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from espnet_dice.records import settings
+from espnet_dice.stages import config as config_stage
 from espnet_dice.stages import decode, tokens, train
 from tests.campaign.catalogue import Command, case
 from tests.stages import tiny, tiny_dice
@@ -14,12 +14,12 @@ NAME = "conf/train_asr_x.yaml"
 def show(text: str | bytes) -> Command:
     """The command that prints a config with its bases."""
     Path("x.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    return settings.main, ["x.yaml"]
+    return config_stage.main, ["x.yaml"]
 
 
 @case(FILES, "the file is not there", "x.yaml: no such", "config file")
 def missing() -> Command:
-    return settings.main, ["x.yaml"]
+    return config_stage.main, ["x.yaml"]
 
 
 @case(FILES, "a tab", "x.yaml: not YAML", "line 2", theirs=r"(?<=YAML: ).*(?= in \")")
