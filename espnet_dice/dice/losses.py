@@ -10,6 +10,11 @@ import torch
 from torch.nn import functional
 
 
+def _wide(x: torch.Tensor) -> torch.Tensor:
+    """At least float32: half precision would lose the small terms of a sum over K clusters."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def hard(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """-log p(z_t | X̃, t), the terms of Eq. 2.
 
@@ -20,9 +25,7 @@ def hard(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     Returns:
         (…).
     """
-    values = functional.cross_entropy(
-        logits.float().flatten(0, -2), ids.flatten(), reduction="none"
-    )
+    values = functional.cross_entropy(_wide(logits).flatten(0, -2), ids.flatten(), reduction="none")
     return values.view(ids.shape)
 
 
@@ -33,7 +36,7 @@ def soft_labels(distances: torch.Tensor, tau: float) -> torch.Tensor:
         distances: ρ, L2 and not squared, (…, K).
         tau: τ > 0.
     """
-    return torch.log_softmax(distances.float() / -tau, dim=-1)
+    return torch.log_softmax(_wide(distances) / -tau, dim=-1)
 
 
 def soft(logits: torch.Tensor, log_labels: torch.Tensor) -> torch.Tensor:
@@ -46,7 +49,7 @@ def soft(logits: torch.Tensor, log_labels: torch.Tensor) -> torch.Tensor:
     Returns:
         (…), in nats.
     """
-    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    log_probs = torch.log_softmax(_wide(logits), dim=-1)
     return (log_labels.exp() * (log_labels - log_probs)).sum(-1)
 
 
@@ -60,7 +63,7 @@ def feature(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     Returns:
         (…): the mean over the D_T dimensions.
     """
-    return (student.float() - teacher.float()).square().mean(-1)
+    return (_wide(student) - _wide(teacher)).square().mean(-1)
 
 
 def features_pen(squares: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:

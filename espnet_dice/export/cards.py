@@ -1,13 +1,13 @@
 """The cards of exported models: what the stages left on disk, in words.
 
-The export stages write them, the results stages write them again when there are results.
+The export stage writes them, those of all exports with the results that are there.
 """
 
 import importlib.metadata
 import json
 import logging
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 import espnet_dice
 from espnet_dice.export import asr_card, hubert_card
 from espnet_dice.export.card import NAME, Card, code, render
+from espnet_dice.hubert import upstreams
 from espnet_dice.io import fingerprint
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DiceError
@@ -144,16 +145,13 @@ def _of(row: Mapping[str, Any], system: experiment.Experiment) -> bool:
 
 
 def _probed(system: experiment.Experiment) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """The student's line of the results, if they were measured after its training."""
+    """The student's line of the results, if they are of the model that is there now."""
     path = system.directory.parent / JSON
     found = read_json(path)
     if not isinstance(found, dict):  # of recognisers
         return None, {}
-    if path.stat().st_mtime < (system.directory / experiment.NAME).stat().st_mtime:
-        logging.info("%s is older than %s: not in its card", path, system.name)
-        return None, {}
-    name = system.name.removeprefix("dice_")
-    rows: Sequence[dict[str, Any]] = [r for r in found["systems"] if r["system"] == name]
+    name, key = system.name.removeprefix("dice_"), upstreams.key_of(str(system.directory))
+    rows = [r for r in found["systems"] if r["system"] == name and r["model"] == key]
     return (rows[0] if rows else None), found["probes"]
 
 

@@ -30,6 +30,7 @@ class Row:
         seed: of its training, or None.
         cpu_s_per_audio_s: one thread; all systems of the table were measured in one run.
         scores: task → probe seed → score in %.
+        model: key of the model that was probed.
     """
 
     system: str
@@ -39,6 +40,7 @@ class Row:
     seed: int | None
     cpu_s_per_audio_s: float | None
     scores: dict[str, dict[int, float]] = field(default_factory=dict)
+    model: str = ""
 
     @property
     def family(self) -> str:
@@ -73,7 +75,8 @@ def collect(exp: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
             records[record["task"]] = record
         speed = (read_json(exp / OUT / name / SPEED) or {}).get("cpu_s_per_audio_s")
         loss, labels, seed = trained_with(Path(source))
-        rows.append(Row(name, loss, labels, found[0]["parameters"], seed, speed, scores))
+        model = found[0]["made_from"]["inputs"]["upstream"]
+        rows.append(Row(name, loss, labels, found[0]["parameters"], seed, speed, scores, model))
     if not rows:
         raise DataError(f"no probe below {exp} belongs to the models that are there: run stage 6")
     return rows, records

@@ -117,10 +117,7 @@ def add_section(exp: Path, title: str, body: str) -> None:
 
 def write(rows: list[Row], exp: Path) -> None:
     """Write ``RESULTS.md`` and ``results.json``; S, D, I in the table count words."""
-    notes = (
-        "WER and CER by jiwer; S, D, I: substituted, deleted, inserted words. "
-        "Models are the average of the 5 best checkpoints by validation token accuracy."
-    )
+    notes = "WER and CER by jiwer; S, D, I: substituted, deleted, inserted words."
     spread = spread_table(rows)
     parts = ["# Results", table(rows), notes, *(["## Over seeds", spread] if spread else [])]
     write_text(exp / MARKDOWN, "\n\n".join(parts) + "\n")

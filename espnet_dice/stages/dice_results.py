@@ -6,7 +6,6 @@ trained again since is left out, with a warning.
 
 from pathlib import Path
 
-from espnet_dice.export import cards
 from espnet_dice.io import options
 from espnet_dice.io.errors import cli
 from espnet_dice.io.progress import setup_logging
@@ -22,7 +21,6 @@ def main(argv: list[str] | None = None) -> None:
     setup_logging()
     rows, records = collect(args.exp)
     write(rows, records, args.exp)
-    cards.refresh(args.exp)
     print(table(rows, records))
     over = spread_table(rows, records)
     if over:

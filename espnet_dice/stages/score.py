@@ -6,7 +6,6 @@ installed. A result whose model was trained again since is left out, with a warn
 
 from pathlib import Path
 
-from espnet_dice.export import cards
 from espnet_dice.io import options
 from espnet_dice.io.errors import cli
 from espnet_dice.io.progress import setup_logging
@@ -22,7 +21,6 @@ def main(argv: list[str] | None = None) -> None:
     setup_logging()
     rows = score(args.exp)
     results.write(rows, args.exp)
-    cards.refresh(args.exp)
     print(results.table(rows))
     print(f"\nin {args.exp / results.MARKDOWN} and {args.exp / results.JSON}")
 

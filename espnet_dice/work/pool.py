@@ -73,7 +73,7 @@ class Pool:
                     problems[futures[future]] = future.result()
                 except BrokenProcessPool as err:
                     raise DiceError(
-                        "a feature process was killed (out of memory?): run again with a lower --nj"
+                        "a process was killed (out of memory?): run again with a lower --nj"
                     ) from err
             now = sum(self._slots[:number])
             yield from range(seen, now)

@@ -11,7 +11,7 @@ import espnet_dice
 from espnet_dice import extract
 from espnet_dice.export import missing_for_onnx
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
-from espnet_dice.stages import export_hubert
+from espnet_dice.stages import export
 from tests.corpus import RATE, noise, write_audio
 from tests.hubert import parity
 from tests.hubert.tiny_models import LARGE
@@ -23,7 +23,7 @@ ONNX = pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is no
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
     directory = trained(tmp_path_factory.mktemp("exp") / "dice_a")
-    export_hubert.export([directory], onnx=False)
+    export.export([directory], onnx=False)
     return directory
 
 
@@ -93,7 +93,7 @@ def test_files_that_are_no_student(tmp_path):
 @ONNX
 def test_a_student_that_is_onnx_only(tmp_path, wav):
     system = trained(tmp_path / "dice_c", "conv", CONV)
-    export_hubert.export([system])
+    export.export([system])
     wanted = espnet_dice.load(system).extract(wav)
     for source in (system / "export", system / "export/model.onnx"):
         close(espnet_dice.load(source).extract(wav), wanted)

@@ -7,12 +7,13 @@ import torch
 import yaml
 
 from espnet_dice.export import missing_for_onnx
+from espnet_dice.export import student as student_export
 from espnet_dice.hubert import teacher
 from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError, DiceError, StaleError
 from espnet_dice.io.fingerprint import NAME, Fingerprint
 from espnet_dice.records import experiment
-from espnet_dice.stages import export_hubert
+from espnet_dice.stages import export
 from tests.hubert.tiny_models import BASE, noise
 
 CONV = {"hidden_size": 16, "num_hidden_layers": 1, "kernel_size": 3, "conv_dim": [8] * 7}
@@ -33,26 +34,26 @@ def trained(directory, name="hubert", conf=BASE, seed=0):
 
 def test_a_student_for_transformers(tmp_path):
     system = trained(tmp_path / "dice_a")
-    assert export_hubert.export([system], onnx=False) == 1
+    assert export.export([system], onnx=False) == 1
     report = json.loads((system / "export/export.json").read_text())
     assert report["hf"]["largest_difference"] <= 1e-4 and "onnx" not in report
     assert (report["layers"], report["dim"]) == (3, 48)
     wave = noise(4000)
     mine, exported = teacher.load(system), teacher.load(system / "export/hf")
     assert torch.equal(mine.hidden([wave])[0][3], exported.hidden([wave])[0][3])
-    assert export_hubert.export([system], onnx=False) == 0
+    assert export.export([system], onnx=False) == 0
     trained(system, seed=1)
-    assert export_hubert.export([system], onnx=False) == 1
+    assert export.export([system], onnx=False) == 1
 
 
 @pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
 def test_a_student_of_convolutions_leaves_as_onnx_only(tmp_path, capsys):
     system = trained(tmp_path / "dice_c", "conv", CONV)
-    export_hubert.main(["--systems", str(system)])
+    export.main(["--systems", str(system)])
     assert "1 exported, 0 unchanged" in capsys.readouterr().out
     files = {f.name for f in (system / "export").iterdir()}
     assert files == {"model.onnx", "model.int8.onnx", "export.json", "README.md", NAME}
-    told = export_hubert.told(json.loads((system / "export/export.json").read_text()))
+    told = student_export.told(json.loads((system / "export/export.json").read_text()))
     assert "model.int8.onnx: 0." in told and "s per second of audio" in told
 
 
@@ -60,8 +61,8 @@ def test_onnx_that_cannot_be(tmp_path, monkeypatch):
     monkeypatch.setattr("espnet_dice.export.missing_for_onnx", lambda: ["onnxruntime"])
     system = trained(tmp_path / "dice_a")
     with pytest.raises(ConfigError, match=r"--onnx true needs onnxruntime: pip install"):
-        export_hubert.export([system], onnx=True)
-    assert export_hubert.export([system]) == 1
+        export.export([system], onnx=True)
+    assert export.export([system]) == 1
     assert not (system / "export/model.onnx").exists()
 
 
@@ -69,8 +70,8 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path, monkeypatch):
     system = trained(tmp_path / "dice_a")
     monkeypatch.setattr("espnet_dice.export.hf.TOLERANCE", -1.0)
     with pytest.raises(DiceError, match="computes something else"):
-        export_hubert.export([system], onnx=False)
+        export.export([system], onnx=False)
     assert not (system / "export").exists() and not list(system.glob(".export*"))
     (system / "ave.pth").write_bytes(b"")
     with pytest.raises(StaleError, match="not the file that was trained"):
-        export_hubert.export([system], onnx=False)
+        export.export([system], onnx=False)

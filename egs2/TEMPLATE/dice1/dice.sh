@@ -124,7 +124,7 @@ $(corpus_help)
     --probe_seeds      Seeds of the probes' heads, quoted; empty: --seed (default="${probe_seeds}")
     --onnx             Export to ONNX too (default="${onnx}")
 
-  Stages: 1 data, 2 teacher, 3 k-means, 4 labels, 5 students, 6 probes, 7 export, 8 results,
+  Stages: 1 data, 2 teacher, 3 k-means, 4 labels, 5 students, 6 probes, 7 results, 8 export,
   9 report
 END
 }
@@ -288,12 +288,12 @@ if begin 6 "probes: ${tasks[*]}"; then
         ${probe_options[@]+"${probe_options[@]}"}
 fi
 
-if begin 7 "export: Hugging Face$("${onnx}" && echo ", ONNX")"; then
-    run export_hubert --systems "${students[@]}" --onnx "${onnx}" --nj "${nj}"
+if begin 7 "results"; then
+    run dice_results --exp "${expdir}" >/dev/null
 fi
 
-if begin 8 "results"; then
-    run dice_results --exp "${expdir}" >/dev/null
+if begin 8 "export: Hugging Face$("${onnx}" && echo ", ONNX")"; then
+    run export --systems "${students[@]}" --onnx "${onnx}" --nj "${nj}"
 fi
 
 if begin 9 "report"; then
@@ -301,7 +301,7 @@ if begin 9 "report"; then
 fi
 
 table=
-[ "${stop_stage}" -lt 8 ] || table=${expdir}/RESULTS.md
+[ "${stop_stage}" -lt 7 ] || table=${expdir}/RESULTS.md
 end_recipe "${table}"
 
 exit 0

@@ -1,0 +1,113 @@
+"""The export of one recogniser: files, their comparison with the trained model, and the card.
+
+``exp/asr_<tag>/export`` holds config.yaml (with absolute paths), model.pth, data/ (bpe.model and
+feats_stats.npz), features.json, export.json, the encoder as encoder.onnx and encoder.int8.onnx, and
+two forms that can be moved: asr_<tag>.zip, the archive of ``espnet2.bin.pack``, and ``hf/``, the
+same files with a model card, to upload to a hub.
+"""
+
+import contextlib
+import logging
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from espnet_dice.export import cards, greedy_wer, processor, warm_up_onnx
+from espnet_dice.io.atomic import atomic_dir
+from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.json_files import write_json
+from espnet_dice.records import dumps, experiment, frontend, tokens
+from espnet_dice.records.settings import read_config
+from espnet_dice.training import trainer
+
+MODEL = "model.pth"
+VERSION = 4  # raise when the same model gives another export
+
+
+@dataclass(frozen=True)
+class RecogniserExport:
+    """How recognisers are exported.
+
+    Attributes:
+        token_list: directory of the token list that they were trained with.
+        onnx: the encoder also as ONNX.
+        test: features on which the ONNX encoders are compared by their WER, or None.
+        test_utterances: of it, at most.
+    """
+
+    token_list: Path
+    onnx: bool
+    test: dumps.Dump | None
+    test_utterances: int
+
+    def fingerprint(self, system: experiment.Experiment) -> Fingerprint:
+        """What an export depends on."""
+        out = system.directory / cards.EXPORT
+        settings = {"version": VERSION, "path": str(out.resolve()), "onnx": self.onnx}
+        inputs = {"model": system.sha256, "tokens": tokens.key_of(self.token_list)}
+        if self.test:
+            settings["test_utterances"] = self.test_utterances
+            inputs["test"] = self.test.key
+        return Fingerprint("export", settings, inputs)
+
+    def warm_up(self) -> None:
+        """Import, before processes are forked, what each of them needs."""
+        trainer.task_class("asr")
+        if self.onnx:
+            warm_up_onnx()
+
+    def write(self, system: experiment.Experiment) -> None:
+        """Write one system's export, in a process of its own.
+
+        Raises:
+            ConfigError: the exported model would not be exactly plain ESPnet's.
+        """
+        import torch
+
+        from espnet_dice.export import asr
+
+        torch.set_num_threads(1)
+        out = system.directory / cards.EXPORT
+        with atomic_dir(out) as tmp:
+            heard = frontend.of_training(read_config(system.config))
+            if heard is not None:
+                heard.save(tmp)  # before: all that is there is packed
+            bpe = self.token_list / tokens.MODEL
+            report = asr.write_export(system.config, system.model_file, bpe, tmp, out, self.onnx)
+            report["processor"] = processor.describe()
+            if self.test is not None and report.get("onnx"):
+                how = (self.test, self.token_list, self.test_utterances)
+                report[greedy_wer.KEY] = greedy_wer.measure(tmp, *how)
+            hub_directory(tmp, tmp / f"{system.name}.zip")
+            write_json(tmp / cards.REPORT, report)
+            cards.recogniser(system, tmp)
+            self.fingerprint(system).finish(tmp)
+
+    def tell(self, name: str, report: dict[str, Any]) -> None:
+        """Say, in lines of the log, what an export cannot, and how exact it is."""
+        if report["not_plain"]:
+            logging.warning(
+                "%s: %s: the export loads only where this package is installed, after "
+                "espnet_dice.register()",
+                name,
+                report["not_plain"],
+            )
+        if report.get("no_onnx"):
+            logging.warning("%s: no ONNX: %s", name, report["no_onnx"])
+        worst = report["largest_difference"]
+        logging.info("%s: exported, largest difference of outputs %.1g", name, worst)
+        if greedy_wer.KEY in report:
+            logging.info("%s: %s", name, greedy_wer.said(report[greedy_wer.KEY]))
+
+
+def hub_directory(directory: Path, archive: Path) -> None:
+    """Make ``hf``, the archive unpacked, as a hub wants it; parameters are linked, not copied."""
+    hub = directory / cards.HF
+    with zipfile.ZipFile(archive) as z:
+        z.extractall(hub)
+    linked = hub / ".linked"
+    with contextlib.suppress(OSError):  # not every disk has links
+        os.link(directory / MODEL, linked)
+        os.replace(linked, hub / MODEL)

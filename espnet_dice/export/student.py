@@ -1,0 +1,109 @@
+"""The export of one HuBERT student: files, their comparison with the trained model, and the card.
+
+``exp/dice_<tag>/export`` holds ``hf/`` (config.json, model.safetensors, preprocessor_config.json,
+and README.md, the model card), ``model.onnx``, ``model.int8.onnx`` and ``export.json`` with the
+differences and speeds that were measured while exporting. No file is a pickle.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from espnet_dice.export import cards, processor, warm_up_onnx
+from espnet_dice.io.atomic import atomic_dir
+from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.json_files import write_json
+from espnet_dice.records import experiment
+
+VERSION = 4  # raise when the same model gives another export
+
+
+@dataclass(frozen=True)
+class StudentExport:
+    """How students are exported.
+
+    Attributes:
+        onnx: also as ONNX.
+    """
+
+    onnx: bool
+
+    def fingerprint(self, system: experiment.Experiment) -> Fingerprint:
+        """What an export depends on."""
+        settings = {"version": VERSION, "onnx": self.onnx}
+        inputs = {"training": system.key, "model": system.sha256}
+        return Fingerprint("export_hubert", settings, inputs)
+
+    def warm_up(self) -> None:
+        """Import, before processes are forked, what each of them needs."""
+        from espnet_dice.hubert.models import stem
+
+        stem.warm_up()
+        if self.onnx:
+            warm_up_onnx()
+
+    def write(self, system: experiment.Experiment) -> None:
+        """Write one student's export, in a process of its own.
+
+        Raises:
+            DiceError: the exported model would not be the trained one.
+        """
+        with atomic_dir(system.directory / cards.EXPORT) as tmp:
+            write_export(system.directory, tmp, self.onnx)
+            cards.student(system, tmp)
+            self.fingerprint(system).finish(tmp)
+
+    def tell(self, name: str, report: dict[str, Any]) -> None:
+        """Say, in a line of the log, how exact and how fast an export is."""
+        logging.info("%s: exported; %s", name, told(report))
+
+
+def write_export(source: Path, directory: Path, onnx: bool) -> dict[str, Any]:
+    """Write one student's export into an existing directory.
+
+    Args:
+        source: anything that :func:`teacher.load` reads.
+        directory: where to write.
+        onnx: also as ONNX.
+
+    Returns:
+        What ``export.json`` says.
+    """
+    from espnet_dice.export import hf
+    from espnet_dice.hubert import teacher
+
+    model = teacher.load(source)
+    report: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "layers": model.layers,
+        "dim": model.dim,
+        "normalize": model.normalize,
+        "processor": processor.describe(),
+    }
+    if hf.can_export(model):
+        (directory / "hf").mkdir()
+        report["hf"] = {"largest_difference": hf.write(model, directory / "hf")}
+    else:
+        report["no_hf"] = "no HuBERT, so nothing for transformers"
+    if onnx:
+        from espnet_dice.export import onnx as to_onnx
+
+        report["onnx"] = to_onnx.write(model, directory)
+    write_json(directory / cards.REPORT, report)
+    return report
+
+
+def told(report: dict[str, Any]) -> str:
+    """One line about an export."""
+    parts = []
+    if "hf" in report:
+        parts.append(f"transformers: largest difference {report['hf']['largest_difference']:.1g}")
+    if "no_hf" in report:
+        parts.append(report["no_hf"])
+    figures = report.get("onnx", {})
+    for name, said in figures.items():
+        speed = f"{said['seconds_per_audio_second']:.4f} s per second of audio"
+        error = f", relative error {said['relative_error']:.1g}" if "relative_error" in said else ""
+        parts.append(f"{name}: {speed}{error}")
+    return "; ".join(parts) or "nothing to export"
