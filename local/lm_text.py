@@ -1,11 +1,12 @@
-"""Sentences for the language model: a text of any size, written with A-Z, apostrophe and space.
+"""Sentences for the language model: a text of any size, written as --text_rules say.
 
     python local/lm_text.py --text_rules wsj --out data/lm_text/other.txt ESPNET/…/other_text/text
     python local/lm_text.py --out data/lm_text/libri.txt librispeech-lm-norm.txt.gz
 
 A file called ``text`` or ``text.gz`` is Kaldi's, with an id first; of others every line is a
 sentence. What is packed by gzip is unpacked. Sentences that a rule cannot write (digits, other
-scripts), and those with ``<unk>``, are left out and counted.
+scripts), and those with ``<unk>``, are left out and counted; the rule ``none`` keeps all as they
+are, for learnt token lists.
 """
 
 import argparse
@@ -50,6 +51,7 @@ def write_sentences(out: Path, paths: list[Path], rule: str) -> tuple[int, int]:
                     text = transcript(said, rule, "train")
                 except ValueError:
                     text = None
+                text = " ".join((text or "").split())
                 if text:
                     f.write(f"{text}\n")
                     written += 1
@@ -68,7 +70,7 @@ def main() -> None:
     p.add_argument("--out", required=True, type=Path, help="file of sentences, ….txt")
     p.add_argument(
         "--text_rules",
-        choices=[r for r in RULES if r != "none"],
+        choices=sorted(RULES),
         default="letters",
         help="(letters)",
     )

@@ -1,7 +1,8 @@
-"""Transcripts as the token list writes them: A-Z, apostrophe, single spaces. One rule a corpus.
+"""Transcripts as the token list ``char31`` writes them: A-Z, apostrophe, single spaces. One rule a
+corpus; learnt lists (``--token_type char`` or ``bpe``) write what rule ``none`` leaves as it is.
 
 ==========  ==================================================================================
-none        as it is; stage 3 refuses what the token list cannot write
+none        as it is, in any script; stage 3 refuses what the token list cannot write
 letters     upper case; marks in <>, [] and {} left out; signs separate words, but for apostrophes
 wsj         ``letters``, and the notation of WSJ's .dot files: verbalised punctuation, deletions
 tedlium2    ``letters``, and that of TED-LIUM's .stm files: variants, ``it 's`` joined

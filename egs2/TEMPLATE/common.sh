@@ -30,6 +30,18 @@ corpus_help() {
 END
 }
 
+# What is skipped, by kind: options of every recipe that has stages of each kind
+skip_data_prep=false
+skip_train=false
+skip_eval=false
+skip_help() {
+    cat <<END
+    --skip_data_prep   Skip the stages up to the first training (default="${skip_data_prep}")
+    --skip_train       Skip trainings and what is made for them (default="${skip_train}")
+    --skip_eval        Skip decoding, probes, scores and report (default="${skip_eval}")
+END
+}
+
 # Where jobs run: options of every recipe; a cmd.sh as ESPnet's recipes have it may set the first two
 train_cmd=
 cuda_cmd=
@@ -123,6 +135,13 @@ check_numbers() {
     local name
     for name in "$@"; do
         [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a whole number, not '${!name}'"
+    done
+}
+check_lengths() { # seconds, or inf
+    local name
+    for name in "$@"; do
+        [[ "${!name}" =~ ^([0-9]+([.][0-9]*)?|[.][0-9]+|inf)$ ]] ||
+            die "--${name} must be a number of seconds, not '${!name}'"
     done
 }
 check_each() { # option, values: whole numbers
@@ -270,6 +289,10 @@ args_tag() {
     echo "$*" | sed -E 's/--max_epoch[= ]+[0-9]+ ?//; s/^ *$//; /./s/^ *-*/_/; s/ +-*/_/g; s/[^A-Za-z0-9._=-]//g'
 }
 
+skipped=
+skip_stages() { # option, stages: they are not begun if the option is true
+    ! "${!1}" || skipped+=" ${*:2} "
+}
 timing=()
 started=0
 current=
@@ -279,6 +302,7 @@ begin() { # number, title: true if the stage is asked for
     if [ "${stage}" -gt "$1" ] || [ "${stop_stage}" -lt "$1" ]; then
         return 1
     fi
+    [[ "${skipped}" != *" $1 "* ]] || return 1
     current="Stage $1: $2"
     started=${SECONDS}
     log "${current}"

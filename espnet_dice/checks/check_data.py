@@ -1,6 +1,6 @@
 """Utterances that went missing on the way, by stages that did what they are meant to do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,24 +46,22 @@ def encoder_frames(frames: int, input_layer: str) -> int:
 
 
 def too_long(
-    lengths: Mapping[str, int], texts: Mapping[str, str], input_layer: str, where: str
+    lengths: Mapping[str, int], texts: Mapping[str, Sequence], input_layer: str, where: str
 ) -> Finding | None:
-    """Transcripts with more letters than their encoder frames: CTC ignores such an utterance.
+    """Transcripts with more tokens than their encoder frames: CTC ignores such an utterance.
 
     CTC needs a frame a token, and one more between equal ones; ESPnet sets the infinite loss of
     any other utterance to zero.
 
     Args:
         lengths: utterance → feature frames.
-        texts: utterance → transcript.
-        input_layer: of the encoder.
+        texts: utterance → tokens of the transcript.
+        input_layer: of the encoder, one of :data:`KERNELS`.
         where: for the warning.
     """
-    if input_layer not in KERNELS:
-        return None
     short = []
     for utt in lengths.keys() & texts.keys():
-        text = f" {texts[utt]}"
+        text = texts[utt]
         needed = len(text) + sum(a == b for a, b in pairwise(text))
         if encoder_frames(lengths[utt], input_layer) < needed:
             short.append(utt)
@@ -73,7 +71,7 @@ def too_long(
     return Finding(
         where,
         f"CTC learns nothing from {len(short)} of {len(lengths)} training utterances ({share}), "
-        f"{min(short)} for one: they have fewer encoder frames than letters",
+        f"{min(short)} for one: they have fewer encoder frames than tokens",
         (
             "transcripts of other utterances",
             "segments that are cut too short",
@@ -122,8 +120,12 @@ def kept(data: Path, dump: Path) -> Finding | None:
         count(dump / "feats_shape"),
         str(dump),
         f"from {data}",
-        ("utterances were added after stage 2", "lines were removed by hand"),
-        "run stages 1 and 2 again",
+        (
+            "utterances were added after stage 2",
+            "lines were removed by hand",
+            "--min_wav_duration or --max_wav_duration leaves them out",
+        ),
+        "run stages 1 and 2 again, or choose other durations",
     )
 
 

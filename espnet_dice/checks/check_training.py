@@ -121,31 +121,27 @@ def at_chance(
     )
 
 
-def letters_guess(train: Sequence[str], valid: Sequence[str]) -> float:
-    """Token accuracy of the letter that most often follows the last one, the end included.
+def tokens_guess(train: Sequence[Sequence[str]], valid: Sequence[Sequence[str]]) -> float:
+    """Accuracy of the token that most often follows the last one, the end included.
 
-    A decoder that is given the right letters so far and hears nothing learns at least this.
+    A decoder that is given the right tokens so far and hears nothing learns at least this.
 
     Args:
-        train: transcripts that it learns from.
-        valid: transcripts that it is scored on.
+        train: tokens of transcripts that it learns from.
+        valid: of transcripts that it is scored on.
     """
     follows: dict[str, Counter] = {}
-    for text in train[:LINES]:
-        tokens = _tokens(text)
+    for text in train:
+        tokens = ["<sos>", *text, "<eos>"]
         for last, this in pairwise(tokens):
             follows.setdefault(last, Counter())[this] += 1
     best = {last: count.most_common(1)[0][0] for last, count in follows.items()}
     right = total = 0
-    for text in valid[:LINES]:
-        tokens = _tokens(text)
+    for text in valid:
+        tokens = ["<sos>", *text, "<eos>"]
         right += sum(best.get(last) == this for last, this in pairwise(tokens))
         total += len(tokens) - 1
     return right / total if total else 0.0
-
-
-def _tokens(text: str) -> list[str]:
-    return ["<sos>", "▁", *text.replace(" ", "▁"), "<eos>"]
 
 
 def updates(log: Path) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Warnings about a recipe's run: what ended well and may be worth nothing."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from espnet_dice.checks.finding import Finding
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DiceError
 from espnet_dice.io.json_files import read_json
+from espnet_dice.records import token_models
 from espnet_dice.records import train_log as training
 from espnet_dice.results import recognisers, score, verdict
 from espnet_dice.results.table import JSON
@@ -82,15 +84,27 @@ def _training(one: training.Training, directory: Path, base: Path) -> Iterator[F
         if not all(path and path.is_file() for path in texts):
             return
         train, valid = map(score.read_text, texts)
+        pieces = _pieces(config, base)
         if warm:
-            rate = check_training.letters_guess(list(train.values()), list(valid.values()))
-            guess = "the letter that most often follows the last one"
+            most = (islice(said.values(), check_training.LINES) for said in (train, valid))
+            written = [[pieces.encode(text, out_type=str) for text in said] for said in most]
+            rate = check_training.tokens_guess(*written)
+            guess = "the token that most often follows the last one"
             yield check_training.at_chance(one, "acc", {"valid": rate}, guess)
         shapes = directory / "shapes/train/speech_shape"
         if config.get("input_size") and shapes.is_file():
             layer = (config.get("encoder_conf") or {}).get("input_layer", "conv2d")
             lengths = check_data.read_lengths(shapes)
-            yield check_data.too_long(lengths, train, layer, directory.name)
+            if layer in check_data.KERNELS:
+                ids = {utt: pieces.encode(text) for utt, text in train.items()}
+                yield check_data.too_long(lengths, ids, layer, directory.name)
+
+
+def _pieces(config: Mapping[str, Any], base: Path) -> Any:
+    """What cut the transcripts into tokens."""
+    named = config.get("bpemodel")
+    model = (base / named).read_bytes() if named else token_models.char_model()
+    return token_models.processor(model)
 
 
 def _inputs(config: Mapping[str, Any], part: str, base: Path) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from espnet_dice.io.arks import ArkReader, write_ark
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import digest
 from espnet_dice.kd import cache
-from espnet_dice.records import dumps, tokens
+from espnet_dice.records import dumps, tokens, transcripts
 from espnet_dice.work import shards
 from espnet_dice.work.shards import Shard
 
@@ -101,20 +101,16 @@ class TeacherShard(Shard):
 
     def _batches(self, entries: list[str]) -> Iterator[tuple]:
         """Ids, speech, its lengths, token ids, their lengths; speech is read batch by batch."""
-        import sentencepiece as spm
         import torch
 
         pad = torch.nn.utils.rnn.pad_sequence
-        pieces = spm.SentencePieceProcessor(model_file=str(self.asking.token_list / tokens.MODEL))
+        known = tokens.load(self.asking.token_list)
         ids = {token: i for i, token in enumerate(entries)}
-        text, read = _texts(self.dump), _speech(self.dump)
+        text, read = _texts(self.dump, self.asking.token_list), _speech(self.dump)
         for start in range(0, len(self.utterances), self.asking.batch_size):
             utts = self.utterances[start : start + self.asking.batch_size]
             speech = [torch.as_tensor(np.array(read(utt))) for utt in utts]
-            tokenised = [
-                torch.tensor([ids[p] for p in pieces.encode(text[utt], out_type=str)])
-                for utt in utts
-            ]
+            tokenised = [torch.tensor([ids[t] for t in known.written(text[utt])]) for utt in utts]
             yield (
                 utts,
                 pad(speech, batch_first=True),
@@ -153,7 +149,9 @@ def cut(out_dir: Path, dump: dumps.Dump, asking: Asking, made_from: str) -> list
     Raises:
         DataError: an utterance has speech and no transcript, or a transcript and no speech.
     """
-    missing = sorted(set(tokens.check_text(dump.text)) ^ set(dump.lengths))
+    known = tokens.load(asking.token_list)
+    written = transcripts.check_text(dump.text, known, transcripts.Unseen())
+    missing = sorted(set(written) ^ set(dump.lengths))
     if missing:
         raise DataError(f"{dump.path}: {missing[0]} is only in one of text and features")
     order = sorted(dump.lengths, key=lambda utt: (dump.lengths[utt], utt))
@@ -195,8 +193,8 @@ def _teacher(exp: Path, model_file: str, token_list: Path) -> tuple[Any, list[st
 
 
 @lru_cache(maxsize=1)
-def _texts(dump: Path) -> dict[str, str]:
-    return tokens.check_text(dump / "text")
+def _texts(dump: Path, token_list: Path) -> dict[str, str]:
+    return transcripts.check_text(dump / "text", tokens.load(token_list), transcripts.Unseen())
 
 
 @lru_cache(maxsize=1)

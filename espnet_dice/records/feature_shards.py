@@ -1,6 +1,7 @@
 """Shards of a feature directory: archives of features, or checked and cut audio."""
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ LONGEST_STEM = 120
 """Bytes: file systems allow names of 255 bytes, encrypted ones of 143; an id may be longer."""
 LARGEST_INT16 = 32767.5 / 32768
 """Floats above this are clipped in 16 bits."""
+ANY_LENGTH = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class FeatureShard(Shard):
         utterances: in order of their ids.
         feats_type: ``fbank_pitch``, ``fbank`` or ``raw``.
         audio: what audio to accept.
+        durations: shortest and longest utterance in seconds; others are left out.
     """
 
     utterances: tuple[Utterance, ...]
     feats_type: str
     audio: AudioOptions
+    durations: tuple[float, float] = ANY_LENGTH
 
     @property
     def target(self) -> Path:
@@ -60,7 +64,8 @@ class FeatureShard(Shard):
             for u in self.utterances
         ]
         files = [u.recording.path for u in self.utterances if u.recording.path is not None]
-        return digest([ALGORITHM, self.feats_type, audio, entries, digest_stat(files)])
+        limits = [] if self.durations == ANY_LENGTH else [self.durations]
+        return digest([ALGORITHM, self.feats_type, audio, entries, digest_stat(files), *limits])
 
     def is_whole(self, record: dict[str, Any]) -> bool:
         """Whether the archive is as large as it was made; audio was renamed there as a whole."""
@@ -76,13 +81,15 @@ class FeatureShard(Shard):
         self, reader: AudioReader, problems: list[str], count: Callable[[int], None]
     ) -> Iterator[tuple[Utterance, np.ndarray, int]]:
         """Read on after a problem, so that all are reported, and then give up."""
+        shortest, longest = self.durations
         for n, utt in enumerate(self.utterances, 1):
             try:
                 samples, rate = reader.read(utt)
             except DataError as err:
                 problems.append(str(err))
             else:
-                yield utt, samples, rate
+                if shortest <= len(samples) / rate <= longest:
+                    yield utt, samples, rate
             count(n)
         if problems:
             raise Unusable
@@ -115,8 +122,8 @@ class FeatureShard(Shard):
             "bytes": self.target.stat().st_size,
             "rows": [[utt, *entry] for utt, entry in index.items()],
             "count": stats.count,
-            "sum": stats.sum.tolist(),
-            "sum_square": stats.sum_square.tolist(),
+            "sum": None if stats.sum is None else stats.sum.tolist(),
+            "sum_square": None if stats.sum is None else stats.sum_square.tolist(),
         }
 
     def _write_raw(
@@ -164,11 +171,16 @@ def file_name(utt: str, suffix: str) -> str:
 
 
 def cut(
-    out_dir: Path, feats_type: str, audio: AudioOptions, utterances: tuple[Utterance, ...]
+    out_dir: Path,
+    feats_type: str,
+    audio: AudioOptions,
+    utterances: tuple[Utterance, ...],
+    durations: tuple[float, float] = ANY_LENGTH,
 ) -> list[FeatureShard]:
     """Cut a set into shards of equal size."""
     parts = shards.cut(utterances, shards.number_of(len(utterances)))
-    return [FeatureShard(out_dir, n, part, feats_type, audio) for n, part in enumerate(parts, 1)]
+    how = feats_type, audio, durations
+    return [FeatureShard(out_dir, n, part, *how) for n, part in enumerate(parts, 1)]
 
 
 def extractor(feats_type: str) -> Callable[[np.ndarray, int, str], np.ndarray]:

@@ -148,4 +148,4 @@ def _round(values: np.ndarray) -> list[float]:
 
 
 def _shown(token: str) -> str:
-    return {"▁": "␣", "<sos/eos>": "end"}.get(token, token)
+    return "end" if token == "<sos/eos>" else token.replace("▁", "␣")

@@ -78,6 +78,7 @@ def _take(
             f"{teacher.config}: token_list is not that of {token_list}: a teacher and its student "
             "need one list (stage 3)"
         )
+    _check_pieces(config.get("bpemodel"), teacher, token_list)
     theirs = config.get("input_size") or 0
     theirs = 0 if theirs == 1 else theirs  # waveforms
     if dim is not None and theirs != dim:
@@ -99,6 +100,24 @@ def _take(
         more = ("train_set", "valid_set", "seconds")
         experiment.write(tmp, **{key: getattr(teacher, key) for key in same + more})
         mark.finish(tmp)
+
+
+def _check_pieces(named: str | None, teacher: experiment.Experiment, token_list: Path) -> None:
+    """The same learnt pieces may cut words otherwise: their model has to be the same."""
+    ours = tokens.load(token_list)
+    if not ours.learnt:
+        return
+    theirs = teacher.directory.resolve().parents[1] / (named or tokens.MODEL)
+    if not theirs.is_file():
+        raise ConfigError(
+            f"{teacher.config}: bpemodel {theirs} is not there: whether it cuts words as "
+            f"{token_list} does cannot be told; copy it back"
+        )
+    if theirs.read_bytes() != ours.model:
+        raise ConfigError(
+            f"{theirs}: cuts words otherwise than {token_list / tokens.MODEL}: let the list be "
+            "learnt from that recipe's text (--bpe_train_text)"
+        )
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from espnet_dice.decoding.decode_queue import Queue, read_results
 from espnet_dice.decoding.decoder import check_options, decode_all
 from espnet_dice.io import checksums, options
@@ -22,7 +24,7 @@ from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.json_files import write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import dumps, experiment
-from espnet_dice.records.settings import read_config
+from espnet_dice.records.settings import read_config, split_args
 from espnet_dice.training import trainer
 from espnet_dice.work.workers import Work, run_forked
 
@@ -63,16 +65,35 @@ class Decoding:
 
 
 def plan(
-    systems: list[Path], sets: list[Path], lm: Path | None, lm_modes: list[bool], config: Path
+    systems: list[Path],
+    sets: list[Path],
+    lm: Path | None,
+    lm_modes: list[bool],
+    config: Path,
+    extra: str = "",
+    tag: str = "",
 ) -> list[Decoding]:
     """Every system on every set in every mode.
+
+    Args:
+        systems: experiments.
+        sets: features.
+        lm: experiment of the language model, if any.
+        lm_modes: without it, with it.
+        config: YAML of beam search options.
+        extra: options that win over it.
+        tag: names the results ``decode_<tag>_…``; empty: config and options do.
 
     Raises:
         ConfigError: a key of the decoding config does not exist; a mode needs a missing LM.
         StaleError: a system, set or LM is missing or unfinished.
     """
-    conf = check_options(read_config(config), config)
-    name = f"decode_{config.stem}".replace("decode_decode", "decode", 1)
+    given = options_of(extra)
+    conf = check_options(read_config(config) | given, config)
+    tag = tag or config.stem + "".join(f"_{key}{value}" for key, value in given.items())
+    name = f"decode_{tag}".replace("decode_decode", "decode", 1)
+    if "/" in tag:
+        raise ConfigError(f"--tag {tag!r} names a directory: letters, digits and ._=- only")
     loaded = [experiment.load(s, "stage 5 or 7") for s in systems]
     dumped = [dumps.load(s) for s in sets]
     model = experiment.load(lm, "stage 4 (language model)") if lm and any(lm_modes) else None
@@ -89,6 +110,20 @@ def plan(
                 out = system.directory / tag / dump.name
                 decodings.append(Decoding(system, dump, model if with_lm else None, used, out))
     return decodings
+
+
+def options_of(extra: str) -> dict:
+    """Beam search options given as text.
+
+    Raises:
+        ConfigError: one has no value, or several.
+    """
+    found = {}
+    for key, values in split_args(extra):
+        if len(values) != 1:
+            raise ConfigError(f"--args {extra}: --{key} needs one value")
+        found[key] = yaml.safe_load(values[0])
+    return found
 
 
 def run(decodings: list[Decoding], nj: int | None = None, ngpu: int = 0) -> int:
@@ -185,6 +220,8 @@ def main(argv: list[str] | None = None) -> None:
     """Decode: a command."""
     parser = options.parser(__doc__)
     parser.add_argument("--config", required=True, type=Path, help="beam search options")
+    parser.add_argument("--args", default="", help="beam search options that win over the config")
+    parser.add_argument("--tag", default="", help="names the results; else config and --args do")
     parser.add_argument("--systems", required=True, type=Path, nargs="+", help="exp/asr_<tag> …")
     parser.add_argument("--sets", required=True, type=Path, nargs="+", help="dump/<type>/<set> …")
     parser.add_argument("--lm", type=Path, default=None, help="exp/lm_<tag>")
@@ -199,7 +236,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs")
     args = parser.parse_args(argv)
     setup_logging()
-    decodings = plan(args.systems, args.sets, args.lm, args.lm_modes, args.config)
+    decodings = plan(
+        args.systems, args.sets, args.lm, args.lm_modes, args.config, args.args, args.tag
+    )
     n = run(decodings, args.nj, args.ngpu)
     print(f"{n} decoded, {len(decodings) - n} unchanged")
 

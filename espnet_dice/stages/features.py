@@ -2,9 +2,11 @@
 
 An output directory holds ``feats.scp`` (or ``wav.scp`` for ``raw``), ``text``, ``utt2spk``,
 ``utt2num_frames``, ``feats_shape``, ``feats_type`` and ``feats_stats.npz``, the sums for global
-mean and variance normalisation. Shards that are whole and still right are kept.
+mean and variance normalisation. Shards that are whole and still right are kept. Utterances that are
+shorter or longer than asked for are left out, as speed perturbation leaves them.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -21,7 +23,7 @@ from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, read
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.records.feature_shards import ALGORITHM, RAW, FeatureShard, cut
+from espnet_dice.records.feature_shards import ALGORITHM, ANY_LENGTH, RAW, FeatureShard, cut
 from espnet_dice.work import array
 from espnet_dice.work.pool import Pool
 from espnet_dice.work.sharded import Part, Sharded
@@ -39,6 +41,7 @@ def make_features(
     speeds: Sequence[float] = NO_SPEEDS,
     pool: Pool | None = None,
     part: Part | None = None,
+    durations: tuple[float, float] = ANY_LENGTH,
 ) -> bool:
     """Make the features of one data directory.
 
@@ -52,6 +55,7 @@ def make_features(
             others as ``sp0.9-ID`` of speaker ``sp0.9-SPEAKER``.
         pool: processes to use instead of ``nj`` new ones.
         part: make only this part, see :mod:`sharded`.
+        durations: shortest and longest utterance in seconds, at its speed; others are left out.
 
     Returns:
         False if everything was there already.
@@ -62,13 +66,20 @@ def make_features(
     out_dir, audio = Path(out_dir), audio or AudioOptions()
     if feats_type not in FEATS_TYPES:
         raise ConfigError(f"feats_type {feats_type!r}: choose one of {', '.join(FEATS_TYPES)}")
+    if not 0 <= durations[0] < durations[1]:
+        low, high = durations
+        raise ConfigError(
+            f"durations from {low:g} s to {high:g} s: give a shortest and a longer one"
+        )
     data = read_data_dir(data_dir, audio.allow_pipes, transcripts=False)
     settings = {k: v for k, v in asdict(audio).items() if k != "allow_pipes"}
     settings |= {"feats_type": feats_type, "speeds": list(speeds), "algorithm": ALGORITHM}
+    if durations != ANY_LENGTH:
+        settings["durations"] = list(durations)
     utterances = perturbed(data, speeds)
     espnet_options.check(out_dir)
     _check_ours(out_dir)
-    shards = cut(out_dir, feats_type, audio, utterances)
+    shards = cut(out_dir, feats_type, audio, utterances, durations)
     made = Sharded(
         out_dir,
         Path(data_dir),
@@ -117,8 +128,15 @@ def _assemble(
     utterances: Sequence[Utterance],
     feats_type: str,
 ) -> None:
+    kept = {row[0] for record in records for row in record["rows"]}
+    if len(kept) < len(utterances):
+        limits = "shorter than {:g} s or longer than {:g} s".format(*shards[0].durations)
+        if not kept:
+            raise DataError(f"{out_dir}: all utterances are {limits}; choose other durations")
+        left = len(utterances) - len(kept)
+        logging.info("%s: %d of %d utterances left out: %s", out_dir, left, len(utterances), limits)
     tables: dict[str, list[str]] = {"text": [], "utt2spk": [], "feats_type": [feats_type]}
-    for utt in utterances:
+    for utt in (u for u in utterances if u.id in kept):
         tables["text"].append(f"{utt.id} {utt.text}".rstrip())
         tables["utt2spk"].append(f"{utt.id} {utt.speaker}")
     if feats_type == RAW:
@@ -145,6 +163,8 @@ def _stats(records: list[dict]) -> GlobalStats:
     whole = GlobalStats()
     for record in records:
         part = GlobalStats()
+        if not record["count"]:
+            continue
         part.count = record["count"]
         part.sum, part.sum_square = np.array(record["sum"]), np.array(record["sum_square"])
         whole.merge(part)
@@ -164,6 +184,14 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument(
         "--speed_perturb", default="1.0", help='speed factors, such as "0.9 1.0 1.1"; sets get _sp'
     )
+    p.add_argument(
+        "--min_wav_duration", type=float, default=ANY_LENGTH[0], metavar="SECONDS",
+        help="leave out shorter utterances",
+    )  # fmt: skip
+    p.add_argument(
+        "--max_wav_duration", type=float, default=ANY_LENGTH[1], metavar="SECONDS",
+        help="leave out longer utterances",
+    )  # fmt: skip
     array.add_options(p)
     add_audio_options(p)
     args = p.parse_args(argv)
@@ -184,10 +212,13 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigError("give --sets, or as many --data_dir as --out_dir")
         pairs = [(Path(i), Path(o)) for i, o in zip(ins, outs, strict=True)]
 
+    pairs = list(dict.fromkeys(pairs))  # a validation set may be a test set, too
+
     def do(part: Part | None) -> int:
         how = (args.feats_type, args.nj, audio_options(args), speeds)
+        limits = (args.min_wav_duration, args.max_wav_duration)
         with Pool(args.nj) as pool:
-            return sum(make_features(one, other, *how, pool, part) for one, other in pairs)
+            return sum(make_features(one, other, *how, pool, part, limits) for one, other in pairs)
 
     array.make(do, args, "features", argv, pairs[0][1].parent / "log")
 

@@ -23,7 +23,7 @@ from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.records import dumps, experiment, tokens, transcripts
 from espnet_dice.results import certainties
 from espnet_dice.results.certainties import HYP, OUT, REF
 from espnet_dice.training import trainer
@@ -199,20 +199,18 @@ def texts_of(a: Asked, token_list: Path) -> dict[str, dict[str, list[str]]]:
     Raises:
         DataError: an utterance has no transcript, or no result.
     """
-    import sentencepiece as spm
-
-    pieces = spm.SentencePieceProcessor(model_file=str(token_list / tokens.MODEL))
-    reference = tokens.check_text(a.dump.text)
-    texts = {REF: {utt: pieces.encode(text, out_type=str) for utt, text in reference.items()}}
+    known = tokens.load(token_list)
+    reference = transcripts.check_text(a.dump.text, known, transcripts.Unseen())
+    written = {REF: {utt: known.written(text) for utt, text in reference.items()}}
     if a.hypothesis:
         lines = (a.hypothesis / "token").read_text(encoding="utf-8").splitlines()
-        texts[HYP] = {utt: said for utt, *said in map(str.split, lines)}
-    for which, known in texts.items():
-        missing = sorted(set(a.dump.lengths) - set(known))
+        written[HYP] = {utt: said for utt, *said in map(str.split, lines)}
+    for which, said in written.items():
+        missing = sorted(set(a.dump.lengths) - set(said))
         if missing:
             what = "transcript" if which == REF else f"result in {a.hypothesis}"
             raise DataError(f"{a.dump.path}: {missing[0]} has no {what}")
-    return texts
+    return written
 
 
 def main(argv: list[str] | None = None) -> None:

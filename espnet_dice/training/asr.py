@@ -6,7 +6,7 @@ from pathlib import Path
 from espnet_dice.io import espnet_options
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd.teaching import Teaching
-from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.records import dumps, experiment, tokens, transcripts
 from espnet_dice.records.settings import model_conf, read_config
 from espnet_dice.training import ssl_encoder
 from espnet_dice.training.jobs import Job
@@ -92,19 +92,20 @@ def make_job(
         extra=extra,
         train_set=train.name,
         valid_set=valid.name,
-        prepare=partial(write_shapes, out / "shapes", train, valid),
+        prepare=partial(write_shapes, out / "shapes", train, valid, token_list),
         names=names,
     )
 
 
-def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:
+def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump, token_list: Path) -> None:
     """Write the shape files of ESPnet's batching: the utterances are those that have a text.
 
     Raises:
         DataError: a set has a text that the tokens cannot write, or no utterance in common.
     """
-    for part, dump in (("train", train), ("valid", valid)):
-        texts = tokens.check_text(dump.text)
+    known = tokens.load(token_list)
+    for part, dump, unseen in (("train", train, None), ("valid", valid, transcripts.Unseen())):
+        texts = transcripts.check_text(dump.text, known, unseen)
         if set(texts) != set(dump.lengths):
             missing = sorted(set(texts) ^ set(dump.lengths))
             raise ConfigError(
@@ -113,4 +114,4 @@ def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:
             )
         (out / part).mkdir(parents=True, exist_ok=True)
         (out / part / "speech_shape").write_bytes(dump.shape.read_bytes())
-        tokens.write_text_shape(out / part / "text_shape", texts)
+        known.write_text_shape(out / part / "text_shape", texts)

@@ -14,14 +14,14 @@ from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import digest_files
 from espnet_dice.io.json_files import write_json
-from espnet_dice.records import experiment, tokens
+from espnet_dice.records import experiment, tokens, transcripts
 from espnet_dice.training.jobs import Job
 
 CRITERION, NBEST = ("valid", "loss", "min"), 1
 PERPLEXITY = "perplexity.json"
 
 
-def gather(paths: list[Path], out: Path) -> None:
+def gather(paths: list[Path], out: Path, token_list: Path) -> None:
     """Put several texts into one Kaldi ``text`` with its shape file; ids get the file's number.
 
     Line by line: memory does not grow with the texts.
@@ -29,15 +29,17 @@ def gather(paths: list[Path], out: Path) -> None:
     Args:
         paths: Kaldi ``text`` files, or ``….txt`` with bare sentences.
         out: directory of ``text`` and ``text_shape``.
+        token_list: directory of the token list.
 
     Raises:
         DataError: a text has characters outside the token list.
     """
+    known = tokens.load(token_list)
     with atomic_file(out / "text") as text, atomic_file(out / "text_shape") as shape:
         for n, path in enumerate(paths, 1):
-            for utt, words in tokens.read_text(path):
+            for utt, words in transcripts.read_text(path, known, transcripts.Unseen()):
                 text.write(f"{n}-{utt} {words}\n")
-                shape.write(tokens.shape_line(f"{n}-{utt}", words))
+                shape.write(known.shape_line(f"{n}-{utt}", words))
 
 
 def make_job(
@@ -77,14 +79,14 @@ def make_job(
         nbest=NBEST,
         seed=seed,
         extra=extra,
-        prepare=partial(_prepare, out, train, valid),
+        prepare=partial(_prepare, out, train, valid, token_list),
         after=partial(write_perplexity, out),
     )
 
 
-def _prepare(out: Path, train: list[Path], valid: list[Path]) -> None:
-    gather(train, out / "train")
-    gather(valid, out / "valid")
+def _prepare(out: Path, train: list[Path], valid: list[Path], token_list: Path) -> None:
+    gather(train, out / "train", token_list)
+    gather(valid, out / "valid", token_list)
 
 
 def write_perplexity(out: Path) -> None:

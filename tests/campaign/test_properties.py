@@ -24,7 +24,7 @@ from espnet_dice.io.tables import Table
 from espnet_dice.kd import cache
 from espnet_dice.labels import store
 from espnet_dice.labels.codebook import Codebook
-from espnet_dice.records import tokens
+from espnet_dice.records import tokens, transcripts
 from local import text_rules
 from tests.campaign.lengths import decoded, encoded
 
@@ -162,14 +162,15 @@ def test_transcripts_have_as_many_tokens_as_are_counted(text):
     def check(tmp):
         (tmp / "text").write_text(f"u {text}\n", encoding="utf-8")
         try:
-            found = tokens.check_text(tmp / "text")
+            found = transcripts.check_text(tmp / "text", tokens.fixed())
         except DiceError as err:
             assert not text.split() or set("".join(text.split())) - set(tokens.ALPHABET)
             assert f"{tmp / 'text'}:1" in str(err)
         else:
             assert found == {"u": " ".join(text.split())}
             # one a character, and one a word boundary in front of each word
-            assert tokens.token_count(found["u"]) == len("▁" + found["u"])
+            n = len("▁" + found["u"])
+            assert tokens.fixed().shape_line("u", found["u"]) == f"u {n},31\n"
 
     check()
 

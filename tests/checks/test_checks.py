@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from espnet_dice.checks import check_data, check_labels, check_results, check_training, checks
 from espnet_dice.io.fingerprint import Fingerprint
@@ -88,14 +89,14 @@ def test_updates_that_were_left_out(tmp_path, skipped, fault):
     assert bool(found) == fault and (not fault or "2 of 180 updates" in found.what)
 
 
-def test_the_best_guess_of_letters():
+def test_the_best_guess_of_tokens():
     """By hand: after ▁ comes A (2 of 3), after A B (3 of 3), after B the end (2 of 4)."""
-    train = ["AB", "AB BB"]
+    train = ["▁AB", "▁AB▁BB"]
     # <sos>▁ ▁A AB B<eos>; <sos>▁ ▁B BB B<eos>
-    assert check_training.letters_guess(train, ["AB"]) == 1.0
-    assert check_training.letters_guess(train, ["BB"]) == 0.5
-    assert check_training.letters_guess(train, ["AB", "BB"]) == 0.75
-    assert check_training.letters_guess(train, ["C"]) == 1 / 3
+    assert check_training.tokens_guess(train, ["▁AB"]) == 1.0
+    assert check_training.tokens_guess(train, ["▁BB"]) == 0.5
+    assert check_training.tokens_guess(train, ["▁AB", "▁BB"]) == 0.75
+    assert check_training.tokens_guess(train, ["▁C"]) == 1 / 3
 
 
 @pytest.fixture
@@ -121,14 +122,14 @@ def asr(tmp_path):
 
 
 def test_a_recogniser_at_chance(asr, capsys):
-    texts = ["ONE TWO", "TWO TWO"], ["TWO ONE"]
-    chance = check_training.letters_guess(*texts)
+    texts = ["▁ONE▁TWO", "▁TWO▁TWO"], ["▁TWO▁ONE"]
+    chance = check_training.tokens_guess(*texts)
     assert chance == 5 / 9  # ▁T W O then ▁, and after the second ▁ not O
     exp = asr.parent
     write_log(asr, valid=[0.2, 0.4, 0.5, 0.55, 0.6, 0.6])
     (found,) = checks.find(exp)
     assert found.where == "asr_x"
-    assert "60 % in validation, where the letter that most often follows" in found.what
+    assert "60 % in validation, where the token that most often follows" in found.what
     assert "56 %" in found.what
     write_log(asr, valid=[0.2, 0.4, 0.5, 0.55, 0.6, 0.7])
     assert checks.find(exp) == []
@@ -147,6 +148,25 @@ def test_transcripts_that_ctc_ignores(asr):
     assert found.what.startswith(
         "CTC learns nothing from 1 of 2 training utterances (50 %), train1"
     )
+
+
+def test_pieces_of_words_need_fewer_frames_than_letters(asr):
+    """One token a word: ▁TWO ▁TWO needs a frame each, and one between them."""
+    pieces = asr.parent.parent / "tok"
+    texts = [asr.parent.parent / f"dump/fbank/{name}/text" for name in ("train", "dev")]
+    tokens.make_tokens(pieces, texts[1:], "bpe", texts[:1], nbpe=15, mode="bpe")
+    config = yaml.safe_load((asr / "config.yaml").read_text()) | {"bpemodel": "tok/bpe.model"}
+    tiny.write_config(str(asr / "config.yaml"), config)
+    write_log(asr, valid=[0.9] * 6)
+    shapes = asr / "shapes/train/speech_shape"
+    for frames, fault in ((15, False), (14, True)):  # conv2d makes 3 and 2 of them
+        shapes.write_text(f"train0 100,83\ntrain1 {frames},83\n")
+        found = checks.find(asr.parent)
+        assert ["fewer encoder frames than tokens" in f.what for f in found] == [True] * fault
+    # a guess of letters has 56 % of them; one of words has none of ▁TWO ▁ONE <eos>
+    shapes.write_text("train0 100,83\ntrain1 100,83\n")
+    write_log(asr, valid=[0.2, 0.3, 0.4, 0.4, 0.5, 0.5])
+    assert checks.find(asr.parent) == []
 
 
 @pytest.mark.parametrize("layer", list(check_data.KERNELS))

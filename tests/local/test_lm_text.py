@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from espnet_dice.io.errors import DataError
-from espnet_dice.records.tokens import check_text
+from espnet_dice.records import tokens
+from espnet_dice.records.transcripts import check_text
 from local.lm_text import write_sentences
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,8 @@ def test_kaldis_text_and_packed_sentences(tmp_path):
     out = tmp_path / "lm/all.txt"
     paths = [tmp_path / "text", tmp_path / "more.txt.gz"]
     assert write_sentences(out, paths, "wsj") == (3, 4)
-    assert list(check_text(out).values()) == ["THE CAT COMMA", "THE DOG", "IT'S CAFE"]
+    said = check_text(out, tokens.fixed())
+    assert list(said.values()) == ["THE CAT COMMA", "THE DOG", "IT'S CAFE"]
 
 
 def test_what_cannot_be_read(tmp_path):
@@ -54,11 +56,22 @@ def test_no_word_is_lost_and_no_id_is_said(tmp_path, name, space):
     assert write_sentences(tmp_path / "out.txt", [tmp_path / name], "letters") == (3, 0)
     assert (tmp_path / "out.txt").read_text().splitlines() == SENTENCES
     if kaldi or ".txt" in name:  # stages 3 and 4 read it themselves
-        assert list(check_text(tmp_path / name).values()) == SENTENCES
+        assert list(check_text(tmp_path / name, tokens.fixed()).values()) == SENTENCES
 
 
 def test_utf16_is_named(tmp_path):
     (tmp_path / "a.txt").write_text("ALPHA\n", encoding="utf-16")
-    for read in (check_text, lambda path: write_sentences(tmp_path / "o.txt", [path], "letters")):
+    readers = (
+        lambda path: check_text(path, tokens.fixed()),
+        lambda path: write_sentences(tmp_path / "o.txt", [path], "letters"),
+    )
+    for read in readers:
         with pytest.raises(DataError, match=r"a\.txt: UTF-16; convert it: iconv"):
             read(tmp_path / "a.txt")
+
+
+def test_other_scripts_are_kept_as_they_are(tmp_path):
+    (tmp_path / "text").write_text("u1 γάτα  και\tσκύλος\nu2\nu3 don’t 7\n", encoding="utf-8")
+    assert write_sentences(tmp_path / "out.txt", [tmp_path / "text"], "none") == (2, 1)
+    said = (tmp_path / "out.txt").read_text(encoding="utf-8").splitlines()
+    assert said == ["γάτα και σκύλος", "don’t 7"]

@@ -213,3 +213,32 @@ def test_results_of_unknown_utterances_are_ignored(tmp_path):
     (tmp_path / "0.jsonl").write_text('{"utt": "old"}\nnot json\n{"utt": "new"}\n{"utt": "cu')
     assert set(read_results(tmp_path)) == {"old", "new"}
     assert set(read_results(tmp_path, {"new": 1})) == {"new"}
+
+
+def test_options_beside_the_config_win_and_name_the_result(recipe):
+    def planned(extra="", tag=""):
+        (found,) = decode.plan([recipe.plain], [TEST], None, [False], CONFIG, extra, tag)
+        return found
+
+    assert planned().out.parent.name == "decode_no_lm"
+    one = planned("--beam_size 3 --normalize_length=true --penalty 1")
+    assert one.conf == planned().conf | {"beam_size": 3, "normalize_length": True, "penalty": 1.0}
+    assert one.out.parent.name == "decode_beam_size3_normalize_lengthTrue_penalty1_no_lm"
+    assert planned("--beam_size 3", "mine").out.parent.name == "decode_mine_no_lm"
+    assert planned("", "decode_mine").out.parent.name == "decode_mine_no_lm"
+
+
+@pytest.mark.parametrize(
+    ("extra", "tag", "message"),
+    [
+        ("--beam 3", "", "unknown key 'beam'; did you mean 'beam_size'"),
+        ("--beam_size", "", "--beam_size needs one value"),
+        ("--beam_size 3 4", "", "--beam_size needs one value"),
+        ("--beam_size wide", "", "beam_size must be a whole number, not 'wide'"),
+        ("3", "", "must begin with '--'"),
+        ("", "../x", "names a directory"),
+    ],
+)
+def test_options_that_are_none(recipe, extra, tag, message):
+    with pytest.raises(ConfigError, match=message):
+        decode.plan([recipe.plain], [TEST], None, [False], CONFIG, extra, tag)

@@ -354,3 +354,62 @@ def test_speech_without_transcripts(tmp_path):
 
 def waves_of(data):
     return {p.stem: soundfile.info(p).frames for p in (data / "audio").iterdir()}
+
+
+def lengths(out):
+    return dict(line.split() for line in (out / "utt2num_frames").read_text().splitlines())
+
+
+def test_utterances_of_other_durations_are_left_out(tmp_path, caplog):
+    """What is left is what there is without the others, statistics and all."""
+    caplog.set_level("INFO")
+    data = make_corpus(tmp_path / "d", 6, seconds=0.3)  # 0.30, 0.31 … 0.35 s
+    assert make_features(data, tmp_path / "out", durations=(0.31, 0.335))
+    assert "3 of 6 utterances left out: shorter than 0.31 s or longer than 0.335 s" in caplog.text
+    few = tmp_path / "few"
+    shutil.copytree(data, few)
+    for name in ("wav.scp", "text", "utt2spk"):
+        lines = (data / name).read_text().splitlines()[1:4]
+        (few / name).write_text("".join(f"{line}\n" for line in lines))
+    make_features(few, tmp_path / "same")
+    for name in ("text", "utt2spk", "feats_shape", "feats.1.ark"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
+    ours, theirs = (np.load(tmp_path / n / "feats_stats.npz") for n in ("out", "same"))
+    for key in theirs:
+        np.testing.assert_array_equal(ours[key], theirs[key])
+    assert not make_features(data, tmp_path / "out", durations=(0.31, 0.335))
+    assert make_features(data, tmp_path / "out", durations=(0.31, 0.345))
+    assert len(lengths(tmp_path / "out")) == 4
+
+
+def test_durations_count_at_the_utterances_speed(tmp_path):
+    data = make_corpus(tmp_path / "d", 1, seconds=0.3)
+    make_features(data, tmp_path / "out", speeds=(0.9, 1.0, 1.1), durations=(0.28, 0.32))
+    assert list(lengths(tmp_path / "out")) == ["u000"]  # 0.33 and 0.27 s else
+
+
+def test_shards_without_an_utterance(tmp_path):
+    data = make_corpus(tmp_path / "d", MANY, seconds=0.06)  # 0.06, 0.07 … 1.25 s
+    make_features(data, tmp_path / "out", "fbank", durations=(0.0, 0.1))
+    assert len(lengths(tmp_path / "out")) == 5
+    assert len(list(ArkReader(tmp_path / "out/feats.scp").items())) == 5
+    make_features(data, tmp_path / "raw", "raw", durations=(1.2, 9.0))
+    assert len((tmp_path / "raw/wav.scp").read_text().splitlines()) == 6
+
+
+def test_durations_that_leave_nothing(tmp_path):
+    data = make_corpus(tmp_path / "d", 2)
+    with pytest.raises(DataError, match="out: all utterances are shorter than 2 s or longer than"):
+        make_features(data, tmp_path / "out", durations=(2.0, 20.0))
+    for wrong in ((2.0, 1.0), (-1.0, 2.0), (0.0, float("nan"))):
+        with pytest.raises(ConfigError, match="give a shortest and a longer one"):
+            make_features(data, tmp_path / "x", durations=wrong)
+
+
+def test_the_durations_of_the_command(tmp_path):
+    make_corpus(tmp_path / "data/x", 3)
+    more = ["--min_wav_duration", "0.305", "--max_wav_duration", "0.315"]
+    code, said = command(tmp_path, "--sets", "x", "x", "--feats_type", "fbank", *more)
+    assert code == 0, said
+    assert said.count("2 of 3 utterances left out") == 1
+    assert list(lengths(tmp_path / "dump/fbank/x")) == ["u001"]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from espnet_dice.io.errors import DataError
-from espnet_dice.records import experiment, tokens
+from espnet_dice.records import experiment, tokens, transcripts
+from espnet_dice.stages.tokens import make_tokens
 from espnet_dice.training import lm
 from espnet_dice.training.jobs import run_jobs
 from tests.stages import tiny
@@ -21,8 +22,8 @@ def test_perplexity_against_a_plain_sum(recipe):
     ids = {token: i for i, token in enumerate(tokens.TOKENS)}
     eos = ids["<sos/eos>"]
     nll, count = 0.0, 0
-    texts = tokens.check_text(tiny.DUMP / "dev" / "text")
-    for text in texts.values():
+    spoken = transcripts.check_text(tiny.DUMP / "dev" / "text", tokens.fixed())
+    for text in spoken.values():
         y = [ids[c] for c in "▁" + text.replace(" ", "▁")]
         with torch.no_grad():
             logits, _ = model.lm(torch.tensor([[eos, *y]]), None)
@@ -32,7 +33,7 @@ def test_perplexity_against_a_plain_sum(recipe):
     found = json.loads((recipe.lm / lm.PERPLEXITY).read_text())
     assert found["tokens"] == count
     assert found["per_token"] == pytest.approx(math.exp(nll / count), rel=1e-4)
-    words = sum(len(t.split()) + 1 for t in texts.values())
+    words = sum(len(t.split()) + 1 for t in spoken.values())
     assert found["per_word"] == pytest.approx(math.exp(nll / words), rel=1e-3)
 
 
@@ -44,7 +45,9 @@ def test_it_is_skipped_and_said(recipe, capsys):
 def test_texts_are_gathered_under_ids_of_their_own(tmp_path):
     (tmp_path / "text").write_text("u1 ONE TWO\n")
     (tmp_path / "more.txt").write_text("SIX\nTEN CAT\n")
-    lm.gather([tmp_path / "text", tmp_path / "text", tmp_path / "more.txt"], tmp_path / "out")
+    make_tokens(tmp_path / "tok")
+    paths = [tmp_path / "text", tmp_path / "text", tmp_path / "more.txt"]
+    lm.gather(paths, tmp_path / "out", tmp_path / "tok")
     lines = (tmp_path / "out/text").read_text().splitlines()
     assert [line.split(maxsplit=1)[1] for line in lines] == ["ONE TWO", "ONE TWO", "SIX", "TEN CAT"]
     assert len({line.split()[0] for line in lines}) == 4
@@ -54,8 +57,9 @@ def test_texts_are_gathered_under_ids_of_their_own(tmp_path):
 
 def test_memory_does_not_grow_with_the_texts(tmp_path):
     (tmp_path / "lm.txt").write_text("ONE TWO THREE FOUR FIVE SIX SEVEN\n" * 50_000)
+    make_tokens(tmp_path / "tok")
     tracemalloc.start()
-    lm.gather([tmp_path / "lm.txt"], tmp_path / "out")
+    lm.gather([tmp_path / "lm.txt"], tmp_path / "out", tmp_path / "tok")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     size = (tmp_path / "out/text").stat().st_size
@@ -63,7 +67,7 @@ def test_memory_does_not_grow_with_the_texts(tmp_path):
 
 
 def test_a_missing_text_is_named(recipe):
-    texts = [tiny.DUMP / "nowhere/text"], [tiny.DUMP / "dev/text"]
+    sets = [tiny.DUMP / "nowhere/text"], [tiny.DUMP / "dev/text"]
     config = tiny.write_config("conf/train_lm_x.yaml", tiny.LM_CONFIG)
     with pytest.raises(DataError, match=r"nowhere/text is missing"):
-        lm.make_job("x", config, *texts, tiny.TOKENS, tiny.EXP, 0)
+        lm.make_job("x", config, *sets, tiny.TOKENS, tiny.EXP, 0)

@@ -4,7 +4,7 @@ import sentencepiece as spm
 
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import read
-from espnet_dice.records import tokens
+from espnet_dice.records import token_models, tokens, transcripts
 from espnet_dice.stages import tokens as tokens_stage
 
 
@@ -32,7 +32,7 @@ def test_model_spells_every_transcript_with_the_list(made):
         pieces = model.encode(text, out_type=str)
         assert set(pieces) <= entries - {"<unk>"}
         assert "".join(pieces).replace("▁", " ").strip() == text
-        assert len(pieces) == tokens.token_count(text)
+        assert len(pieces) == len("▁" + text)
 
 
 def test_neither_list_nor_key_depends_on_the_corpora(made, tmp_path):
@@ -63,36 +63,41 @@ def test_bad_text_is_named(tmp_path, line, message):
 def test_an_id_that_is_there_twice_is_named_wherever_it_stands(tmp_path):
     (tmp_path / "text").write_text("u2 B\nu1 A\nu3 C\nu2 D\n")
     with pytest.raises(DataError, match=r"1 problem\n.*text:4: utterance u2: listed twice"):
-        tokens.check_text(tmp_path / "text")
+        transcripts.check_text(tmp_path / "text", tokens.fixed())
     (tmp_path / "text").write_text("u2 B\nu1 A\nu3 C\n")
-    assert tokens.check_text(tmp_path / "text") == {"u2": "B", "u1": "A", "u3": "C"}
+    assert transcripts.check_text(tmp_path / "text", tokens.fixed()) == {
+        "u2": "B",
+        "u1": "A",
+        "u3": "C",
+    }
 
 
 def test_a_text_of_other_letters_is_not_read_to_its_end(tmp_path):
     (tmp_path / "lm.txt").write_text("lower\n" * 5000)
     with pytest.raises(DataError, match="1002 problems") as caught:
-        tokens.check_text(tmp_path / "lm.txt")
+        transcripts.check_text(tmp_path / "lm.txt", tokens.fixed())
     assert "lm.txt:1001: too many problems" in caught.value.problems[-1]
 
 
 def test_missing_and_empty_texts(tmp_path):
     with pytest.raises(DataError, match="is missing"):
-        tokens.check_text(tmp_path / "text")
+        transcripts.check_text(tmp_path / "text", tokens.fixed())
     (tmp_path / "text").write_text("")
     with pytest.raises(DataError, match="empty file"):
-        tokens.check_text(tmp_path / "text")
+        transcripts.check_text(tmp_path / "text", tokens.fixed())
 
 
 def test_sentences_without_ids(tmp_path):
     (tmp_path / "lm.txt").write_text("ONE TWO\nTHREE\n")
-    assert list(tokens.check_text(tmp_path / "lm.txt").values()) == ["ONE TWO", "THREE"]
+    said = transcripts.check_text(tmp_path / "lm.txt", tokens.fixed())
+    assert list(said.values()) == ["ONE TWO", "THREE"]
 
 
 def test_text_shape(tmp_path):
-    tokens.write_text_shape(tmp_path / "shape", {"u1": "IT'S ME", "u2": "A"})
+    tokens.fixed().write_text_shape(tmp_path / "shape", {"u1": "IT'S ME", "u2": "A"})
     assert (tmp_path / "shape").read_text() == "u1 8,31\nu2 2,31\n"
 
 
 def test_char_model_is_deterministic():
-    assert tokens.char_model() == tokens.char_model()
-    assert spm.SentencePieceProcessor(model_proto=tokens.char_model()).vocab_size() == 31
+    assert token_models.char_model() == token_models.char_model()
+    assert spm.SentencePieceProcessor(model_proto=token_models.char_model()).vocab_size() == 31

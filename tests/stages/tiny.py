@@ -24,15 +24,17 @@ EXP = Path("exp")
 SIZES = {"train": 48, "dev": 8, "test": 6}
 
 
-def write_dump(directory: Path, utterances: int, seed: int, prefix: str) -> None:
+def write_dump(
+    directory: Path, utterances: int, seed: int, prefix: str, spoken: list[str] = WORDS
+) -> None:
     """Features in which every character has its own direction, 6 frames long."""
     directions = np.random.default_rng(0).normal(size=(128, DIM))
     rng = np.random.default_rng(seed)
     texts, feats = {}, {}
     for i in range(utterances):
         utt = f"{prefix}{i:03d}"
-        texts[utt] = " ".join(rng.choice(WORDS, size=rng.integers(1, 4)))
-        frames = np.repeat(directions[[ord(c) for c in texts[utt]]], 6, axis=0)
+        texts[utt] = " ".join(rng.choice(spoken, size=rng.integers(1, 4)))
+        frames = np.repeat(directions[[ord(c) % 128 for c in texts[utt]]], 6, axis=0)
         feats[utt] = (frames + 0.3 * rng.normal(size=frames.shape)).astype(np.float32)
     directory.mkdir(parents=True)
     kaldiio.save_ark(str(directory / "feats.ark"), feats, scp=str(directory / "feats.scp"))
@@ -139,12 +141,19 @@ class Recipe:
         return EXP / "lm_tiny"
 
 
-def build(root: Path) -> Recipe:
-    """Make the features and train all models through the stages."""
+def build(root: Path, spoken: list[str] = WORDS, **tokens_options) -> Recipe:
+    """Make the features and train all models through the stages.
+
+    Args:
+        root: directory of the recipe.
+        spoken: words of its texts.
+        tokens_options: of the token list; none: the 31 tokens.
+    """
     with inside(root):
         for seed, (name, n) in enumerate(SIZES.items()):
-            write_dump(DUMP / name, n, seed, name)
-        tokens.make_tokens(TOKENS, [DUMP / name / "text" for name in SIZES])
+            write_dump(DUMP / name, n, seed, name, spoken)
+        texts = [DUMP / name / "text" for name in SIZES]
+        tokens.make_tokens(TOKENS, texts, train=texts[:1], **tokens_options)
         write_config("conf/decode.yaml", DECODE)
         teacher = asr_job("teacher_t", asr_config("uncertainty_kd"))
         plain = asr_job("plain_seed0", asr_config())

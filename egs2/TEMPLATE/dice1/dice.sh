@@ -69,6 +69,7 @@ Usage: $(basename "$0") [--option value] …
   General
     --stage            First stage, see below (default="${stage}")
     --stop_stage       Last stage (default="${stop_stage}")
+$(skip_help)
     --nj               Processes: models trained at a time, labelling (default="${nj}")
     --threads          CPU threads of a training; 0: the cores, shared out (default="${threads}")
     --ngpu             GPUs a training; if any, teachers and k-means use one too; 0: CPU
@@ -132,8 +133,11 @@ END
 parse_options "$@"
 check_numbers stage stop_stage nj threads ngpu num_nodes seed fs iterations mfcc_clusters \
     it1_layer it1_clusters layer clusters sample_frames
-check_bools resample allow_pipes trust_pickle onnx
+check_bools resample allow_pipes trust_pickle onnx skip_data_prep skip_train skip_eval
 check_paths dumpdir expdir train_set dev_set
+skip_stages skip_data_prep 1
+skip_stages skip_train 2 3 4 5
+skip_stages skip_eval 6 8 9
 [ "${fs}" = 16000 ] || die "--fs ${fs}: HuBERT hears 16000 Hz; leave --fs out, and give" \
     "--resample true for speech at other rates: it is converted in stage 1"
 for name in train_set dev_set probe_test; do

@@ -31,6 +31,15 @@ teacher_feats_type=
 fs=16000
 resample=false
 allow_pipes=false
+speed_perturb_factors=
+min_wav_duration=0
+max_wav_duration=inf
+
+# Tokens
+token_type=char31
+nbpe=30
+bpemode=unigram
+bpe_train_text=
 
 # Language model
 use_lm=true
@@ -44,6 +53,7 @@ teacher_config=conf/train_asr_base.yaml
 teacher_args=
 student_config=conf/train_asr_small.yaml
 student_args=
+asr_tag=
 seeds=
 teacher_mode=cached
 teacher_samples=50
@@ -51,6 +61,8 @@ teacher_ctc=auto
 
 # Decoding
 inference_config=conf/decode.yaml
+inference_args=
+inference_tag=
 lm_modes="no yes"
 teacher_lm_modes=no
 
@@ -64,6 +76,7 @@ Usage: $(basename "$0") [--option value] …
   General
     --stage            First stage, see below (default="${stage}")
     --stop_stage       Last stage (default="${stop_stage}")
+$(skip_help)
     --nj               Processes: models trained at a time, decoding workers (default="${nj}")
     --threads          CPU threads of a training; 0: the cores, shared out (default="${threads}")
     --ngpu             GPUs a training, and for decoding; 0: CPU (default="${ngpu}")
@@ -87,6 +100,19 @@ $(corpus_help)
     --fs               Sampling rate in Hz (default="${fs}")
     --resample         Convert other sampling rates (default="${resample}")
     --allow_pipes      Run wav.scp entries that are shell commands (default="${allow_pipes}")
+    --speed_perturb_factors  Of the students' and teachers' training sets, such as "0.9 1.0 1.1"
+                       (default="${speed_perturb_factors}")
+    --min_wav_duration Leave shorter utterances, in seconds, out of training and validation sets
+                       (default="${min_wav_duration}")
+    --max_wav_duration Leave longer ones out, too; inf: none (default="${max_wav_duration}")
+  Tokens
+    --token_type       char31: A-Z, apostrophe and space; char: every character of the training
+                       transcripts; bpe: pieces learnt from them; one list for teachers, students
+                       and language model (default="${token_type}")
+    --nbpe             Tokens of bpe (default="${nbpe}")
+    --bpemode          Its kind: unigram or bpe (default="${bpemode}")
+    --bpe_train_text   Texts that char and bpe are learnt from, quoted; empty: all training
+                       transcripts of students and teachers (default="${bpe_train_text}")
   Language model
     --use_lm           Train and use one (default="${use_lm}")
     --lm_config        Its config (default="${lm_config}")
@@ -99,6 +125,8 @@ $(corpus_help)
     --teacher_args     Options that win over it (default="${teacher_args}")
     --student_config   Configs of the students, quoted (default="${student_config}")
     --student_args     Options that win over them (default="${student_args}")
+    --asr_tag          Name of the only student, exp/asr_TAG; empty: its config, --student_args and
+                       seed name it (default="${asr_tag}")
     --seeds            Each student is trained once a seed, quoted; empty: --seed
                        (default="${seeds}")
     --teacher_mode     cached: teachers' outputs are read; online: computed in each training step
@@ -108,6 +136,9 @@ $(corpus_help)
                        (default="${teacher_ctc}")
   Decoding
     --inference_config Beam search (default="${inference_config}")
+    --inference_args   Options that win over it (default="${inference_args}")
+    --inference_tag    Name of the results, decode_TAG_…; empty: config and options name them
+                       (default="${inference_tag}")
     --lm_modes         Students without the LM (no), with it (yes), quoted (default="${lm_modes}")
     --teacher_lm_modes The same for teachers (default="${teacher_lm_modes}")
   Report
@@ -120,9 +151,15 @@ END
 }
 
 parse_options "$@"
-check_numbers stage stop_stage nj threads ngpu num_nodes seed teacher_samples fs
-check_bools resample allow_pipes use_lm
+check_numbers stage stop_stage nj threads ngpu num_nodes seed teacher_samples fs nbpe
+check_bools resample allow_pipes use_lm skip_data_prep skip_train skip_eval
 check_paths dumpdir expdir student_train student_dev student_tests
+check_lengths min_wav_duration max_wav_duration
+[[ "${token_type}" =~ ^(char31|char|bpe)$ ]] || die "--token_type must be char31, char or bpe"
+[[ "${bpemode}" =~ ^(unigram|bpe)$ ]] || die "--bpemode must be unigram or bpe"
+skip_stages skip_data_prep 1 2 3
+skip_stages skip_train 4 5 7 8
+skip_stages skip_eval 9 10 12
 for name in student_train student_dev student_tests; do
     [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
 done
@@ -140,10 +177,19 @@ read -ra teacher_list <<< "${teachers}"
 dump=${dumpdir}/${feats_type}
 teacher_feats_type=${teacher_feats_type:-${feats_type}}
 teacher_dump=${dumpdir}/${teacher_feats_type}
-tokens=${datadir}/token_list/char31
+tokens=${datadir}/token_list/${token_type}
+[ "${token_type}" != bpe ] || tokens+=_${bpemode}${nbpe}
+# Features of speech at other speeds, or of utterances of some lengths only, have names of their own:
+# a test set may be a validation set, too.
+cut=
+if [ "${min_wav_duration}" != 0 ] || [ "${max_wav_duration}" != inf ]; then cut=_cut; fi
+sp=${speed_perturb_factors:+_sp}
+train_sets=("${student_train}")
+valid_sets=("${student_dev}")
+train_dump=${student_train}${sp}${cut}
+dev_dump=${student_dev}${cut}
 sets=()
 add_sets "${student_train}" "${student_dev}" "${tests[@]}"
-student_sets=("${sets[@]}")
 
 teacher_jobs=()
 teacher_options=()
@@ -163,8 +209,10 @@ for entry in ${teacher_list[@]+"${teacher_list[@]}"}; do
     valid=${train#*/}
     train=${train%%/*}
     add_sets "${train}" "${valid}"
+    train_sets+=("${train}")
+    valid_sets+=("${valid}")
     tag=$(stem_of "${teacher_config}" train_asr_)_${name}$(args_tag "${teacher_args}")
-    teacher_jobs+=(--job "${tag}" "${teacher_config}" "train=${train}" "valid=${valid}")
+    teacher_jobs+=(--job "${tag}" "${teacher_config}" "train=${train}${sp}${cut}" "valid=${valid}${cut}")
     teacher_options+=(--teacher "${name}=${expdir}/asr_${tag}")
     teacher_systems+=("${expdir}/asr_${tag}")
 done
@@ -173,12 +221,15 @@ student_seeds=()
 student_systems=()
 for config in "${student_configs[@]}"; do
     for one in "${seed_list[@]}"; do
-        tag=$(stem_of "${config}" train_asr_)$(args_tag "${student_args}")_seed${one}
-        student_jobs+=(--job "${tag}" "${config}" "train=${student_train}" "valid=${student_dev}")
+        tag=${asr_tag:-$(stem_of "${config}" train_asr_)$(args_tag "${student_args}")_seed${one}}
+        student_jobs+=(--job "${tag}" "${config}" "train=${train_dump}" "valid=${dev_dump}")
         student_seeds+=("${one}")
         student_systems+=("${expdir}/asr_${tag}")
     done
 done
+
+[ -z "${asr_tag}" ] || [ ${#student_systems[@]} -eq 1 ] ||
+    die "--asr_tag names one student, not ${#student_systems[@]}: give one --student_config and one seed"
 
 audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
 lm_tag=$(stem_of "${lm_config}" train_lm_)$(args_tag "${lm_args}")
@@ -191,14 +242,19 @@ else
 fi
 read -ra lm_train <<< "${lm_train_text}"
 read -ra lm_dev <<< "${lm_dev_text}"
-[ ${#lm_train[@]} -gt 0 ] || lm_train=("${dump}/${student_train}/text")
-[ ${#lm_dev[@]} -gt 0 ] || lm_dev=("${dump}/${student_dev}/text")
+if [ ${#lm_train[@]} -eq 0 ]; then
+    lm_train=("${dump}/${train_dump}/text")
+    [ -z "${sp}" ] || lm_train=("${datadir}/${student_train}/text") # every sentence once
+fi
+[ ${#lm_dev[@]} -gt 0 ] || lm_dev=("${dump}/${dev_dump}/text")
+read -ra bpe_train <<< "${bpe_train_text}"
 read -ra modes <<< "${lm_modes}"
 read -ra teacher_modes <<< "${teacher_lm_modes}"
 read -ra snrs <<< "${noise_snr}"
 training=(--task asr --dump "${dump}" --token_list "${tokens}" --exp "${expdir}" --nj "${models}"
     --threads "${threads}" --ngpu "${ngpu}" --launch "${launch}")
-decoding=(--config "${inference_config}" --nj "${nj}" --ngpu "${ngpu}"
+decoding=(--config "${inference_config}" "--args=${inference_args}" "--tag=${inference_tag}"
+    --nj "${nj}" --ngpu "${ngpu}"
     ${lm_options[@]+"${lm_options[@]}"})
 
 if begin 1 "data: ${sets[*]}"; then
@@ -206,24 +262,47 @@ if begin 1 "data: ${sets[*]}"; then
     run data --data_dir "${sets[@]/#/${datadir}/}" --transcripts true "${audio[@]}"
 fi
 
+make_features() { # type, ending of the names, options quoted, sets
+    local outs=("${@:4}") sets=("${@:4}") more
+    read -ra more <<< "$3"
+    outs=("${outs[@]/#/${dumpdir}/$1/}")
+    run features --data_dir "${sets[@]/#/${datadir}/}" --out_dir "${outs[@]/%/$2}" --feats_type "$1" \
+        --nj "${nj}" --cmd "${train_cmd}" "${audio[@]}" ${more[@]+"${more[@]}"} \
+        ${speeds[@]+--speed_perturb "${speeds[@]}"}
+}
+make_all_features() { # type, training sets, validation sets, quoted
+    local train valid lengths=
+    read -ra train <<< "$2"
+    read -ra valid <<< "$3"
+    if [ -z "${sp}${cut}" ]; then
+        make_features "$1" "" "" "${train[@]}" "${valid[@]}" "${tests[@]}"
+        return
+    fi
+    [ -z "${cut}" ] ||
+        lengths="--min_wav_duration ${min_wav_duration} --max_wav_duration ${max_wav_duration}"
+    local speeds=("${speed_perturb_factors:-1.0}")
+    make_features "$1" "${sp}${cut}" "${lengths}" "${train[@]}"
+    speeds=()
+    make_features "$1" "${cut}" "${lengths}" "${valid[@]}"
+    make_features "$1" "" "" "${tests[@]}"
+}
 if begin 2 "features: ${feats_type}"; then
-    run features --data "${datadir}" --dump "${dumpdir}" --feats_type "${teacher_feats_type}" \
-        --sets "${sets[@]}" --nj "${nj}" --cmd "${train_cmd}" "${audio[@]}"
+    make_all_features "${teacher_feats_type}" "${train_sets[*]}" "${valid_sets[*]}"
     if [ "${teacher_feats_type}" != "${feats_type}" ]; then
-        run features --data "${datadir}" --dump "${dumpdir}" --feats_type "${feats_type}" \
-            --sets "${student_sets[@]}" --nj "${nj}" --cmd "${train_cmd}" "${audio[@]}"
+        make_all_features "${feats_type}" "${student_train}" "${student_dev}"
     fi
 fi
 
-if begin 3 "tokens: one list of 31"; then
-    texts=()
-    for name in "${sets[@]}"; do
-        texts+=("${teacher_dump}/${name}/text")
-    done
+if begin 3 "tokens: ${tokens##*/}"; then
+    texts=("${valid_sets[@]/%/${cut}/text}" "${tests[@]/%//text}")
+    texts=("${texts[@]/#/${teacher_dump}/}")
+    train_texts=("${train_sets[@]/%/${sp}${cut}/text}")
     if "${use_lm}"; then
         texts+=("${lm_train[@]}" "${lm_dev[@]}")
     fi
-    run tokens --out "${tokens}" "${texts[@]}"
+    run tokens "${texts[@]}" --out "${tokens}" --type "${token_type}" --nbpe "${nbpe}" \
+        --bpemode "${bpemode}" --train "${train_texts[@]/#/${teacher_dump}/}" \
+        --learn ${bpe_train[@]+"${bpe_train[@]}"}
 fi
 
 if "${use_lm}" && begin 4 "language model: ${lm_tag}"; then
@@ -236,7 +315,7 @@ if [ ${#teacher_systems[@]} -gt 0 ]; then
     if begin 5 "${#teacher_systems[@]} teachers"; then
         if [ ${#adopted[@]} -gt 0 ]; then
             run adopt "${adopted[@]}" --token_list "${tokens}" --exp "${expdir}" \
-                --dump "${teacher_dump}/${student_train}"
+                --dump "${teacher_dump}/${train_dump}"
         fi
         if [ ${#teacher_jobs[@]} -gt 0 ]; then
             run train "${training[@]}" --dump "${teacher_dump}" "${teacher_jobs[@]}" \
@@ -244,11 +323,13 @@ if [ ${#teacher_systems[@]} -gt 0 ]; then
         fi
     fi
     if begin 6 "teachers on the student's test sets, and their outputs"; then
-        run decode "${decoding[@]}" --systems "${teacher_systems[@]}" \
-            --sets "${tests[@]/#/${teacher_dump}/}" --lm_modes "${teacher_modes[@]}"
-        if [ "${teacher_mode}" = cached ]; then
+        if ! "${skip_eval}"; then
+            run decode "${decoding[@]}" --systems "${teacher_systems[@]}" \
+                --sets "${tests[@]/#/${teacher_dump}/}" --lm_modes "${teacher_modes[@]}"
+        fi
+        if [ "${teacher_mode}" = cached ] && ! "${skip_train}"; then
             run teacher_outputs "${teacher_options[@]}" --dump "${teacher_dump}" \
-                --sets "${student_train}" "${student_dev}" --token_list "${tokens}" \
+                --sets "${train_dump}" "${dev_dump}" --token_list "${tokens}" \
                 --out "${expdir}/teacher_outputs" --samples "${teacher_samples}" \
                 --ctc "${teacher_ctc}" --students "${student_configs[@]}" \
                 "--student_args=${student_args}" --nj "${nj}" --cmd "${train_cmd}"

@@ -74,7 +74,8 @@ if (holder) {
     const entry = data.utterances[select.value];
     const on = new Set([...models.querySelectorAll("input:checked")].map((box) => box.value));
     const shown = data.systems.filter((s) => on.has(s.name) && entry.systems[s.name]);
-    const step = 30, left = 44, high = 130, gap = 34, n = entry.tokens.length;
+    const longest = Math.max(...entry.tokens.map((token) => token.length)); // letters of 8 pixels
+    const step = Math.max(30, 8 * longest + 6), left = 44, high = 130, gap = 34, n = entry.tokens.length;
     const width = left + step * n + 10, height = 2 * high + gap + 58;
     const svg = svgNode("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
       "aria-label": `Probability and σ² of ${n} tokens; the numbers are below` });

@@ -1,0 +1,170 @@
+"""What the recipes' scripts make of their options: the commands that they start, none is run."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KD = ROOT / "egs2/TEMPLATE/kd1/kd.sh"
+DICE = ROOT / "egs2/TEMPLATE/dice1/dice.sh"
+SETS = {
+    KD: "--student_train train --student_dev dev --student_tests test --teachers a=train_a/dev_a",
+    DICE: "--train_set train --dev_set dev --probe_test test",
+}
+PYTHON = """#!/bin/sh
+[ "$1" != -c ] || exit 0
+printf '%s\\n' "$#" "$@" >>commands
+"""
+
+
+def run(cwd, script, options=""):
+    """The finished script."""
+    python = cwd / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    words = [*SETS[script].split(), *options.split("|")] if options else SETS[script].split()
+    return subprocess.run(
+        [str(script), "--python", str(python), *words],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+    )
+
+
+def commands(cwd, script, options=""):
+    """Module → word lists of its commands, in order; ``options`` are divided by ``|``."""
+    done = run(cwd, script, options)
+    assert done.returncode == 0, done.stderr
+    lines = (cwd / "commands").read_text().splitlines() if (cwd / "commands").exists() else []
+    found: dict[str, list[list[str]]] = {}
+    while lines:
+        n = int(lines[0])
+        words, lines = lines[1 : n + 1], lines[n + 1 :]
+        found.setdefault(words[1].rpartition(".")[2], []).append(words[2:])
+    found.pop("checks", None)
+    return found
+
+
+def after(words, option, n=1):
+    """The values of an option."""
+    at = words.index(option)
+    return words[at + 1 : at + 1 + n]
+
+
+def test_tokens_by_default(tmp_path):
+    (made,) = commands(tmp_path, KD)["tokens"]
+    assert after(made, "--out") == ["data/token_list/char31"]
+    assert after(made, "--type") == ["char31"]
+    trained = [f"dump/fbank_pitch/{name}/text" for name in ("train", "train_a")]
+    assert made[made.index("--train") + 1 : made.index("--learn")] == trained
+    heard = [f"dump/fbank_pitch/{name}/text" for name in ("dev", "dev_a", "test")]
+    assert made[:5] == [*heard, trained[0], heard[0]]  # the language model's last
+
+
+@pytest.mark.parametrize(
+    ("options", "directory"),
+    [
+        ("--token_type|char", "char"),
+        ("--token_type|bpe|--nbpe|60", "bpe_unigram60"),
+        ("--token_type|bpe|--nbpe|60|--bpemode|bpe", "bpe_bpe60"),
+    ],
+)
+def test_one_list_for_all(tmp_path, options, directory):
+    found = commands(tmp_path, KD, f"{options}|--bpe_train_text|one two")
+    where = f"data/token_list/{directory}"
+    (made,) = found["tokens"]
+    assert after(made, "--out") == [where] and made[-3:] == ["--learn", "one", "two"]
+    readers = ("train", "teacher_outputs", "export", "uncertainty")
+    lists = [words for name in readers for words in found[name]]
+    assert len(lists) == 6 and {after(w, "--token_list")[0] for w in lists} == {where}
+
+
+def test_speeds_and_durations(tmp_path):
+    found = commands(
+        tmp_path,
+        KD,
+        "--speed_perturb_factors|0.9 1.0|--max_wav_duration|20|--student_tests|test dev",
+    )
+    train, valid, test = found["features"]
+    assert after(train, "--data_dir", 2) == ["data/train", "data/train_a"]
+    names = [f"dump/fbank_pitch/{name}_sp_cut" for name in ("train", "train_a")]
+    assert after(train, "--out_dir", 2) == names
+    assert after(train, "--speed_perturb") == ["0.9 1.0"]
+    assert after(valid, "--out_dir", 2) == [f"dump/fbank_pitch/{n}_cut" for n in ("dev", "dev_a")]
+    for words in (train, valid):
+        assert after(words, "--min_wav_duration") == ["0"]
+        assert after(words, "--max_wav_duration") == ["20"]
+    assert after(test, "--out_dir", 2) == ["dump/fbank_pitch/test", "dump/fbank_pitch/dev"]
+    assert not {"--max_wav_duration", "--speed_perturb"} & {*test}
+    assert "--speed_perturb" not in valid
+    language, teacher, student = found["train"]
+    assert after(teacher, "--job", 4)[2:] == ["train=train_a_sp_cut", "valid=dev_a_cut"]
+    assert after(student, "--job", 4)[2:] == ["train=train_sp_cut", "valid=dev_cut"]
+    (said,) = found["teacher_outputs"]
+    assert after(said, "--sets", 2) == ["train_sp_cut", "dev_cut"]
+    assert after(language, "--train") == ["data/train/text"]
+    for words in found["decode"]:
+        assert after(words, "--sets", 2) == ["dump/fbank_pitch/test", "dump/fbank_pitch/dev"]
+
+
+def test_features_by_default(tmp_path):
+    (one,) = commands(tmp_path, KD)["features"]
+    names = ["train", "train_a", "dev", "dev_a", "test"]
+    assert after(one, "--data_dir", 5) == [f"data/{name}" for name in names]
+    assert after(one, "--out_dir", 5) == [f"dump/fbank_pitch/{name}" for name in names]
+    assert not {"--min_wav_duration", "--speed_perturb"} & {*one}
+
+
+def test_tags(tmp_path):
+    found = commands(
+        tmp_path, KD, "--asr_tag|mine|--inference_tag|wide|--inference_args|--beam_size 9"
+    )
+    assert after(found["train"][2], "--job") == ["mine"]
+    assert after(found["export"][0], "--systems") == ["exp/asr_mine"]
+    for words in found["decode"]:
+        assert {"--args=--beam_size 9", "--tag=wide"} < {*words}
+
+
+DATA = {KD: {"data", "features", "tokens"}, DICE: {"data", "features"}}
+TRAIN = {
+    KD: {"train", "teacher_outputs", "curves"},
+    DICE: {"kmeans", "labels", "train"},
+}
+EVAL = {
+    KD: {"decode", "score", "uncertainty", "report"},
+    DICE: {"probes", "dice_results", "report"},
+}
+EXPORT = {KD: {"export"}, DICE: {"export_hubert"}}
+
+
+@pytest.mark.parametrize("script", [KD, DICE], ids=["kd1", "dice1"])
+def test_parts_that_are_skipped(tmp_path, script):
+    parts = {"data_prep": DATA, "train": TRAIN, "eval": EVAL}
+    every = {*EXPORT[script]}.union(*(part[script] for part in parts.values()))
+    for n, skipped in enumerate(([], ["data_prep"], ["train"], ["eval"], list(parts))):
+        directory = tmp_path / str(n)
+        directory.mkdir()
+        found = commands(directory, script, "|".join(f"--skip_{part}|true" for part in skipped))
+        assert {*found} == every.difference(*(parts[part][script] for part in skipped)), skipped
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--token_type|phn", "--token_type must be char31, char or bpe"),
+        ("--bpemode|word", "--bpemode must be unigram or bpe"),
+        ("--nbpe|many", "--nbpe must be a whole number, not 'many'"),
+        ("--max_wav_duration|20s", "--max_wav_duration must be a number of seconds, not '20s'"),
+        ("--min_wav_duration|-1", "--min_wav_duration must be a number of seconds, not '-1'"),
+        ("--asr_tag|x|--seeds|0 1", "--asr_tag names one student, not 2"),
+        ("--asr_tag|x|--student_config|a.yaml b.yaml", "--asr_tag names one student, not 2"),
+        ("--skip_train|yes", "--skip_train must be true or false"),
+    ],
+)
+def test_options_that_are_wrong(tmp_path, options, message):
+    done = run(tmp_path, KD, options)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {message}")
+    assert not (tmp_path / "commands").exists()
