@@ -50,7 +50,9 @@ def learn(sentences: Iterable[str], nbpe: int = 0, mode: str = "unigram") -> byt
         if not (characters or most):
             raise DataError(f"SentencePiece learnt nothing from the text: {err}") from err
         bound = f"at least {characters[1]}, one a character" if characters else f"{most[1]} at most"
-        raise ConfigError(f"--nbpe {nbpe}: this text makes {bound}; give such a number") from err
+        more = ", or --bpemode bpe, which makes more" if most and mode == "unigram" else ""
+        said = f"--nbpe {nbpe}: this text makes {bound}; give such a number{more}"
+        raise ConfigError(said) from err
 
 
 def processor(model: bytes) -> Any:
