@@ -8,8 +8,8 @@ from tests.campaign.catalogue import Command, case
 
 AREA = "Options of recipes"
 ROOT = Path(__file__).parents[2]
-KD = ("--student_train", "a", "--student_dev", "b", "--student_tests", "c")
-DICE = ("--train_set", "a", "--dev_set", "b", "--probe_test", "c")
+KD = ("--train_set", "a", "--valid_set", "b", "--test_sets", "c")
+DICE = ("--train_set", "a", "--valid_set", "b", "--test_sets", "c")
 
 
 def shell(argv: list[str]) -> int:
@@ -58,7 +58,7 @@ def switch() -> Command:
     return kd("--use_lm", "maybe")
 
 
-@case(AREA, "no sets", "--student_train is empty", "run.sh names the sets")
+@case(AREA, "no sets", "--train_set is empty", "run.sh names the sets")
 def no_sets() -> Command:
     return shell, ["kd1/kd.sh"]
 

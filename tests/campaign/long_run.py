@@ -100,14 +100,14 @@ def command(recipe: str, stage: int) -> list[str]:
     python = f"{sys.executable}"
     common = ["--data_dir", "../corpus", "--nj", "2", "--python", python]
     kd1 = [
-        *("--student_train", "train", "--student_dev", "dev", "--student_tests", "test"),
+        *("--train_set", "train", "--valid_set", "dev", "--test_sets", "test"),
         *("--teachers", "t=train/dev", "--teacher_config", "conf/train_asr_teacher.yaml"),
         *("--student_config", "conf/train_asr_student.yaml", "--lm_modes", "yes"),
         *("--lm_config", "conf/train_lm_tiny.yaml", "--inference_config", "conf/decode.yaml"),
         *("--teacher_samples", "3"),
     ]
     dice1 = [
-        *("--train_set", "train", "--dev_set", "dev", "--probe_test", "test"),
+        *("--train_set", "train", "--valid_set", "dev", "--test_sets", "test"),
         *("--teacher_config", "conf/train_dice_teacher.yaml", "--mfcc_clusters", "8"),
         *("--layer", "2", "--clusters", "8", "--sample_frames", "50000"),
         *("--student_config", "conf/train_dice_student.yaml"),

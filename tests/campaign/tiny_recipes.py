@@ -73,7 +73,7 @@ KD1 = Recipe(
     ),
     (
         *COMMON,
-        *("--student_train", "train", "--student_dev", "dev", "--student_tests", "test"),
+        *("--train_set", "train", "--valid_set", "dev", "--test_sets", "test"),
         *("--teachers", "t=train/dev", "--teacher_config", "conf/train_asr_teacher.yaml"),
         *("--student_config", "conf/train_asr_plain.yaml conf/train_asr_unc.yaml"),
         *("--lm_config", "conf/train_lm_tiny.yaml", "--inference_config", "conf/decode.yaml"),
@@ -91,7 +91,7 @@ DICE1 = Recipe(
     ),
     (
         *COMMON,
-        *("--train_set", "train", "--dev_set", "dev", "--probe_test", "test"),
+        *("--train_set", "train", "--valid_set", "dev", "--test_sets", "test"),
         *("--teacher_config", "conf/train_dice_teacher.yaml", "--mfcc_clusters", "8"),
         *("--layer", "2", "--clusters", "8", "--sample_frames", "1500"),
         *("--student_config", "conf/train_dice_soft.yaml conf/train_dice_feature.yaml"),

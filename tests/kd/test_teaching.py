@@ -8,7 +8,7 @@ from espnet_dice.kd.teaching import Teaching
 from espnet_dice.records.settings import model_conf
 
 KD = Path(__file__).parents[2] / "egs2/TEMPLATE/kd1/kd.sh"
-SETS = ["--student_train", "train", "--student_dev", "dev", "--student_tests", "test"]
+SETS = ["--train_set", "train", "--valid_set", "dev", "--test_sets", "test"]
 
 
 def run(command, cwd):

@@ -114,7 +114,7 @@ def test_an_ssl_encoder_is_found_from_here(trained, student, tmp_path_factory):
 def test_the_recipe_takes_it_in_stage_5(trained, student):
     here, source = student
     script = Path(__file__).parents[2] / "egs2/TEMPLATE/kd1/kd.sh"
-    options = ["--student_train", "train", "--student_dev", "dev", "--student_tests", "test"]
+    options = ["--train_set", "train", "--valid_set", "dev", "--test_sets", "test"]
     options += ["--stage", "5", "--stop_stage", "5", "--use_lm", "false"]
     options += ["--teachers", f"libri=exp:{source}", "--python", sys.executable]
     done = subprocess.run([str(script), *options], cwd=here, capture_output=True, text=True)

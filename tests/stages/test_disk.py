@@ -99,7 +99,7 @@ def test_a_directory_that_is_read_only(corpus, mount, tmp_path):
     assert code == 2
     assert said.startswith(f"error: {disk}/x: Read-only file system; choose a directory that you")
     script = ROOT / "egs2/TEMPLATE/dice1/dice.sh"
-    sets = ["--train_set", "x", "--dev_set", "x", "--probe_test", "x", "--python", sys.executable]
+    sets = ["--train_set", "x", "--valid_set", "x", "--test_sets", "x", "--python", sys.executable]
     done = subprocess.run([str(script), *sets], cwd=disk, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {disk}/log cannot be written: choose a directory")

@@ -13,8 +13,8 @@ from tests.waiting import gone, wait_for
 
 ROOT = Path(__file__).parents[2]
 SETS = {
-    "kd1/kd.sh": ["--student_train", "train", "--student_dev", "dev", "--student_tests", "test"],
-    "dice1/dice.sh": ["--train_set", "train", "--dev_set", "dev", "--probe_test", "test"],
+    "kd1/kd.sh": ["--train_set", "train", "--valid_set", "dev", "--test_sets", "test"],
+    "dice1/dice.sh": ["--train_set", "train", "--valid_set", "dev", "--test_sets", "test"],
 }
 WORKS = f"""
 import os, sys, time

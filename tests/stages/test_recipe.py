@@ -21,8 +21,8 @@ STAGES = {
     "dice1": ("9", ((1, "data"), (3, "k-means"), (9, "report"))),
     "dicekd1": ("4", ((1, "encoder"), (3, "recognisers on the encoders"), (4, "table"))),
 }
-SETS = ["--student_train", "train", "--student_dev", "dev", "--student_tests", "test"]
-DICE_SETS = ["--train_set", "train", "--dev_set", "dev", "--probe_test", "test"]
+SETS = ["--train_set", "train", "--valid_set", "dev", "--test_sets", "test"]
+DICE_SETS = ["--train_set", "train", "--valid_set", "dev", "--test_sets", "test"]
 
 
 def run(script, *args, cwd, path=(), **env):
@@ -57,7 +57,7 @@ def test_help_shows_the_corpus_and_its_defaults(script, tmp_path):
         (["extra"], "unexpected argument 'extra'"),
         (["--use_lm", "yes"], "--use_lm must be true or false"),
         (["--teacher_mode", "live"], "--teacher_mode must be cached or online"),
-        (["--student_train", ""], "--student_train is empty"),
+        (["--train_set", ""], "--train_set is empty"),
         (["--teachers", "a:b"], "--teachers 'a:b': write NAME=TRAIN_SET/DEV_SET"),
         (["--teachers", "a=exp:"], "--teachers 'a=exp:': write NAME=TRAIN_SET/DEV_SET or NAME=exp"),
         (["--data_dir", "x", "--espnet_root", "y"], "give --espnet_root or --data_dir, not both"),
@@ -66,7 +66,7 @@ def test_help_shows_the_corpus_and_its_defaults(script, tmp_path):
         (["--run_args", "x"], "unknown option --run_args"),
         (["--expdir", "a,b/exp"], "--expdir 'a,b/exp': ESPnet's options cannot hold a path with a"),
         (["--dumpdir", "/a,b"], "--dumpdir '/a,b': ESPnet's options cannot hold a path with a com"),
-        (["--student_dev", "a,b"], "--student_dev 'a,b': ESPnet's options cannot hold a path with"),
+        (["--valid_set", "a,b"], "--valid_set 'a,b': ESPnet's options cannot hold a path with"),
     ],
 )
 def test_bad_options_are_named(tmp_path, args, message):
@@ -81,7 +81,7 @@ def test_bad_options_are_named(tmp_path, args, message):
         (["--clusters", "many"], "--clusters must be a whole number, not 'many'"),
         (["--iterations", "3"], "--iterations must be 1 or 2, not '3'"),
         (["--trust-pickle", "yes"], "--trust_pickle must be true or false"),
-        (["--probe_test", ""], "--probe_test is empty"),
+        (["--test_sets", ""], "--test_sets is empty"),
         (["--expdir", "a,b"], "--expdir 'a,b': ESPnet's options cannot hold a path with a comma"),
         (["--fs", "8000"], "--fs 8000: HuBERT hears 16000 Hz; leave --fs out, and give --resample"),
         (["--temperature", "5"], "unknown option --temperature"),

@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[2]
 KD = ROOT / "egs2/TEMPLATE/kd1/kd.sh"
 DICE = ROOT / "egs2/TEMPLATE/dice1/dice.sh"
 SETS = {
-    KD: "--student_train train --student_dev dev --student_tests test --teachers a=train_a/dev_a",
-    DICE: "--train_set train --dev_set dev --probe_test test",
+    KD: "--train_set train --valid_set dev --test_sets test --teachers a=train_a/dev_a",
+    DICE: "--train_set train --valid_set dev --test_sets test",
 }
 PYTHON = """#!/bin/sh
 [ "$1" != -c ] || exit 0
@@ -86,7 +86,7 @@ def test_speeds_and_durations(tmp_path):
     found = commands(
         tmp_path,
         KD,
-        "--speed_perturb_factors|0.9 1.0|--max_wav_duration|20|--student_tests|test dev",
+        "--speed_perturb_factors|0.9 1.0|--max_wav_duration|20|--test_sets|test dev",
     )
     train, valid, test = found["features"]
     assert after(train, "--data_dir", 2) == ["data/train", "data/train_a"]

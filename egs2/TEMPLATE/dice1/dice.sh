@@ -23,10 +23,10 @@ expdir=exp
 
 # Data
 train_set=
-dev_set=
+valid_set=
 probe_train=
 probe_dev=
-probe_test=
+test_sets=
 fs=16000
 resample=false
 allow_pipes=false
@@ -84,10 +84,10 @@ $(jobs_help)
   Data
 $(corpus_help)
     --train_set        Speech to learn from; needs no transcripts (default="${train_set}")
-    --dev_set          Validation set; k-means never sees it (default="${dev_set}")
+    --valid_set        Validation set; k-means never sees it (default="${valid_set}")
     --probe_train      Transcribed set of the probes; empty: --train_set (default="${probe_train}")
-    --probe_dev        Its validation set; empty: --dev_set (default="${probe_dev}")
-    --probe_test       Set on which the probes are scored (default="${probe_test}")
+    --probe_dev        Its validation set; empty: --valid_set (default="${probe_dev}")
+    --test_sets        Set on which the probes are scored (default="${test_sets}")
     --fs               Sampling rate in Hz: HuBERT's, 16000 (default="${fs}")
     --resample         Convert speech at other rates to it, in stage 1 (default="${resample}")
     --allow_pipes      Run wav.scp entries that are shell commands (default="${allow_pipes}")
@@ -134,15 +134,17 @@ parse_options "$@"
 check_numbers stage stop_stage nj threads ngpu num_nodes seed fs iterations mfcc_clusters \
     it1_layer it1_clusters layer clusters sample_frames
 check_bools resample allow_pipes trust_pickle onnx skip_data_prep skip_train skip_eval
-check_paths dumpdir expdir train_set dev_set
+check_paths dumpdir expdir train_set valid_set
 skip_stages skip_data_prep 1
 skip_stages skip_train 2 3 4 5
 skip_stages skip_eval 6 8 9
 [ "${fs}" = 16000 ] || die "--fs ${fs}: HuBERT hears 16000 Hz; leave --fs out, and give" \
     "--resample true for speech at other rates: it is converted in stage 1"
-for name in train_set dev_set probe_test; do
+for name in train_set valid_set test_sets; do
     [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
 done
+[[ "${test_sets}" != *" "* ]] ||
+    die "--test_sets '${test_sets}': the probes are scored on one set; name one"
 [ "${iterations}" = 1 ] || [ "${iterations}" = 2 ] ||
     die "--iterations must be 1 or 2, not '${iterations}'"
 
@@ -156,10 +158,10 @@ read -ra probe_seed_list <<< "${probe_seeds:-${seed}}"
 read -ra tasks <<< "${probe_tasks}"
 read -ra probe_options <<< "${probe_args}"
 probe_train=${probe_train:-${train_set}}
-probe_dev=${probe_dev:-${dev_set}}
+probe_dev=${probe_dev:-${valid_set}}
 dump=${dumpdir}/raw
 sets=()
-add_sets "${train_set}" "${dev_set}" "${probe_train}" "${probe_dev}" "${probe_test}"
+add_sets "${train_set}" "${valid_set}" "${probe_train}" "${probe_dev}" "${test_sets}"
 device=cpu
 [ "${ngpu}" -eq 0 ] || device=cuda
 audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
@@ -209,7 +211,7 @@ quantize() { # tag, source, layer, clusters
 }
 label() { # tag, source, layer
     run labels --source "$2" --layer "$3" --quantizer "${expdir}/quantizer/$1" --dump "${dump}" \
-        --sets "${train_set}" "${dev_set}" --out "${expdir}/labels/$1" --nj "${nj}" \
+        --sets "${train_set}" "${valid_set}" --out "${expdir}/labels/$1" --nj "${nj}" \
         --tau "${tau}" --device "${device}" --trust_pickle "${trust_pickle}" --cmd "${label_cmd}"
 }
 # HuBERT needs neither transcripts nor speakers, some probes do.
@@ -222,7 +224,7 @@ check_probe_sets() {
     fi
     if [[ " ${tasks[*]} " == *" kws "* ]] ||
         [[ " ${tasks[*]} " == *" char "* && " ${probe_args} " != *" --phones "* ]]; then
-        spoken=("${probe_train}" "${probe_dev}" "${probe_test}")
+        spoken=("${probe_train}" "${probe_dev}" "${test_sets}")
         run data --data_dir "${spoken[@]/#/${datadir}/}" --transcripts true --quiet \
             "${audio[@]}" || code=$?
         [ "${code}" -ne 2 ] ||
@@ -233,7 +235,7 @@ check_probe_sets() {
 }
 label_cmd=${train_cmd}
 [ "${device}" = cpu ] || label_cmd=${cuda_cmd:+${cuda_cmd} --gpu 1}
-training=(--task dice --dump "${dump}" --train "${train_set}" --valid "${dev_set}" --exp "${expdir}"
+training=(--task dice --dump "${dump}" --train "${train_set}" --valid "${valid_set}" --exp "${expdir}"
     --nj "${models}" --threads "${threads}" --ngpu "${ngpu}" --launch "${launch}")
 
 if begin 1 "data: ${sets[*]}"; then
@@ -287,7 +289,7 @@ if begin 6 "probes: ${tasks[*]}"; then
         systems+=(--system "$(stem_of "${student}" dice_)=${student}")
     done
     run probes "${systems[@]}" --dump "${dump}" --train "${probe_train}" --dev "${probe_dev}" \
-        --test "${probe_test}" --tasks "${tasks[@]}" --seeds "${probe_seed_list[@]}" \
+        --test "${test_sets}" --tasks "${tasks[@]}" --seeds "${probe_seed_list[@]}" \
         --exp "${expdir}" --nj "${nj}" --device "${device}" --trust_pickle "${trust_pickle}" \
         ${probe_options[@]+"${probe_options[@]}"}
 fi

@@ -22,9 +22,9 @@ dumpdir=dump
 expdir=exp
 
 # Data and features
-student_train=
-student_dev=
-student_tests=
+train_set=
+valid_set=
+test_sets=
 teachers=
 feats_type=fbank_pitch
 teacher_feats_type=
@@ -89,9 +89,9 @@ $(skip_help)
 $(jobs_help)
   Data
 $(corpus_help)
-    --student_train    Student's training set (default="${student_train}")
-    --student_dev      Student's validation set (default="${student_dev}")
-    --student_tests    Sets to decode, quoted (default="${student_tests}")
+    --train_set        Student's training set (default="${train_set}")
+    --valid_set        Student's validation set (default="${valid_set}")
+    --test_sets        Sets to decode, quoted (default="${test_sets}")
     --teachers         NAME=TRAIN_SET/DEV_SET of each teacher, or NAME=exp:DIR of one that another
                        recipe trained (DIR: its exp/asr_…), quoted (default="${teachers}")
     --feats_type       fbank_pitch, fbank or raw (default="${feats_type}")
@@ -153,14 +153,14 @@ END
 parse_options "$@"
 check_numbers stage stop_stage nj threads ngpu num_nodes seed teacher_samples fs nbpe
 check_bools resample allow_pipes use_lm skip_data_prep skip_train skip_eval
-check_paths dumpdir expdir student_train student_dev student_tests
+check_paths dumpdir expdir train_set valid_set test_sets
 check_lengths min_wav_duration max_wav_duration
 [[ "${token_type}" =~ ^(char31|char|bpe)$ ]] || die "--token_type must be char31, char or bpe"
 [[ "${bpemode}" =~ ^(unigram|bpe)$ ]] || die "--bpemode must be unigram or bpe"
 skip_stages skip_data_prep 1 2 3
 skip_stages skip_train 4 5 7 8
 skip_stages skip_eval 9 10 12
-for name in student_train student_dev student_tests; do
+for name in train_set valid_set test_sets; do
     [ -n "${!name}" ] || die "--${name} is empty: a corpus's run.sh names the sets"
 done
 [ "${teacher_mode}" = cached ] || [ "${teacher_mode}" = online ] ||
@@ -172,7 +172,7 @@ check_each seeds "${seed_list[@]}"
 
 start_recipe
 read -ra student_configs <<< "${student_config}"
-read -ra tests <<< "${student_tests}"
+read -ra tests <<< "${test_sets}"
 read -ra teacher_list <<< "${teachers}"
 dump=${dumpdir}/${feats_type}
 teacher_feats_type=${teacher_feats_type:-${feats_type}}
@@ -184,12 +184,12 @@ tokens=${datadir}/token_list/${token_type}
 cut=
 if [ "${min_wav_duration}" != 0 ] || [ "${max_wav_duration}" != inf ]; then cut=_cut; fi
 sp=${speed_perturb_factors:+_sp}
-train_sets=("${student_train}")
-valid_sets=("${student_dev}")
-train_dump=${student_train}${sp}${cut}
-dev_dump=${student_dev}${cut}
+train_sets=("${train_set}")
+valid_sets=("${valid_set}")
+train_dump=${train_set}${sp}${cut}
+dev_dump=${valid_set}${cut}
 sets=()
-add_sets "${student_train}" "${student_dev}" "${tests[@]}"
+add_sets "${train_set}" "${valid_set}" "${tests[@]}"
 
 teacher_jobs=()
 teacher_options=()
@@ -244,7 +244,7 @@ read -ra lm_train <<< "${lm_train_text}"
 read -ra lm_dev <<< "${lm_dev_text}"
 if [ ${#lm_train[@]} -eq 0 ]; then
     lm_train=("${dump}/${train_dump}/text")
-    [ -z "${sp}" ] || lm_train=("${datadir}/${student_train}/text") # every sentence once
+    [ -z "${sp}" ] || lm_train=("${datadir}/${train_set}/text") # every sentence once
 fi
 [ ${#lm_dev[@]} -gt 0 ] || lm_dev=("${dump}/${dev_dump}/text")
 read -ra bpe_train <<< "${bpe_train_text}"
@@ -289,7 +289,7 @@ make_all_features() { # type, training sets, validation sets, quoted
 if begin 2 "features: ${feats_type}"; then
     make_all_features "${teacher_feats_type}" "${train_sets[*]}" "${valid_sets[*]}"
     if [ "${teacher_feats_type}" != "${feats_type}" ]; then
-        make_all_features "${feats_type}" "${student_train}" "${student_dev}"
+        make_all_features "${feats_type}" "${train_set}" "${valid_set}"
     fi
 fi
 

@@ -20,9 +20,9 @@ exec ../../TEMPLATE/kd1/kd.sh \
     --corpus "${PWD}/downloads/an4" \
     --espnet_recipe an4 \
     --data_names "train=train_nodev dev=train_dev" \
-    --student_train train \
-    --student_dev dev \
-    --student_tests "test" \
+    --train_set train \
+    --valid_set dev \
+    --test_sets "test" \
     --teachers "an4=train/dev" \
     --lm_config conf/train_lm_mini.yaml \
     --teacher_config conf/train_asr_an4_teacher.yaml \

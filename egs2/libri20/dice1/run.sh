@@ -21,8 +21,8 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --local_data '$PYTHON local/libri20_data.py --libri20 "$CORPUS" --out data' \
     --corpus "${PWD}/downloads/libri20" \
     --train_set train \
-    --dev_set dev \
-    --probe_test "test" \
+    --valid_set dev \
+    --test_sets "test" \
     --teacher_config conf/train_dice_libri20_teacher.yaml \
     --layer 4 \
     --clusters 100 \

@@ -31,10 +31,10 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --corpus "${PWD}/downloads/LibriSpeech" \
     --espnet_recipe librispeech \
     --train_set train_960 \
-    --dev_set dev \
+    --valid_set dev \
     --probe_train train_clean_100 \
     --probe_dev dev_clean \
-    --probe_test test_clean \
+    --test_sets test_clean \
     --teacher "${PWD}/downloads/hubert-base-ls960" \
     --layer 9 \
     --clusters 500 \

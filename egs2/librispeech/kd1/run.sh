@@ -27,9 +27,9 @@ exec ../../TEMPLATE/kd1/kd.sh \
     --local_data '$PYTHON local/librispeech_data.py --corpus "$CORPUS" --out data $SETS' \
     --corpus "${PWD}/downloads/LibriSpeech" \
     --espnet_recipe librispeech \
-    --student_train train_960 \
-    --student_dev dev \
-    --student_tests "test_clean test_other" \
+    --train_set train_960 \
+    --valid_set dev \
+    --test_sets "test_clean test_other" \
     --student_config conf/train_asr_base.yaml \
     --use_lm false \
     "$@"

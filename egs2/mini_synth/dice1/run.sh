@@ -20,9 +20,9 @@ join='$PYTHON local/combine_data.py data/train data/a_train data/b_train'
 exec ../../TEMPLATE/dice1/dice.sh \
     --local_data "${make} && ${join}" \
     --train_set train \
-    --dev_set a_dev \
+    --valid_set a_dev \
     --probe_train a_train \
-    --probe_test s_test \
+    --test_sets s_test \
     --teacher_config conf/train_dice_mini_teacher.yaml \
     --layer 3 \
     --clusters 100 \

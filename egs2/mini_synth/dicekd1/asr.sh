@@ -17,9 +17,9 @@ students=(
 exec ../../TEMPLATE/kd1/kd.sh \
     --local_data '$PYTHON local/mini_synth/make.py --out data --overwrite --jobs $NJ' \
     --feats_type raw \
-    --student_train s_train \
-    --student_dev s_dev \
-    --student_tests "s_test" \
+    --train_set s_train \
+    --valid_set s_dev \
+    --test_sets "s_test" \
     --teachers "a=a_train/a_dev b=b_train/b_dev" \
     --use_lm false \
     --teacher_config conf/train_asr_mini_ssl_teacher.yaml \

@@ -17,9 +17,9 @@ students=(
 # shellcheck disable=SC2016  # $PYTHON and $NJ are for stage 1
 exec ../../TEMPLATE/kd1/kd.sh \
     --local_data '$PYTHON local/mini_synth/make.py --out data --overwrite --jobs $NJ' \
-    --student_train s_train \
-    --student_dev s_dev \
-    --student_tests "s_test" \
+    --train_set s_train \
+    --valid_set s_dev \
+    --test_sets "s_test" \
     --teachers "a=a_train/a_dev b=b_train/b_dev" \
     --lm_train_text data/lm_text/train.txt \
     --lm_dev_text data/lm_text/dev.txt \

@@ -28,9 +28,9 @@ exec ../../TEMPLATE/kd1/kd.sh \
     --corpus "${PWD}/downloads/TEDLIUM_release2" \
     --espnet_recipe tedlium2 \
     --text_rules tedlium2 \
-    --student_train train \
-    --student_dev dev \
-    --student_tests "dev test" \
+    --train_set train \
+    --valid_set dev \
+    --test_sets "dev test" \
     --student_config conf/train_asr_base.yaml \
     --use_lm false \
     "$@"

@@ -54,9 +54,9 @@ exec ../../TEMPLATE/kd1/kd.sh \
     --corpus "${PWD}/downloads/wsj" \
     --espnet_recipe wsj \
     --text_rules wsj \
-    --student_train train_si284 \
-    --student_dev test_dev93 \
-    --student_tests "test_dev93 test_eval92" \
+    --train_set train_si284 \
+    --valid_set test_dev93 \
+    --test_sets "test_dev93 test_eval92" \
     --teachers "libri=exp:${libri} ted=exp:${ted}" \
     --teacher_lm_modes "no yes" \
     --lm_config conf/train_lm_transformer.yaml \
