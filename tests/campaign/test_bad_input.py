@@ -46,7 +46,7 @@ def test_every_case_says_where_and_what_to_do():
     [
         ("stages.data", ["--data_dir", "nowhere"]),
         ("stages.tokens", ["--out", "tok", "nowhere/text"]),
-        ("stages.settings", ["nowhere.yaml"]),
+        ("stages.config", ["nowhere.yaml"]),
         ("stages.score", ["--exp", "nowhere"]),
         ("transcribe", ["nowhere", "a.wav"]),
     ],

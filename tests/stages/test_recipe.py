@@ -130,7 +130,7 @@ def test_a_second_run_redoes_nothing(recipe, tmp_path):
     test = [tiny.DUMP / "test"]
     decode.run(decode.plan(systems, test, recipe.lm, [False, True], config), nj=2)
     decode.run(decode.plan(teacher, test, None, [False], config), nj=2)
-    export.export(systems, tiny.TOKENS)
+    export.export(systems, tiny.TOKENS, test_set=test[0])
     uncertainty.run(uncertainty.plan([*systems, *teacher], test, tiny.TOKENS), tiny.TOKENS, nj=2)
     tiny.asr_job("teacher_t", tiny.asr_config("uncertainty_kd"))
     tiny.asr_job("plain_seed0", tiny.asr_config())
