@@ -31,7 +31,6 @@ def make_quantizer(
     out: Path,
     seed: int = 0,
     sample_frames: int = SAMPLE_FRAMES,
-    backend: str = "torch",
     trust_pickle: bool = False,
     device: str = "cpu",
 ) -> bool:
@@ -45,7 +44,6 @@ def make_quantizer(
         out: the quantizer's directory.
         seed: of the sample and of k-means.
         sample_frames: frames to cluster at most; fewer where they would need more than 2 GB.
-        backend: see :func:`kmeans.fit`.
         trust_pickle: see :func:`teacher.load`.
         device: where the teacher and k-means compute.
 
@@ -67,7 +65,6 @@ def make_quantizer(
             "clusters": n_clusters,
             "seed": seed,
             "sample_frames": sample_frames,
-            "backend": backend,
         },
         {
             "source": sources.key_of(source, layer),
@@ -84,7 +81,7 @@ def make_quantizer(
         raise DataError(f"{sets[0].path}: all frames are the same: is the speech silent?")
     logging.info("k-means: %d frames of %d values, K = %d", *frames.shape, n_clusters)
     try:
-        centroids = kmeans.fit(_on(frames, device), n_clusters, seed, backend)
+        centroids = kmeans.fit(_on(frames, device), n_clusters, seed)
     except DataError as err:
         raise DataError(f"{sets[0].path}: {err}") from err
     logging.info(
@@ -168,7 +165,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--sample_frames", type=int, default=SAMPLE_FRAMES, help="frames at most (2 GB at most)"
     )
-    parser.add_argument("--backend", choices=kmeans.BACKENDS, default="torch")
     parser.add_argument(
         "--trust_pickle",
         type=options.true_false,
@@ -195,7 +191,6 @@ def main(argv: list[str] | None = None) -> None:
             args.out,
             args.seed,
             args.sample_frames,
-            args.backend,
             args.trust_pickle,
             args.device,
         )
