@@ -39,7 +39,7 @@ kmeans.fit(mixture(frames), K, 0, max_iterations=2)
 
 def ours(x: np.ndarray, seed: int) -> np.ndarray:
     """Centroids."""
-    from espnet_dice.dice import kmeans
+    from espnet_dice.labels import kmeans
 
     return kmeans.fit(x, K, seed)
 

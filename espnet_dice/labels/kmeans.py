@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from espnet_dice.dice import seeding
-from espnet_dice.dice.seeding import CHUNK
 from espnet_dice.io.errors import ConfigError, DataError
+from espnet_dice.labels import seeding
+from espnet_dice.labels.seeding import CHUNK
 
 if TYPE_CHECKING:
     import torch
