@@ -57,31 +57,41 @@ class Row:
 def table(rows: list[Row]) -> str:
     """A Markdown table, aligned for reading in a terminal as well."""
     sclite = any(row.sclite_wer is not None for row in rows)
-    head = ["system", "set", "LM", "WER %", "CER %", "S", "D", "I", "words", "M param", "seed"]
+    name, several = _names(rows)
+    head = [*name, "WER %", "CER %", "S", "D", "I", "words", "M param", "seed"]
     lines = [head + (["sclite WER %"] if sclite else [])]
     for r in rows:
-        cells = [r.system, r.set, r.lm or "–", f"{r.wer:.1f}", f"{r.cer:.1f}"]
+        cells = [r.system, r.set, r.lm or "–", *[r.decode] * several]
+        cells += [f"{r.wer:.1f}", f"{r.cer:.1f}"]
         cells += [*map(str, r.wer_sdi), str(r.words), f"{r.parameters / 1e6:.2f}", str(r.seed)]
         if sclite:
             cells.append("–" if r.sclite_wer is None else f"{r.sclite_wer:.1f}")
         lines.append(cells)
-    return layout(lines, left=3)
+    return layout(lines, left=len(name))
+
+
+def _names(rows: list[Row]) -> tuple[list[str], bool]:
+    """The columns that name a row; the decoding too, where a system has several."""
+    several = len({(r.system, r.set, r.lm) for r in rows}) < len(rows)
+    return ["system", "set", "LM", *["decoding"] * several], several
 
 
 def spread_table(rows: list[Row]) -> str:
     """Mean, standard deviation (n - 1) and range of the WER over seeds; empty for single seeds."""
+    name, several = _names(rows)
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
         system = row.system.removesuffix(f"_seed{row.seed}")
-        groups.setdefault((system, row.set, row.lm or "–"), []).append(row)
-    lines = [["system", "set", "LM", "seeds", "mean WER %", "sd", "min", "max", "mean CER %"]]
+        key = (system, row.set, row.lm or "–", *[row.decode] * several)
+        groups.setdefault(key, []).append(row)
+    lines = [[*name, "seeds", "mean WER %", "sd", "min", "max", "mean CER %"]]
     for key, members in groups.items():
         if len(members) > 1:
             wers = [r.wer for r in members]
             cer = statistics.mean(r.cer for r in members)
             figures = (statistics.mean(wers), statistics.stdev(wers), min(wers), max(wers), cer)
             lines.append([*key, str(len(members)), *(f"{x:.1f}" for x in figures)])
-    return layout(lines, left=3) if len(lines) > 1 else ""
+    return layout(lines, left=len(name)) if len(lines) > 1 else ""
 
 
 def layout(lines: list[list[str]], left: int) -> str:

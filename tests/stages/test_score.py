@@ -142,3 +142,22 @@ def test_the_spread_over_seeds():
     assert cells == ["none", "test", "–", "3", "13.0", "3.0", "10.0", "16.0", "6.5"]
     assert len(lines) == 3  # a single seed has no spread
     assert results.spread_table(rows[3:]) == ""
+
+
+def test_a_system_that_is_decoded_in_two_ways():
+    """Two ways are no two seeds, and the table says which is which."""
+    rows = [
+        results.Row(
+            f"a_seed{seed}", "test", None, wer, 5.0, 10, 40, [1, 0, 0], [1, 0, 0], 1, seed,
+            decode, 0.1,
+        )
+        for decode, seed, wer in (("narrow", 0, 10.0), ("narrow", 1, 14.0), ("wide", 0, 9.0))
+    ]  # fmt: skip
+    head, _, *lines = results.table(rows).splitlines()
+    assert "decoding" in head
+    assert [name for line in lines for name in ("narrow", "wide") if name in line] == [
+        "narrow", "narrow", "wide"
+    ]  # fmt: skip
+    spread = results.spread_table(rows).splitlines()[2:]
+    assert len(spread) == 1 and "narrow" in spread[0] and "12.0" in spread[0]
+    assert "decoding" not in results.table(rows[:2])
