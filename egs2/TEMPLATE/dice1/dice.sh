@@ -137,7 +137,7 @@ check_bools resample allow_pipes trust_pickle onnx skip_data_prep skip_train ski
 check_paths dumpdir expdir train_set valid_set
 skip_stages skip_data_prep 1
 skip_stages skip_train 2 3 4 5
-skip_stages skip_eval 6 8 9
+skip_stages skip_eval 6 7 9
 [ "${fs}" = 16000 ] || die "--fs ${fs}: HuBERT hears 16000 Hz; leave --fs out, and give" \
     "--resample true for speech at other rates: it is converted in stage 1"
 for name in train_set valid_set test_sets; do
