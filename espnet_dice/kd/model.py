@@ -10,7 +10,7 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 
 from espnet_dice import compat
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.kd import losses, warp
+from espnet_dice.kd import alone, losses, warp
 from espnet_dice.kd.teachers import (
     CachedTeachers,
     OnlineTeachers,
@@ -145,7 +145,12 @@ class UncertaintyKDModel(ESPnetASRModel):
         logits, variances = self.decoder.forward_with_variance(
             memory, memory_lens, ys_in, text_lengths + 1
         )
-        log_probs = log_mean_softmax(logits, variances, self.decoder.train_samples)
+        samples = self.decoder.train_samples
+        if self.training:
+            log_probs = log_mean_softmax(logits, variances, samples)
+        else:  # one noise for an utterance: a validation loss depends on no batch and no epoch
+            seeds = alone.seeds(text, text_lengths)
+            log_probs = alone.log_mean_probs(logits, variances, text_lengths + 1, samples, seeds)
         # log_softmax leaves log-probabilities as they are: ESPnet's own smoothed loss applies
         loss_nll = self.criterion_att(log_probs, ys_out)
         stats = {"loss_nll": loss_nll.detach()}

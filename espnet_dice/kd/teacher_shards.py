@@ -72,7 +72,7 @@ class TeacherShard(Shard):
         return tuple(self.ark(stem) for stem in self.stems)
 
     def key(self) -> str:
-        """Everything that the outputs depend on: the noise is that of the batches."""
+        """Everything that the outputs depend on: batches differ by rounding."""
         return digest([self.made_from, self.asking.batch_size, self.utterances])
 
     def write(self, problems: list[str], count: Callable[[int], None]) -> dict[str, Any]:
@@ -124,14 +124,11 @@ def ask(
     model: Any, how: Asking, utts: tuple[str, ...], speech, lengths, text, text_lengths
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """What a teacher says of a batch: each utterance's matrices (see :mod:`cache`), by stem."""
-    import torch
-
     from espnet_dice.kd import teachers
 
-    # the noise of a batch depends on its utterances alone, not on what came before
-    generator = torch.Generator().manual_seed((how.seed << 32) + zlib.crc32(utts[0].encode()))
+    seeds = [(how.seed << 32) + zlib.crc32(utt.encode()) for utt in utts]
     found = teachers.targets(
-        model, speech, lengths, text, text_lengths, how.n_samples, how.with_ctc, generator
+        model, speech, lengths, text, text_lengths, how.n_samples, how.with_ctc, seeds
     )
     for b, utt in enumerate(utts):
         n = int(text_lengths[b])

@@ -1,14 +1,14 @@
 """Frozen teachers: what they say of a transcript, asked online or read from a cache."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from espnet_dice import compat
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.kd import cache
-from espnet_dice.kd.variance import log_mean_softmax
+from espnet_dice.kd import alone, cache
 
 MODES = ("cached", "online")
 DEFAULT_MODEL = "valid.acc.ave.pth"
@@ -125,9 +125,11 @@ def targets(
     text_lengths: torch.Tensor,
     n_samples: int = 0,
     with_ctc: bool = False,
-    generator: torch.Generator | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Targets:
     """Run a frozen teacher, teacher-forced on the reference, on clean (unaugmented) input.
+
+    What it says of an utterance does not depend on the batch.
 
     Args:
         model: an ESPnetASRModel in eval mode; with our decoder it has variances, with any other
@@ -138,13 +140,12 @@ def targets(
         text_lengths: (B,).
         n_samples: noise draws in p̂; 0 is log softmax(f).
         with_ctc: also the CTC branch's log posteriors.
+        seeds: of each utterance's noise; from its text if None.
     """
-    # ESPnet's GlobalMVN normalises features in place
-    memory, memory_lens = model.encode(speech.clone(), speech_lengths)
-    if isinstance(memory, tuple):
-        memory = memory[0]
+    memory, memory_lens = alone.encode(model, speech, speech_lengths)
     logits, variances = forced(model, memory, memory_lens, text, text_lengths)
-    log_probs = log_mean_softmax(logits, variances, n_samples, generator)
+    seeds = alone.seeds(text, text_lengths) if seeds is None else seeds
+    log_probs = alone.log_mean_probs(logits, variances, text_lengths + 1, n_samples, seeds)
     if not with_ctc:
         return Targets(log_probs, variances)
     if model.ctc is None:

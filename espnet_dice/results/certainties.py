@@ -6,6 +6,7 @@ and the measures of :func:`espnet_dice.kd.certainty.certainty`, all (T,), the to
 utterances one after the other, each with its <eos>; and ``<pass>_ends`` (N,), where utterances end.
 """
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,21 +84,25 @@ def ask(
     """
     import torch
 
+    from espnet_dice.kd import alone
+
     ids = {token: i for i, token in enumerate(entries)}
     utterances = sorted(lengths)
     found: dict[str, dict[str, dict[str, np.ndarray]]] = {which: {} for which in texts}
     order = sorted(utterances, key=lambda utt: (lengths[utt], utt))
-    generator = torch.Generator(device=device).manual_seed(seed)
     with torch.no_grad():
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
             speech = [torch.as_tensor(np.array(inputs(utt), np.float32)) for utt in batch]
-            memory, memory_lens = _encode(model, speech, device)
+            frames = torch.tensor([len(s) for s in speech], device=device)
+            padded = torch.nn.utils.rnn.pad_sequence(speech, batch_first=True).to(device)
+            memory, memory_lens = alone.encode(model, padded, frames)
+            seeds = [(seed << 32) + zlib.crc32(utt.encode()) for utt in batch]
             for which, tokens in texts.items():
                 written = [
                     torch.tensor([ids[t] for t in tokens[utt]], dtype=torch.long) for utt in batch
                 ]
-                measured = _forced(model, memory, memory_lens, written, n_samples, generator)
+                measured = _forced(model, memory, memory_lens, written, n_samples, seeds)
                 for utt, measures in zip(batch, measured, strict=True):
                     found[which][utt] = measures
     arrays = {"utterances": np.array(utterances), "tokens": np.array(entries)}
@@ -109,15 +114,9 @@ def ask(
     return arrays
 
 
-def _encode(model, speech: list, device: str):
-    import torch
-
-    padded = torch.nn.utils.rnn.pad_sequence(speech, batch_first=True).to(device)
-    memory, lens = model.encode(padded, torch.tensor([len(s) for s in speech], device=device))
-    return (memory[0] if isinstance(memory, tuple) else memory), lens
-
-
-def _forced(model, memory, memory_lens, written: list, n_samples: int, generator) -> list[dict]:
+def _forced(
+    model, memory, memory_lens, written: list, n_samples: int, seeds: list[int]
+) -> list[dict]:
     import torch
 
     from espnet_dice.kd.certainty import certainty
@@ -134,6 +133,7 @@ def _forced(model, memory, memory_lens, written: list, n_samples: int, generator
         n = len(tokens) + 1  # with <eos>
         ids = torch.cat([tokens, torch.tensor([model.eos])]).to(device)
         var = None if variances is None else variances[b, :n]
+        generator = torch.Generator(device=device).manual_seed(seeds[b])
         said = certainty(logits[b, :n], var, ids, n_samples, generator)
         made = {k: v.cpu().numpy().astype(np.float32) for k, v in said.items()}
         made["ids"], made["top"] = (x.cpu().numpy().astype(np.int32) for x in (ids, said["top"]))

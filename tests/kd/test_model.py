@@ -100,6 +100,14 @@ def cached(model, batch, name="teacher1", **kwargs):
     return {**batch, **more, "utt_id": ["utt1", "utt2", "utt3"]}
 
 
+def in_a_batch(model, speech, speech_lengths, text, text_lengths):
+    """What a student says in training: it hears the padding, as ESPnet's models do."""
+    memory, frames = model.encode(speech, speech_lengths)
+    logits, variances = teachers.forced(model, memory, frames, text, text_lengths)
+    said = (logits.log_softmax(-1), variances, model.ctc.log_softmax(memory), frames)
+    return teachers.Targets(*(x.detach() for x in said))
+
+
 def test_kd_off_is_plain_espnet(task, batch):
     plain = build(task, model="espnet")
     ours = build(task, decoder={"variance": "none"})
@@ -152,7 +160,7 @@ def test_the_whole_loss_against_the_references(task, batch, beta, convex):
 
     lengths = (batch["text_lengths"] + 1).tolist()
     args = [batch[k] for k in ("speech", "speech_lengths", "text", "text_lengths")]
-    own = teachers.targets(student, *args)
+    own = in_a_batch(student, *args)
     tok = unc = 0.0
     for weight, tutor in zip(weights, tutors, strict=True):
         said = teachers.targets(tutor, *args)
@@ -202,11 +210,11 @@ def test_ctc_kd_against_the_reference(task, batch):
     student = build(task, kd_ctc=1.0, kd_temperature=1.5, teachers=[{"name": "a", "weight": 1.0}])
     _, stats, _ = student(**cached(tutor, batch, with_ctc=True))
     args = [batch[k] for k in ("speech", "speech_lengths", "text", "text_lengths")]
-    frames = student.encode(*args[:2])[1].tolist()
-    probs = [
-        teachers.targets(m, *args, with_ctc=True).ctc_log_probs.double().exp().numpy()
-        for m in (student, tutor)
-    ]
+    said = in_a_batch(student, *args), teachers.targets(tutor, *args, with_ctc=True)
+    frames = torch.minimum(
+        *(s.ctc_lengths for s in said)
+    ).tolist()  # padding gives the student more
+    probs = [s.ctc_log_probs.double().exp().numpy() for s in said]
     want = references.token_kd(*probs, frames, 1.5) / 3
     assert stats["loss_ctc_kd"].item() == pytest.approx(want, rel=1e-5)
     assert stats["loss"].item() == pytest.approx(
