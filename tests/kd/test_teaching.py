@@ -55,11 +55,12 @@ def test_teachers_on_features_teach_students_on_waves(tmp_path):
         return [words for words in said if words[1] == f"espnet_dice.stages.{name}"]
 
     features = {
-        last(w, "--feats_type"): w[w.index("--sets") + 1 : w.index("--nj")] for w in said[:2]
+        last(w, "--feats_type"): sorted(w[w.index("--data_dir") + 1 : w.index("--out_dir")])
+        for w in stage("features")
     }
     assert features == {
-        "fbank": ["train", "dev", "test", "a", "b"],
-        "raw": ["train", "dev", "test"],
+        "fbank": ["data/a", "data/b", "data/dev", "data/test", "data/train"],
+        "raw": ["data/dev", "data/test", "data/train"],
     }
     teachers, students = stage("train")
     assert last(teachers, "--dump") == "dump/fbank" and last(students, "--dump") == "dump/raw"
