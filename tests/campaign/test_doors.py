@@ -258,7 +258,8 @@ def test_options_of_recipes_do_not_reach_a_shell(tmp_path, trace):
     kd += ["--teachers", "t=x$(touch${IFS}trace)/y", "--teacher_args", f"--b {run[2]}"]
     kd += ["--student_args", f"--c {run[1]}", "--student_config", "conf/$(touch${IFS}trace).yaml"]
     kd += ["--expdir", f"exp{run[0]}", "--datadir", f"data{run[1]}", "--lm_modes", "no"]
-    dice = ["--train_set", f"a{run[0]}", "--valid_set", f"b{run[1]}", "--test_sets", "c$(touch${IFS}trace)"]
+    dice = ["--train_set", f"a{run[0]}", "--valid_set", f"b{run[1]}"]
+    dice += ["--test_sets", "c$(touch${IFS}trace)"]
     dice += ["--student_args", f"--d {run[1]}", "--teacher", f"t{run[0]}", "--probe_args", run[2]]
     for script, options in (("kd1/kd.sh", kd + same), ("dice1/dice.sh", dice + same[:6])):
         done = subprocess.run(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from espnet_dice import compat
 from espnet_dice.kd import teachers, warp
 from tests.kd.test_model import build, cached, task  # noqa: F401
 
@@ -79,7 +80,7 @@ def test_half_precision_counts_frames_too():
     ],
 )
 def test_encoder_frames_are_where_their_convolutions_look(name, kernels):
-    from espnet.nets.pytorch_backend.transformer import subsampling
+    subsampling = compat.moved_module("nets.pytorch_backend.transformer.subsampling")
 
     layer = getattr(subsampling, name)(40, 4, 0.0)
     stride, wide = 1, 1
