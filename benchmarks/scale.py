@@ -85,10 +85,10 @@ def hubert_s() -> float:
     import torch
 
     from espnet_dice.hubert.models import students
-    from espnet_dice.hubert.teacher import LayerFeatures, Teacher
+    from espnet_dice.hubert.teacher import FrozenSSLModel, LayerFeatures
 
     torch.set_num_threads(1)
-    source = LayerFeatures(Teacher(students.build("hubert", {"size": "base"}), "-", "-"), 9)
+    source = LayerFeatures(FrozenSSLModel(students.build("hubert", {"size": "base"}), "-", "-"), 9)
     wave = np.random.default_rng(0).standard_normal(int(UTTERANCE_S * growth.RATE)).astype("f4")
     return _an_hour(lambda: source.features(wave))
 

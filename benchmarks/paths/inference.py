@@ -28,12 +28,12 @@ def build(name: str) -> torch.nn.Module:
     """``size/stem`` with random weights, ready to run."""
     from espnet_dice.export import onnx
     from espnet_dice.hubert.models import students
-    from espnet_dice.hubert.teacher import Teacher
+    from espnet_dice.hubert.teacher import FrozenSSLModel
 
     size, stem = name.split("/")
     torch.manual_seed(0)
     model = students.build("hubert", {"size": size, "stem": stem})
-    return onnx.Exported(Teacher(model, name, name)).eval()
+    return onnx.Exported(FrozenSSLModel(model, name, name)).eval()
 
 
 def rows(options: Any) -> Iterator[Row]:

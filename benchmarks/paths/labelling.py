@@ -26,14 +26,16 @@ def rows(options: Any) -> Iterator[Row]:
     from transformers import HubertConfig, HubertModel
 
     from espnet_dice.hubert.models import students
-    from espnet_dice.hubert.teacher import LayerFeatures, Teacher
+    from espnet_dice.hubert.teacher import FrozenSSLModel, LayerFeatures
     from espnet_dice.labels import codec, store
     from espnet_dice.labels.codebook import Codebook
     from espnet_dice.labels.label_shards import label
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    source = LayerFeatures(Teacher(students.build("hubert", {"size": "base"}), "-", "-"), LAYER)
+    source = LayerFeatures(
+        FrozenSSLModel(students.build("hubert", {"size": "base"}), "-", "-"), LAYER
+    )
     public = HubertModel(HubertConfig()).eval()
     rng = np.random.default_rng(0)
     waves = [rng.standard_normal(int(SECONDS * RATE)).astype("f4") for _ in range(3)]

@@ -93,14 +93,14 @@ def step(settings: str) -> tuple[float, float]:
 def listen(settings: str) -> tuple[float, float]:
     """Of a teacher's pass over an utterance; their lengths are all different."""
     from espnet_dice.hubert.models import onednn, students
-    from espnet_dice.hubert.teacher import Teacher
+    from espnet_dice.hubert.teacher import FrozenSSLModel
     from espnet_dice.records.settings import read_config
 
     onednn.remember(onednn.PASS)
     if settings == "onednn":
         onednn.SMALL = 0
     model = students.build("hubert", read_config(TEACHER)["student_conf"]).eval()
-    teacher = Teacher(model, "", "")
+    teacher = FrozenSSLModel(model, "", "")
     waves = [torch.randn(9600 + 50 * i) for i in torch.randperm(UTTERANCES).tolist()]
     return mean([lambda wave=wave: teacher.hidden([wave]) for wave in waves])
 

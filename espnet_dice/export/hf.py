@@ -9,7 +9,7 @@ import torch
 
 from espnet_dice.hubert.models.backbone import Backbone
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
-from espnet_dice.hubert.teacher import Teacher
+from espnet_dice.hubert.teacher import FrozenSSLModel
 from espnet_dice.io.errors import ConfigError
 
 TOLERANCE = 1e-4
@@ -17,12 +17,12 @@ LENGTHS = (RECEPTIVE, 3 * SAMPLE_RATE // 4)
 """Samples of the utterances on which outputs are compared: one frame, and 0.75 s."""
 
 
-def can_export(model: Teacher) -> bool:
+def can_export(model: FrozenSSLModel) -> bool:
     """Only HuBERT has a place there; other encoders leave as ONNX."""
     return isinstance(model.model, Backbone)
 
 
-def write(model: Teacher, directory: Path) -> float:
+def write(model: FrozenSSLModel, directory: Path) -> float:
     """Write config.json, model.safetensors and preprocessor_config.json, and compare.
 
     Args:
@@ -59,7 +59,7 @@ def write(model: Teacher, directory: Path) -> float:
     return check(model, directory)
 
 
-def check(model: Teacher, directory: Path) -> float:
+def check(model: FrozenSSLModel, directory: Path) -> float:
     """Load the directory as a user of transformers would, and compare the hidden states.
 
     Raises:

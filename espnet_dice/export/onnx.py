@@ -19,7 +19,7 @@ import torch
 
 from espnet_dice.export import missing_for_onnx
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
-from espnet_dice.hubert.teacher import Teacher
+from espnet_dice.hubert.teacher import FrozenSSLModel
 from espnet_dice.io.errors import ConfigError
 
 FLOAT, INT8 = "model.onnx", "model.int8.onnx"
@@ -35,7 +35,7 @@ SECONDS, REPEATS = 5, 5
 class Exported(torch.nn.Module):
     """What the ONNX graph computes: waveform in, hidden states out, normalisation included."""
 
-    def __init__(self, model: Teacher):
+    def __init__(self, model: FrozenSSLModel):
         super().__init__()
         self.teacher = copy.deepcopy(model).cpu()
         without_weight_norm(self.teacher)
@@ -46,7 +46,7 @@ class Exported(torch.nn.Module):
         return self.teacher.model.final(hidden[-1]), torch.stack(hidden)
 
 
-def write(model: Teacher, directory: Path) -> dict[str, Any]:
+def write(model: FrozenSSLModel, directory: Path) -> dict[str, Any]:
     """Write model.onnx and model.int8.onnx, compare them with ``model``, and time all three.
 
     Args:

@@ -75,7 +75,7 @@ def write_export(source: Path, directory: Path, onnx: bool) -> dict[str, Any]:
 
     model = teacher.load(source)
     report: dict[str, Any] = {
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": model.size,
         "layers": model.layers,
         "dim": model.dim,
         "normalize": model.normalize,

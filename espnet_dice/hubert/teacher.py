@@ -1,4 +1,4 @@
-"""Teachers: frozen models whose hidden states are clustered, copied and probed.
+"""Frozen SSL models, teachers and students: their hidden states are clustered, copied and probed.
 
 A source is a directory in Hugging Face's format (HuBERT, wav2vec 2.0, WavLM) or the name of a model
 on its hub, an experiment of ours (``exp/dice_<tag>``), an experiment of ESPnet's hubert1 or ssl1
@@ -14,7 +14,7 @@ import torch
 
 from espnet_dice.hubert.formats import builders, checkpoints
 from espnet_dice.hubert.models import onednn
-from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE, STRIDE, n_frames
+from espnet_dice.hubert.models.frames import RECEPTIVE, n_frames
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.io.fingerprint import digest
 
@@ -22,7 +22,7 @@ HF_EPS, ESPNET_EPS = 1e-7, 1e-5
 """What is added to a waveform's variance: Wav2Vec2FeatureExtractor's, ESPnet's CNNFrontend's."""
 
 
-class Teacher(torch.nn.Module):
+class FrozenSSLModel(torch.nn.Module):
     """A frozen model; works on any device, computes in float32.
 
     Args:
@@ -34,13 +34,9 @@ class Teacher(torch.nn.Module):
 
     Attributes:
         layers: number of blocks.
-        dim: width of its hidden states.
-        stride: samples between two frames.
-        sample_rate: in Hz.
+        dim: width of its last hidden state; ``dims``: of each.
+        size: number of parameters.
     """
-
-    stride = STRIDE
-    sample_rate = SAMPLE_RATE
 
     def __init__(
         self,
@@ -60,6 +56,7 @@ class Teacher(torch.nn.Module):
         self.dims: list[int] = list(model.dims)
         self.dim = self.dims[-1]
         self.layers = len(self.dims) - 1
+        self.size = sum(p.numel() for p in model.parameters())
         convolutions = [p for p in model.parameters() if p.dim() == 3]
         self._width = max((p.size(0) for p in convolutions), default=0)
 
@@ -68,8 +65,8 @@ class Teacher(torch.nn.Module):
         """Where it computes."""
         return next(self.model.parameters()).device
 
-    def train(self, mode: bool = True) -> "Teacher":
-        """A teacher stays as it is, also inside a model that is being trained."""
+    def train(self, mode: bool = True) -> "FrozenSSLModel":
+        """A frozen model stays as it is, also inside a model that is being trained."""
         return self
 
     @torch.no_grad()
@@ -129,19 +126,17 @@ class LayerFeatures:
     Attributes:
         key: identifies teacher and layer.
         dim: width.
-        stride: samples between two frames.
 
     Raises:
         ConfigError: the teacher has no such layer.
     """
 
-    def __init__(self, teacher: Teacher, layer: int):
+    def __init__(self, teacher: FrozenSSLModel, layer: int):
         check_layer(teacher, layer)
         self.teacher = teacher
         self.layer = layer
         self.key = layer_key(teacher.key, layer)
         self.dim = teacher.dims[layer]
-        self.stride = teacher.stride
 
     def features(self, wave: np.ndarray | torch.Tensor) -> torch.Tensor:
         """(samples,) → (frames, dim) float32 on the teacher's device.
@@ -156,7 +151,7 @@ class LayerFeatures:
         return [hidden[-1] for hidden in self.teacher.hidden(waves, self.layer)]
 
 
-def load(source: str | Path, trust_pickle: bool = False) -> Teacher:
+def load(source: str | Path, trust_pickle: bool = False) -> FrozenSSLModel:
     """Read a teacher.
 
     Args:
@@ -172,7 +167,7 @@ def load(source: str | Path, trust_pickle: bool = False) -> Teacher:
     onednn.remember(onednn.PASS)
     found = checkpoints.find(source)
     built = builders.build(found, trust_pickle)
-    return Teacher(built.model, found.key(), str(source), built.normalize, built.eps)
+    return FrozenSSLModel(built.model, found.key(), str(source), built.normalize, built.eps)
 
 
 def key_of(source: str | Path) -> str:
@@ -189,7 +184,7 @@ def layer_key(key: str, layer: int) -> str:
     return digest({"teacher": key, "layer": layer})
 
 
-def check_layer(teacher: Teacher, layer: int) -> None:
+def check_layer(teacher: FrozenSSLModel, layer: int) -> None:
     """Refuse a layer that does not exist.
 
     Raises:

@@ -1,74 +1,176 @@
-"""The frozen models that are probed, all seen in the same way."""
+"""What is clustered, labelled and probed: a frozen SSL model, or spectral features in its place."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
-from espnet_dice.hubert.models.frames import SAMPLE_RATE
+from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE, n_frames
+from espnet_dice.io.errors import DataError
 
-FBANK = "fbank"
+if TYPE_CHECKING:
+    import torch
 
 
 class Upstream(Protocol):
-    """A frozen model.
+    """Hidden states at 50 Hz.
 
     Attributes:
-        key: digest of its parameters and configuration.
-        parameters: how many it has, without the head of its pre-training.
+        key: identifies all that a hidden state depends on but for the speech.
+        size: number of parameters, without the head of the pre-training.
     """
 
     key: str
-    parameters: int
+    size: int
 
-    def layers(self, wave: np.ndarray) -> Sequence[torch.Tensor]:
-        """Samples (S,) at 16 kHz → one (frames, D) for each layer, at 50 Hz, on the CPU."""
-
-
-class Fbank:
-    """80 log-mel energies, every second frame: what a probe makes of no model at all."""
-
-    key = "fbank80"
-    parameters = 0
-
-    def layers(self, wave: np.ndarray) -> list[torch.Tensor]:
-        """Samples (S,) → one layer, (frames, 80)."""
-        from espnet_dice.features import fbank
-
-        return [torch.from_numpy(fbank(wave, SAMPLE_RATE))[::2]]
+    def hidden(
+        self, waves: Sequence[np.ndarray], layers: int | None = None
+    ) -> "list[list[torch.Tensor]]":
+        """Utterances, (samples,) each at 16 kHz → the hidden states of each, (frames, D) each."""
 
 
-class Model:
-    """A teacher or a student.
+class Features(Protocol):
+    """One layer of an upstream.
 
-    Args:
-        source: whatever :func:`espnet_dice.hubert.teacher.load` takes.
-        device: where it computes.
-        trust_pickle: see there.
+    Attributes:
+        key: identifies upstream and layer.
+        dim: width.
     """
 
-    def __init__(self, source: str, device: str = "cpu", trust_pickle: bool = False):
-        from espnet_dice.hubert import teacher
+    key: str
+    dim: int
 
-        self._teacher = teacher.load(source, trust_pickle).to(device)
-        self.key = self._teacher.key
-        self.parameters = sum(p.numel() for p in self._teacher.model.parameters())
+    def features(self, wave: np.ndarray) -> "torch.Tensor":
+        """Samples (S,) at 16 kHz → (frames, dim) float32.
 
-    def layers(self, wave: np.ndarray) -> list[torch.Tensor]:
-        """Samples (S,) → the input of block 1 and the output of each block, (frames, D) each."""
-        return [x.cpu() for x in self._teacher.hidden([wave])[0]]
+        Raises:
+            DataError: the utterance is shorter than one frame.
+        """
 
-
-def load(source: str, device: str = "cpu", trust_pickle: bool = False) -> Upstream:
-    """The model of a system; ``fbank`` is none, but log-mel energies, SUPERB's baseline."""
-    return Fbank() if source == FBANK else Model(source, device, trust_pickle)
+    def batch(self, waves: Sequence[np.ndarray]) -> "list[torch.Tensor]":
+        """The same for several utterances."""
 
 
-def key_of(source: str) -> str:
-    """What identifies a system's model, without loading it."""
-    if source == FBANK:
-        return Fbank.key
+class Spectral:
+    """Spectral features, every second frame, which sees just the samples of a stem's frame.
+
+    They are an :class:`Upstream` of one layer, and that layer's :class:`Features`.
+
+    Args:
+        key: identifies them.
+        dim: width.
+        compute: samples (S,) at 16 kHz → (frames, dim) at 100 Hz.
+    """
+
+    size = 0
+
+    def __init__(self, key: str, dim: int, compute: Callable[[np.ndarray], np.ndarray]):
+        self.key = key
+        self.dim = dim
+        self._compute = compute
+
+    def features(self, wave: np.ndarray) -> "torch.Tensor":
+        """Samples (S,) → (frames, dim) float32.
+
+        Raises:
+            DataError: the utterance is shorter than one frame.
+        """
+        import torch
+
+        wave = np.asarray(wave)
+        if n_frames(len(wave)) == 0:
+            raise DataError(f"{len(wave)} samples are less than one frame ({RECEPTIVE}): remove it")
+        return torch.from_numpy(np.ascontiguousarray(self._compute(wave)[::2]))
+
+    def batch(self, waves: Sequence[np.ndarray]) -> "list[torch.Tensor]":
+        """The same for several utterances."""
+        return [self.features(wave) for wave in waves]
+
+    def hidden(
+        self, waves: Sequence[np.ndarray], layers: int | None = None
+    ) -> "list[list[torch.Tensor]]":
+        """The only layer of each utterance."""
+        return [[x] for x in self.batch(waves)]
+
+
+def _fbank(wave: np.ndarray) -> np.ndarray:
+    from espnet_dice.features import fbank
+
+    return fbank(wave, SAMPLE_RATE)
+
+
+def _mfcc(wave: np.ndarray) -> np.ndarray:
+    from espnet_dice.features import mfcc
+
+    return mfcc(wave, SAMPLE_RATE)
+
+
+SPECTRAL = {
+    "fbank": Spectral("fbank80", 80, _fbank),
+    "mfcc": Spectral("mfcc39_50hz", 39, _mfcc),
+}
+"""Sources that are no model: 80 log-mel energies, SUPERB's baseline; 13 MFCC with deltas, which the
+first iteration of HuBERT clusters."""
+
+
+def load(source: str | Path, device: str = "cpu", trust_pickle: bool = False) -> Upstream:
+    """All layers of a source. Imports torch, and for a model transformers (6 s).
+
+    Args:
+        source: of :data:`SPECTRAL`, or what :func:`espnet_dice.hubert.teacher.load` takes.
+        device: where a model computes.
+        trust_pickle: see there.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    if str(source) in SPECTRAL:
+        return SPECTRAL[str(source)]
+    from espnet_dice.hubert import teacher
+
+    return teacher.load(source, trust_pickle).to(device)
+
+
+def load_layer(
+    source: str | Path, layer: int, device: str = "cpu", trust_pickle: bool = False
+) -> Features:
+    """One layer of a source, see :func:`load`.
+
+    Args:
+        layer: 1-based, the output of the whole block; without meaning for :data:`SPECTRAL`.
+
+    Raises:
+        ConfigError: there is no such model or layer.
+    """
+    if str(source) in SPECTRAL:
+        return SPECTRAL[str(source)]
+    from espnet_dice.hubert import teacher
+
+    return teacher.LayerFeatures(teacher.load(source, trust_pickle).to(device), layer)
+
+
+def key_of(source: str | Path) -> str:
+    """The key of :func:`load`'s result, without loading it.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    if str(source) in SPECTRAL:
+        return SPECTRAL[str(source)].key
     from espnet_dice.hubert import teacher
 
     return teacher.key_of(source)
+
+
+def layer_key_of(source: str | Path, layer: int) -> str:
+    """The key of :func:`load_layer`'s result, without loading it.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    if str(source) in SPECTRAL:
+        return SPECTRAL[str(source)].key
+    from espnet_dice.hubert import teacher
+
+    return teacher.layer_key(teacher.key_of(source), layer)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_dice.hubert import upstreams
 from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import StaleError
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.labels import quantizer, sources, store
+from espnet_dice.labels import quantizer, store
 from espnet_dice.labels.codebook import Codebook
 from espnet_dice.records import dumps
 
@@ -60,7 +61,7 @@ def make_codebook(
         from espnet_dice.labels import codec
         from espnet_dice.labels.sample import collect
 
-        features = sources.load(source, layer, trust_pickle, device)
+        features = upstreams.load_layer(source, layer, device, trust_pickle)
         frames = collect(features, [train], SAMPLE_FRAMES, coding.seed)
         # collected in the order of the ids: the codec keeps the first part for measuring
         frames = np.random.default_rng(coding.seed).permutation(frames)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from espnet_dice.hubert import upstreams
 from espnet_dice.hubert.models.frames import STRIDE, n_frames
 from espnet_dice.io.errors import DataError, DiceError
 from espnet_dice.io.fingerprint import digest
-from espnet_dice.labels import sources, store, targets
+from espnet_dice.labels import store, targets
 from espnet_dice.labels.codebook import Codebook
 from espnet_dice.records import dumps
 from espnet_dice.work import shards
@@ -32,8 +33,8 @@ class Labelling:
     """How labels are made; small, because every process gets it.
 
     Attributes:
-        source, layer, trust_pickle, device: see :func:`sources.load`.
-        source_key: see :func:`sources.key_of`.
+        source, layer, trust_pickle, device: see :func:`upstreams.load_layer`.
+        source_key: see :func:`upstreams.layer_key_of`.
         codebook: its file.
         batch_frames: frames of a forward pass, padding included; 0: one utterance each.
     """
@@ -99,7 +100,7 @@ class LabelShard(Shard):
 
     def _labelled(
         self,
-        source: sources.Source,
+        source: upstreams.Features,
         codebook: Codebook,
         problems: list[str],
         count: Callable[[int], None],
@@ -125,7 +126,7 @@ class LabelShard(Shard):
             raise Unusable
 
     def _to_blame(
-        self, source: sources.Source, codebook: Codebook, speech: dict[str, np.ndarray]
+        self, source: upstreams.Features, codebook: Codebook, speech: dict[str, np.ndarray]
     ) -> list[str]:
         """What is wrong with each utterance of a batch."""
         problems = []
@@ -162,7 +163,7 @@ def batches(
 
 
 def label(
-    source: sources.Source, codebook: Codebook, speech: Mapping[str, np.ndarray]
+    source: upstreams.Features, codebook: Codebook, speech: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Records of the utterances of one batch, with the hard labels that each has alone.
 
@@ -220,6 +221,8 @@ def _counted(
 
 
 @lru_cache(maxsize=1)
-def _source(source: str, layer: int, trust_pickle: bool, device: str, key: str) -> sources.Source:
+def _source(
+    source: str, layer: int, trust_pickle: bool, device: str, key: str
+) -> upstreams.Features:
     """The features, loaded once a process: a teacher costs seconds."""
-    return sources.load(source, layer, trust_pickle, device)
+    return upstreams.load_layer(source, layer, device, trust_pickle)

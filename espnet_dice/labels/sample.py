@@ -11,10 +11,10 @@ from zlib import crc32
 import numpy as np
 
 from espnet_dice.hubert.models.frames import SAMPLE_RATE, n_frames
+from espnet_dice.hubert.upstreams import Features
 from espnet_dice.io import checksums
 from espnet_dice.io.errors import DataError, DiceError
 from espnet_dice.io.progress import track
-from espnet_dice.labels import sources
 from espnet_dice.records import dumps
 
 SPREAD = 4
@@ -66,9 +66,7 @@ def most_frames(dim: int, limit_bytes: float = 2e9) -> int:
     return int(limit_bytes // (BYTES_PER_VALUE * dim))
 
 
-def collect(
-    source: sources.Source, sets: list[dumps.Dump], max_frames: int, seed: int
-) -> np.ndarray:
+def collect(source: Features, sets: list[dumps.Dump], max_frames: int, seed: int) -> np.ndarray:
     """The sampled frames of some sets, (frames, dim) float32.
 
     Raises:

@@ -40,7 +40,7 @@ def stacked(upstream: Upstream, wave: np.ndarray, name: str) -> torch.Tensor:
         raise DataError(
             f"{name}: {len(wave)} samples are less than one frame ({RECEPTIVE}): remove it"
         )
-    found = upstream.layers(wave)
+    found = [x.cpu() for x in upstream.hidden([wave])[0]]
     layers = torch.stack([x for x in found if x.size(-1) == found[-1].size(-1)]).float()
     if layers.size(1) != wanted:
         raise DataError(

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_dice.hubert import upstreams
 from espnet_dice.io import checksums, options
 from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.labels import kmeans, quantizer, sample, sources
+from espnet_dice.labels import kmeans, quantizer, sample
 from espnet_dice.labels.sample import collect
 from espnet_dice.records import dumps
 
@@ -37,7 +38,7 @@ def make_quantizer(
     """Cluster a layer, unless that was done from exactly this.
 
     Args:
-        source: ``mfcc`` or a teacher, see :mod:`espnet_dice.labels.sources`.
+        source: ``mfcc`` or a teacher, see :func:`upstreams.load_layer`.
         layer: of the teacher, 1-based.
         n_clusters: K.
         sets: speech (dump/raw), never the validation set.
@@ -67,14 +68,14 @@ def make_quantizer(
             "sample_frames": sample_frames,
         },
         {
-            "source": sources.key_of(source, layer),
+            "source": upstreams.layer_key_of(source, layer),
             **{f"data_{i}": d.key for i, d in enumerate(sets)},
         },
     )
     if made_from.is_done(out):
         return False
     logging.info("%s: %s", out, made_from.why(out))
-    found = sources.load(source, layer, trust_pickle, device)
+    found = upstreams.load_layer(source, layer, device, trust_pickle)
     frames = collect(found, sets, min(sample_frames, sample.most_frames(found.dim)), seed)
     del found  # k-means needs its memory
     if not np.ptp(frames, axis=0).any():
@@ -115,7 +116,7 @@ def use_given(
     Raises:
         DiceError: the file is not usable, its dimension is not the layer's, or its K another.
     """
-    inputs = {"source": sources.key_of(source, layer), "given": ""}
+    inputs = {"source": upstreams.layer_key_of(source, layer), "given": ""}
     try:
         inputs["given"] = digest_files([path])
     except OSError as err:
@@ -129,7 +130,7 @@ def use_given(
             f"--clusters {n_clusters}, but {path} has {len(centroids)} centroids: "
             "leave --clusters out"
         )
-    dim = sources.load(source, layer, trust_pickle).dim
+    dim = upstreams.load_layer(source, layer, trust_pickle=trust_pickle).dim
     if centroids.shape[1] != dim:
         raise ConfigError(
             f"{path} has {centroids.shape[1]}-d centroids, layer {layer} of {source} has {dim} "

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_dice.hubert import upstreams
 from espnet_dice.hubert.models.frames import RECEPTIVE, n_frames
 from espnet_dice.io import options
 from espnet_dice.io.errors import DataError, ProblemList, StaleError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.labels import label_report, quality, quantizer, sources, store
+from espnet_dice.labels import label_report, quality, quantizer, store
 from espnet_dice.labels.codebook import Codebook
 from espnet_dice.labels.label_codebook import Coding, begun_codebook, make_codebook
 from espnet_dice.labels.label_shards import Labelling, cut
@@ -48,7 +49,7 @@ def label_sets(
     """Label some sets.
 
     Args:
-        source: ``mfcc`` or a teacher, see :mod:`espnet_dice.labels.sources`.
+        source: ``mfcc`` or a teacher, see :func:`upstreams.load_layer`.
         layer: of the teacher, 1-based.
         quantizer_dir: made by the k-means stage from the same layer.
         sets: speech (dump/raw), the training set first.
@@ -73,7 +74,7 @@ def label_sets(
     """
     coding = coding or Coding()
     found = quantizer.load(quantizer_dir)
-    source_key = sources.key_of(source, layer)
+    source_key = upstreams.layer_key_of(source, layer)
     if found.source_key != source_key:
         raise StaleError(
             f"{quantizer_dir} was not made from layer {layer} of {source} as it is now: run "

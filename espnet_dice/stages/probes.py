@@ -108,7 +108,7 @@ def run_probes(
         for name in tasks:  # what is wrong with the data is told before a model is heard
             task = corpus.task(name)
             logging.info("probe %s: %s; %s", name, task.about, task.parts)
-        if any(source != upstreams.FBANK for source in systems.values()):
+        if any(source not in upstreams.SPECTRAL for source in systems.values()):
             stem.warm_up()
         run_forked(works, machine.nj)
     measure_speed(systems, keys, corpus, exp, machine.trust_pickle)
@@ -151,7 +151,7 @@ def probe_system(
             "source": source,
             "task": one.task,
             "seed": one.seed,
-            "parameters": upstream.parameters,
+            "parameters": upstream.size,
             "about": tasks[one.task].about,
             **asdict(outcome),
             "made_from": one.made_from.record,
@@ -195,7 +195,7 @@ def measure_speed(
             "cpu_s_per_audio_s": median(found[name]),
             "rounds": found[name],
             "utterances": len(waves),
-            "parameters": loaded[name].parameters,
+            "parameters": loaded[name].size,
         }
         write_json(path, record)
         logging.info("%s: %.4f", name, record["cpu_s_per_audio_s"])

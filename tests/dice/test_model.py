@@ -33,7 +33,7 @@ def stored(monkeypatch, codebook):
 
 
 class Teacher:
-    """A frozen model in place of a checkpoint: what terms.Feature uses of teacher.Teacher."""
+    """A frozen model in place of a checkpoint: what terms.Feature uses of it."""
 
     layers, dim, key = 3, 5, "key"
 

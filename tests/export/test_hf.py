@@ -13,13 +13,13 @@ from espnet_dice.io.errors import ConfigError
 from tests.hubert.tiny_models import BASE, ENCODER, LARGE, STEM, noise
 
 
-def student(name="hubert", conf=BASE, normalize=False) -> teacher.Teacher:
+def student(name="hubert", conf=BASE, normalize=False) -> teacher.FrozenSSLModel:
     torch.manual_seed(1)
     model = students.build(name, conf)
     with torch.no_grad():
         for p in model.parameters():
             p += 0.05 * torch.randn_like(p)
-    return teacher.Teacher(model, "key", "exp/dice_a", normalize)
+    return teacher.FrozenSSLModel(model, "key", "exp/dice_a", normalize)
 
 
 @pytest.mark.parametrize(("conf", "normalize"), [(BASE, False), (LARGE, True)])

@@ -23,7 +23,9 @@ CONF = {**BASE, "num_hidden_layers": 1}
 def exported(tmp_path_factory):
     """A student that wants normalised waveforms, its graphs, and what was measured."""
     torch.manual_seed(1)
-    model = teacher.Teacher(students.build("hubert", CONF), "key", "exp/dice_a", normalize=True)
+    model = teacher.FrozenSSLModel(
+        students.build("hubert", CONF), "key", "exp/dice_a", normalize=True
+    )
     directory = tmp_path_factory.mktemp("onnx")
     return model, directory, onnx.write(model, directory)
 
@@ -90,7 +92,9 @@ def test_an_export_that_computes_something_else_is_refused(exported, tmp_path, m
     monkeypatch.setattr(onnx, "to_onnx", copied)
     monkeypatch.setattr(onnx, "quantise", lambda path, out: copied(None, out, None))
     torch.manual_seed(2)
-    other = teacher.Teacher(students.build("hubert", CONF), "key", "exp/dice_b", normalize=True)
+    other = teacher.FrozenSSLModel(
+        students.build("hubert", CONF), "key", "exp/dice_b", normalize=True
+    )
     with pytest.raises(ConfigError, match=r"exp/dice_b: model\.onnx computes something else"):
         onnx.write(other, tmp_path)
 
@@ -104,6 +108,6 @@ def test_a_model_without_an_onnx_form_is_named(tmp_path):
 
     strange = Strange()
     strange.weight = torch.nn.Parameter(torch.zeros(1))
-    module = onnx.Exported(teacher.Teacher(strange, "key", "exp/dice_s"))
+    module = onnx.Exported(teacher.FrozenSSLModel(strange, "key", "exp/dice_s"))
     with pytest.raises(ConfigError, match="exp/dice_s: has no ONNX form"):
         onnx.to_onnx(module, tmp_path / "m.onnx", "exp/dice_s")

@@ -28,7 +28,7 @@ class Told:
         layers: the others are noise.
     """
 
-    key, parameters, dim = "told", 1000, 24
+    key, size, dim = "told", 1000, 24
 
     def __init__(self, utterances, noise=0.1, layers=3):
         self.noise, self.layers_ = noise, layers
@@ -41,7 +41,10 @@ class Told:
         self.now = utt
         return wave(utt)
 
-    def layers(self, samples):
+    def hidden(self, waves, layers=None):
+        return [self.states(samples) for samples in waves]
+
+    def states(self, samples):
         utt, frames = self.now, n_frames(len(samples))
         self.heard.append((utt.id, frames))
         rng = np.random.default_rng(sum(map(ord, utt.id)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from espnet_dice.hubert.models.frames import n_frames
-from espnet_dice.hubert.upstreams import Fbank
+from espnet_dice.hubert.upstreams import SPECTRAL, Spectral
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.probes.probe_features import Features, Frames, Scale, middle, stacked
 from espnet_dice.probes.probe_speed import cpu_seconds
@@ -29,7 +29,7 @@ def expected(told, utts=UTTS[:8]):
     parts = []
     for utt in utts:
         told.read(utt)
-        parts.append(np.stack([x.numpy() for x in told.layers(wave(utt))]))
+        parts.append(np.stack([x.numpy() for x in told.states(wave(utt))]))
     every = np.concatenate(parts, 1).astype(np.float64)
     return every.mean(1, keepdims=True), every.std(1, keepdims=True)
 
@@ -40,7 +40,7 @@ def test_frames_and_means_of_every_layer(tmp_path):
     mean, deviation = expected(Told(UTTS))
     for utt in UTTS:
         told.read(utt)
-        want = (np.stack([x.numpy() for x in told.layers(wave(utt))]) - mean) / deviation
+        want = (np.stack([x.numpy() for x in told.states(wave(utt))]) - mean) / deviation
         np.testing.assert_allclose(made.frames[utt.id], want, atol=4e-3)
         if utt in UTTS[4:]:
             np.testing.assert_allclose(made.means[utt.id], want.mean(1), atol=1e-5)
@@ -92,21 +92,21 @@ def test_bad_features_are_told_with_the_utterance():
     told.layers_, told.noise = 1, np.nan
     with pytest.raises(DataError, match="u0: .* NaN"):
         stacked(told, wave(UTTS[0]), "u0")
-    other = Fbank()
-    other.layers = lambda samples: [torch.zeros(n_frames(len(samples)) * 2, 4)]
+    other = Spectral("twice", 4, lambda samples: np.zeros((n_frames(len(samples)) * 4, 4)))
     with pytest.raises(DataError, match="u0: 30 frames, expected 15"):
         stacked(other, wave(UTTS[0]), "u0")
 
 
 def test_layers_of_another_width_are_left_out():
-    upstream = Fbank()
-    upstream.layers = lambda samples: [torch.ones(15, 8), torch.zeros(15, 4), torch.ones(15, 4)]
+    upstream = Spectral("widths", 4, lambda samples: samples)
+    upstream.hidden = lambda waves: [[torch.ones(15, 8), torch.zeros(15, 4), torch.ones(15, 4)]]
     assert stacked(upstream, wave(UTTS[0]), "u0").shape == (2, 15, 4)
 
 
 @pytest.mark.parametrize("samples", [400, 559, 560, 719, 720, 1039, 1040, 16000])
 def test_fbank_has_the_frames_of_a_model(samples):
-    (layer,) = Fbank().layers(np.random.default_rng(0).uniform(-0.1, 0.1, samples))
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, samples)
+    ((layer,),) = SPECTRAL["fbank"].hidden([noise])
     assert layer.shape == (n_frames(samples), 80)
 
 
@@ -117,14 +117,14 @@ def test_the_cost_of_a_second(monkeypatch):
     turns = []
 
     class Costly:
-        key, parameters = "costly", 0
+        key, size = "costly", 0
 
         def __init__(self, name, cost):
             self.name, self.cost = name, cost
 
-        def layers(self, samples):
+        def hidden(self, waves, layers=None):
             turns.append(self.name)
-            clock[0] += self.cost * len(samples) / 16000 * (2 if len(turns) > 10 else 1)
+            clock[0] += self.cost * len(waves[0]) / 16000 * (2 if len(turns) > 10 else 1)
 
     before = torch.get_num_threads()
     waves = [np.zeros(8000), np.zeros(24000)]

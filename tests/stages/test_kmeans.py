@@ -8,9 +8,10 @@ import pytest
 from sklearn.cluster import MiniBatchKMeans
 
 from espnet_dice.features import mfcc
+from espnet_dice.hubert import upstreams
 from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.labels import kmeans, quantizer, sources
+from espnet_dice.labels import kmeans, quantizer
 from espnet_dice.labels.sample import collect
 from espnet_dice.probes.probe_corpus import Corpus, Settings
 from espnet_dice.records import dumps
@@ -38,8 +39,8 @@ def test_clusters_the_features_of_the_speech(world, tmp_path):
     found = quantizer.load(tmp_path / "km")
     waves = dumps.Waves(train)
     frames = np.concatenate([mfcc(waves[utt], 16000)[::2] for utt in sorted(train.lengths)])
-    np.testing.assert_array_equal(collect(sources.Mfcc(), [train], 10**6, 0), frames)
-    assert found.source_key == sources.key_of("mfcc", 0)
+    np.testing.assert_array_equal(collect(upstreams.SPECTRAL["mfcc"], [train], 10**6, 0), frames)
+    assert found.source_key == upstreams.layer_key_of("mfcc", 0)
     # as good as scikit-learn's exact k-means
     from sklearn.cluster import KMeans
 
@@ -112,7 +113,7 @@ def test_a_pickled_quantizer_for_a_teacher_of_fairseqs(tmp_path):
     assert use_given(tmp_path / "km5.bin", str(teacher), 3, tmp_path / "km")
     found = quantizer.load(tmp_path / "km")
     np.testing.assert_array_equal(found.centroids, model.cluster_centers_.astype(np.float32))
-    assert found.source_key == sources.key_of(teacher, 3)
+    assert found.source_key == upstreams.layer_key_of(teacher, 3)
     joblib.dump(MiniBatchKMeans(5).fit(frames[:, :7]), tmp_path / "other.bin")
     with pytest.raises(ConfigError, match="7-d centroids, layer 3 of .*m.pt has 12 dim"):
         use_given(tmp_path / "other.bin", str(teacher), 3, tmp_path / "km2")

@@ -16,11 +16,12 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import homogeneity_score
 
 from espnet_dice.features import mfcc
+from espnet_dice.hubert import upstreams
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import DataError, ProblemList, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.labels import codec, kmeans, label_report, label_shards, quantizer, sources, store
+from espnet_dice.labels import codec, kmeans, label_report, label_shards, quantizer, store
 from espnet_dice.records import dumps
 from espnet_dice.stages import labels
 from espnet_dice.stages.features import make_features
@@ -52,7 +53,7 @@ def make_dump(root: Path, name: str, utterances: int, seconds: float = 0.06) -> 
 def make_quantizer(directory: Path, centroids: np.ndarray, source="mfcc", layer=0) -> Path:
     directory.mkdir(parents=True)
     quantizer.save(directory, centroids)
-    made_from = {"source": sources.key_of(source, layer)}
+    made_from = {"source": upstreams.layer_key_of(source, layer)}
     Fingerprint("kmeans", {"clusters": len(centroids)}, made_from).finish(directory)
     return directory
 
@@ -100,7 +101,7 @@ def test_as_many_labels_as_frames_at_every_length():
     codebook = labels.Codebook.hard(np.eye(3, 39))
     wave = noise(0.25).astype(np.float32)
     for samples in range(400, 4001):
-        found = label_shards.label(sources.Mfcc(), codebook, {"u": wave[:samples]})
+        found = label_shards.label(upstreams.SPECTRAL["mfcc"], codebook, {"u": wave[:samples]})
         assert len(found["u"]) == n_frames(samples), samples
 
 
@@ -220,7 +221,7 @@ def test_only_utterances_with_near_ties_are_heard_twice():
 def test_a_teachers_labels_in_batches(world, tmp_path):
     _, _, dev, _ = world
     tiny_models.save(tmp_path / "hubert")
-    teacher = sources.load(tmp_path / "hubert", 2)
+    teacher = upstreams.load_layer(tmp_path / "hubert", 2)
     frames = torch.cat([teacher.features(w) for w in speech_of(dev).values()]).numpy()
     km = make_quantizer(tmp_path / "km", kmeans.fit(frames, K, 0), tmp_path / "hubert", 2)
     args = (str(tmp_path / "hubert"), 2, km, [dev])
@@ -305,10 +306,10 @@ def test_unreadable_speech_is_all_named_and_nothing_is_whole(world, tmp_path):
 )
 def test_a_source_that_is_wrong(world, tmp_path, monkeypatch, found, said):
     _, train, _, km = world
-    plain = sources.Mfcc.features
+    plain = upstreams.Spectral.features
     label_shards._source.cache_clear()
     labels.make_codebook("mfcc", 0, quantizer.load(km), train, tmp_path, labels.Coding())
-    monkeypatch.setattr(sources.Mfcc, "features", lambda self, wave: found(plain(self, wave)))
+    monkeypatch.setattr(upstreams.Spectral, "features", lambda self, wave: found(plain(self, wave)))
     with pytest.raises(ProblemList, match=f"u000: .*{said}"):
         labels.label_sets("mfcc", 0, km, [train], tmp_path)
     assert not list((tmp_path / "train").glob("labels.*"))

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from espnet_dice.hubert import upstreams
 from espnet_dice.io.errors import ConfigError, DataError, DiceError, StaleError
 from espnet_dice.probes.probe_corpus import Corpus, Settings
 from espnet_dice.stages import probes
@@ -86,7 +87,7 @@ def test_other_speech_or_another_model_is_another_result(dump, tmp_path, monkeyp
     write_audio(data / "audio" / "u000.wav", noise(0.5, 9))
     make_features(data, raw / "train", "raw")
     assert run_probes({"none": "fbank"}, corpus(raw), exp, ["sid"], machine=ONE) == 1
-    monkeypatch.setattr("espnet_dice.hubert.upstreams.Fbank.key", "other")
+    monkeypatch.setattr(upstreams.SPECTRAL["fbank"], "key", "other")
     assert run_probes({"none": "fbank"}, corpus(raw), exp, ["sid"], machine=ONE) == 1
 
 

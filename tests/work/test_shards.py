@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from espnet_dice.hubert import upstreams
 from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.atomic import only_writer
 from espnet_dice.io.errors import ConfigError, DataError, DiceError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.kd import cache
-from espnet_dice.labels import quantizer, sources
+from espnet_dice.labels import quantizer
 from espnet_dice.records import dumps
 from espnet_dice.stages import features, labels, teacher_outputs
 from espnet_dice.work import shards
@@ -54,7 +55,7 @@ def speech(tmp_path_factory):
     make_corpus(root / "data", 101, 0.06)
     features.make_features(root / "data", root / "dump" / "train", "raw")
     quantizer.save(root, np.random.default_rng(0).normal(size=(8, 39)))
-    Fingerprint("kmeans", {}, {"source": sources.key_of("mfcc", 0)}).finish(root)
+    Fingerprint("kmeans", {}, {"source": upstreams.layer_key_of("mfcc", 0)}).finish(root)
     return root
 
 
