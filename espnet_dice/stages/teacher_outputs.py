@@ -10,23 +10,21 @@ are missing; ``--shard`` makes some of them only.
 """
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_dice.io import options
 from espnet_dice.io.arks import write_scp
-from espnet_dice.io.errors import ProblemList, cli
+from espnet_dice.io.errors import cli
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.io.progress import setup_logging, track
+from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd import cache
 from espnet_dice.kd.teacher_shards import Asking, TeacherShard, cut
 from espnet_dice.kd.teaching import Teaching, parse_teachers
 from espnet_dice.records import dumps, experiment, settings, tokens
 from espnet_dice.training import trainer
 from espnet_dice.work import array
+from espnet_dice.work.pool import Pool
 from espnet_dice.work.sharded import Part, Sharded
-from espnet_dice.work.shards import Shard
-from espnet_dice.work.workers import Work, run_forked
 
 
 def fingerprint_of(
@@ -78,57 +76,21 @@ def make_outputs(
         asking = Asking(
             teacher.directory, teacher.model, token_list, n_samples, with_ctc, seed, batch_size
         )
-        for dump in sets:
-            target = out / name / dump.name
-            made_from = fingerprint_of(dump, token_key, teacher, conf)
-            shards = cut(target, dump, asking, made_from.key)
-            workers = Forked(nj or options.cores(), out / name / f"{dump.name}.log")
-            outputs = Sharded(
-                target,
-                dump.path,
-                made_from,
-                shards,
-                lambda records, shards=shards: assemble(shards, records),
-            )
-            made += outputs.make(workers, part)
+        log = out / name / "teacher_outputs.log"
+        with Pool(nj or options.cores(), lambda: trainer.task_class("asr"), log) as pool:
+            for dump in sets:
+                target = out / name / dump.name
+                made_from = fingerprint_of(dump, token_key, teacher, conf)
+                shards = cut(target, dump, asking, made_from.key)
+                outputs = Sharded(
+                    target,
+                    dump.path,
+                    made_from,
+                    shards,
+                    lambda records, shards=shards: assemble(shards, records),
+                )
+                made += outputs.make(pool, part)
     return made
-
-
-@dataclass(frozen=True)
-class Forked:
-    """Processes that are forked once ESPnet is imported, which costs 6 s.
-
-    Attributes:
-        nj: how many.
-        log: what they say.
-    """
-
-    nj: int
-    log: Path
-
-    def make(self, shards: list[Shard], what: str) -> list[str]:
-        """Make the shards.
-
-        Raises:
-            DiceError: one cannot be made.
-        """
-        if not shards:
-            return []
-        trainer.task_class("asr")
-        nj = min(self.nj, len(shards))
-        works = [
-            Work(what, lambda mine=shards[i::nj]: self._make(mine, what), self.log)
-            for i in range(nj)
-        ]
-        run_forked(works, nj)
-        return []
-
-    def _make(self, shards: list[Shard], what: str) -> None:
-        setup_logging()
-        for shard in track(shards, len(shards), what, "shard"):
-            problems = shard.make(lambda n: None)
-            if problems:
-                raise ProblemList(what, problems)
 
 
 def assemble(shards: list[TeacherShard], records: list[dict]) -> None:

@@ -4,16 +4,18 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from ctypes import Array, c_int64
 from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
 
 from espnet_dice.io.errors import DiceError
 from espnet_dice.io.processes import die_with
-from espnet_dice.io.progress import track
+from espnet_dice.io.progress import setup_logging, track
 from espnet_dice.work.shards import MAX_SHARDS, Shard
+from espnet_dice.work.workers import redirect
 
 POLL_S = 0.2
 STOP = MAX_SHARDS
@@ -22,10 +24,22 @@ _done: Array | None = None
 
 
 class Pool:
-    """Up to ``nj`` processes, started when first needed and used for all sets of a command."""
+    """Up to ``nj`` processes, started when first needed and used for all sets of a command.
 
-    def __init__(self, nj: int):
+    Args:
+        nj: how many. One that is spawned is not needed: the work is done here.
+        imports: None: they are spawned, because a parent with threads (BLAS, a progress bar) may
+            fork a held lock. Otherwise they are forked once this was called: what it imports is
+            paid for once.
+        log: file for what they print; None: it goes where the parent's output goes.
+    """
+
+    def __init__(
+        self, nj: int, imports: Callable[[], object] | None = None, log: Path | None = None
+    ):
         self.nj = max(1, nj)
+        self._imports = imports
+        self._log = log
         self._executor: ProcessPoolExecutor | None = None
         self._slots: Array | None = None
 
@@ -48,7 +62,7 @@ class Pool:
         problems: dict[int, list[str]] = {}
         total = sum(len(shard.utterances) for shard in shards)
         if total:
-            one = self.nj == 1 or len(shards) == 1
+            one = self._imports is None and (self.nj == 1 or len(shards) == 1)
             steps = self._here(shards, problems) if one else self._there(shards, problems)
             for _ in track(steps, total, what):
                 pass
@@ -82,10 +96,12 @@ class Pool:
     def _start(self) -> None:
         if self._executor is not None:
             return
-        # spawned, not forked: a parent with threads (BLAS, a progress bar) may fork a held lock
-        context = multiprocessing.get_context("spawn")
+        if self._imports is not None:
+            self._imports()
+        context = multiprocessing.get_context("spawn" if self._imports is None else "fork")
         self._slots = RawArray(c_int64, MAX_SHARDS + 1)
-        self._executor = ProcessPoolExecutor(self.nj, context, _begin, (self._slots, os.getpid()))
+        arguments = (self._slots, os.getpid(), self._log)
+        self._executor = ProcessPoolExecutor(self.nj, context, _begin, arguments)
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -105,8 +121,11 @@ class _Stopped(Exception):
     """Drops what is being written."""
 
 
-def _begin(slots: Array, parent: int) -> None:
+def _begin(slots: Array, parent: int, log: Path | None) -> None:
     global _done
+    if log is not None:
+        redirect(log)
+        setup_logging()
     _done = slots
     # the parent deals with these; a handler, unlike SIG_IGN, does not reach the commands of pipes
     for number in _SIGNALS:

@@ -10,12 +10,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from espnet_dice.io import checksums, fingerprint
 from espnet_dice.io.atomic import only_writer
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.work.pool import Pool
 from espnet_dice.work.shards import RECORDS, Shard
 
 
@@ -52,13 +52,6 @@ class Part:
         return list(shards[self.index - 1 :: self.number]) if self.index else []
 
 
-class Workers(Protocol):
-    """What makes shards, in as many processes as it likes."""
-
-    def make(self, shards: list[Shard], what: str) -> list[str]:
-        """Make them; the problems that were found, in order."""
-
-
 @dataclass(frozen=True)
 class Sharded:
     """A directory to be made.
@@ -77,7 +70,7 @@ class Sharded:
     shards: Sequence[Shard]
     assemble: Callable[[list[dict]], None]
 
-    def make(self, workers: Workers, part: Part | None = None) -> bool:
+    def make(self, pool: Pool, part: Part | None = None) -> bool:
         """Make the shards that are missing, and finish; or make one part of them.
 
         Returns:
@@ -94,7 +87,7 @@ class Sharded:
             logging.info("%s: up to date (%d utterances)", self.out_dir, number)
             return False
         if part is not None and part.index:
-            return self._make_part([s for s in part.of(self.shards) if s in todo], workers, part)
+            return self._make_part([s for s in part.of(self.shards) if s in todo], pool, part)
         logging.info("%s: %s", self.out_dir, self.made_from.why(self.out_dir))
         if todo:
             checksums.verify(self.source)
@@ -105,13 +98,13 @@ class Sharded:
                 kept = len(self.shards) - len(todo)
                 logging.info("%s: %d of %d shards kept", self.out_dir, kept, len(self.shards))
             if part is None:
-                self._make(todo, workers)
+                self._make(todo, pool)
                 records = [self._record(shard) for shard in self.shards]
                 self.assemble(records)
                 self.made_from.finish(self.out_dir, self._sums(records))
         return True
 
-    def _make_part(self, todo: list[Shard], workers: Workers, part: Part) -> bool:
+    def _make_part(self, todo: list[Shard], pool: Pool, part: Part) -> bool:
         if fingerprint.read(self.out_dir) is None:
             raise StaleError(f"{self.out_dir} was not begun: run this once with --shard begin")
         if not self.made_from.is_same(self.out_dir):
@@ -124,11 +117,11 @@ class Sharded:
             len(self.shards),
         )  # fmt: skip
         with only_writer(self.out_dir, among=True):
-            self._make(todo, workers)
+            self._make(todo, pool)
         return True
 
-    def _make(self, shards: list[Shard], workers: Workers) -> None:
-        problems = workers.make(shards, str(self.out_dir))
+    def _make(self, shards: list[Shard], pool: Pool) -> None:
+        problems = pool.make(shards, str(self.out_dir))
         if problems:
             raise ProblemList(str(self.source), problems)
 

@@ -112,17 +112,22 @@ def _check(work: Work, child: mp.Process, receiver: Connection) -> None:
     )
 
 
-def _child(work: Work, sender: Connection, parent: int) -> None:
-    """Redirect the output, run, and report an error that is one for the user."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with(parent)
-    work.log.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(work.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+def redirect(log: Path) -> None:
+    """Append what this process prints from now on to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     # The parent's streams may lead elsewhere than to 1 and 2 (pytest, notebooks).
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)
+
+
+def _child(work: Work, sender: Connection, parent: int) -> None:
+    """Redirect the output, run, and report an error that is one for the user."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with(parent)
+    redirect(work.log)
     # ESPnet's basicConfig does nothing where handlers are set already: this is its format.
     logging.basicConfig(
         level=logging.INFO,
