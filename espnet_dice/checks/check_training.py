@@ -1,11 +1,9 @@
 """Signs in a training log that nothing was learned."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from statistics import fmean
 
 from espnet_dice.checks.finding import Finding, percent
@@ -21,8 +19,6 @@ SKIPPED = 0.01
 LINES = 20000
 """Transcripts that are read for that guess: the rest would not change it."""
 PARTS = {"train": "training", "valid": "validation"}
-_SKIPPED = "Skipping updating the model"
-_UPDATES = re.compile(r"\[train\].*?total_count=(\d+)")
 
 
 def not_finite(training: Training) -> Finding | None:
@@ -51,7 +47,7 @@ def skipped_updates(training: Training, updates: int, skipped: int) -> Finding |
 
     Args:
         training: where.
-        updates, skipped: see :func:`updates`.
+        updates, skipped: see :func:`train_log.updates`.
     """
     if skipped <= SKIPPED * updates:
         return None
@@ -142,14 +138,3 @@ def tokens_guess(train: Sequence[Sequence[str]], valid: Sequence[Sequence[str]])
         right += sum(best.get(last) == this for last, this in pairwise(tokens))
         total += len(tokens) - 1
     return right / total if total else 0.0
-
-
-def updates(log: Path) -> tuple[int, int]:
-    """How often a training updated its model, and how often it left that out."""
-    done = skipped = 0
-    with open(log, encoding="utf-8", errors="replace") as f:
-        for line in f:
-            skipped += _SKIPPED in line
-            if "epoch results: " in line and (match := _UPDATES.search(line)):
-                done = int(match[1])
-    return done, skipped

@@ -5,21 +5,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_dice.checks import check_data, check_labels, check_results, check_training
 from espnet_dice.checks.finding import Finding
+from espnet_dice.io import texts
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DiceError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.records import token_models
 from espnet_dice.records import train_log as training
-from espnet_dice.results import recognisers, score, verdict
+from espnet_dice.records.layers import read_trained
+from espnet_dice.results import recognisers, verdict
 from espnet_dice.results.table import JSON
 
 MARKDOWN = "WARNINGS.md"
 NONE = "No warnings."
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def find(
@@ -57,21 +56,20 @@ def _seen(path: Path, check: Callable[[Path], Iterable[Finding | None]]) -> list
     """What a check finds; that it cannot read a file is worth a warning as well."""
     try:
         return [found for found in check(path) if found]
-    except (DiceError, OSError, ValueError, KeyError, yaml.YAMLError) as err:
+    except (DiceError, OSError, ValueError, KeyError) as err:
         causes = ("a file of it is missing or damaged",)
         return [Finding(str(path), f"could not be checked: {err}", causes, "run its stage again")]
 
 
 def _training(one: training.Training, directory: Path, base: Path) -> Iterator[Finding | None]:
-    done, skipped = check_training.updates(directory / training.LOG)
+    done, skipped = training.updates(directory / training.LOG)
     yield check_training.not_finite(one)
     yield check_training.skipped_updates(one, done, skipped)
     yield check_training.constant(one)
     path = directory / "config.yaml"
     if one.kind == "lm" or not path.is_file():
         return
-    with open(path, encoding="utf-8") as f:
-        config = yaml.load(f, _LOADER)
+    config = read_trained(path)
     warm = done > ((config.get("scheduler_conf") or {}).get("warmup_steps") or 0)
     if one.kind == "dice" and warm:
         stores = {part: _inputs(config, part, base).get("labels") for part in check_training.PARTS}
@@ -80,10 +78,10 @@ def _training(one: training.Training, directory: Path, base: Path) -> Iterator[F
             chance = {part: float(u.max() / u.sum()) for part, u in use.items()}
             yield check_training.at_chance(one, "acc_m", chance, "the most frequent label")
     elif one.kind == "asr":
-        texts = [_inputs(config, part, base).get("text") for part in check_training.PARTS]
-        if not all(path and path.is_file() for path in texts):
+        written = [_inputs(config, part, base).get("text") for part in check_training.PARTS]
+        if not all(path and path.is_file() for path in written):
             return
-        train, valid = map(score.read_text, texts)
+        train, valid = map(texts.words, written)
         pieces = _pieces(config, base)
         if warm:
             most = (islice(said.values(), check_training.LINES) for said in (train, valid))

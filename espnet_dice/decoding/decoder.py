@@ -12,6 +12,7 @@ from pathlib import Path
 
 from espnet_dice import compat
 from espnet_dice.decoding.decode_queue import Queue
+from espnet_dice.io import texts
 from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.training import trainer
@@ -207,8 +208,7 @@ class Features:
         if dump.dim:
             self.table = ArkReader(path)  # Kaldi's own runs entries that are commands
         else:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-            self.table = dict(line.split(maxsplit=1) for line in lines)
+            self.table = texts.table(Path(path))
 
     def __call__(self, utt: str):
         """(T, F) float32 features, or (N,) float32 samples in [-1, 1]."""

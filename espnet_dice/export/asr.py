@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.records.layers import read_trained
 from espnet_dice.records.settings import accepted_keys
 
 CONFIG, MODEL = "config.yaml", "model.pth"
@@ -156,8 +157,7 @@ def write_export(
 
     from espnet_dice.export import ssl_encoder
 
-    with open(config_file, encoding="utf-8") as f:
-        config = yaml.safe_load(f)
+    config = read_trained(config_file)
     if config.get("decoder_conf", {}).get("decode_samples"):
         raise ConfigError(
             f"{config_file}: decode_samples > 0 needs the variance head, which plain ESPnet has not"

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import espnet_dice
 from espnet_dice.export import asr_card, hubert_card
 from espnet_dice.export.card import NAME, Card, code, render
@@ -21,6 +19,7 @@ from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DiceError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.records import experiment, frontend
+from espnet_dice.records.layers import read_trained
 from espnet_dice.results.table import JSON
 
 EXPORT, HF, REPORT = "export", "hf", "export.json"
@@ -36,7 +35,7 @@ def recogniser(system: experiment.Experiment, directory: Path) -> Path:
     Returns:
         The card.
     """
-    config = _config(system)
+    config = read_trained(system.config)
     features = frontend.of_training(config)
     found = read_json(system.directory.parent / JSON)
     rows = [row for row in found if _of(row, system)] if isinstance(found, list) else []
@@ -57,7 +56,7 @@ def student(system: experiment.Experiment, directory: Path) -> Path:
     Returns:
         The card.
     """
-    config = _config(system)
+    config = read_trained(system.config)
     labels = Path(config["labels"]) / "store.json" if config.get("labels") else None
     report = json.loads((directory / REPORT).read_text(encoding="utf-8"))
     row, probes = _probed(system)
@@ -89,7 +88,7 @@ def refresh(exp: Path) -> int:
                 logging.warning("%s; its card stays as it is", err)
                 continue
             record = fingerprint.read(directory) or {}
-            if record.get("inputs", {}).get("model") != system.sha256:
+            if not experiment.is_current(directory.parent, record.get("inputs", {}).get("model")):
                 logging.warning("%s is of an older model: export again", directory)
                 continue
             write(system, directory)
@@ -120,10 +119,6 @@ def _commit(root: Path) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _config(system: experiment.Experiment) -> dict[str, Any]:
-    return yaml.safe_load(system.config.read_text(encoding="utf-8"))
-
-
 def _training(system: experiment.Experiment) -> dict[str, str]:
     """What all models' cards say of their training."""
     epochs = f"{system.max_epoch}, seed {system.seed}"
@@ -140,7 +135,7 @@ def _of(row: Mapping[str, Any], system: experiment.Experiment) -> bool:
     if row["system"] != system.name.removeprefix("asr_"):
         return False
     meta = read_json(system.directory / row["decode"] / row["set"] / "meta.json") or {}
-    return meta.get("model") == system.sha256
+    return experiment.is_current(system.directory, meta.get("model"))
 
 
 def _probed(system: experiment.Experiment) -> tuple[dict[str, Any] | None, dict[str, Any]]:

@@ -14,9 +14,11 @@ from espnet_dice.decoding.decoder import Features
 from espnet_dice.export import ENCODER, ENCODER_INT8
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
+from espnet_dice.io.texts import words
+from espnet_dice.probes.probe_scores import greedy
 from espnet_dice.records import dumps, tokens
 from espnet_dice.results import table as results
-from espnet_dice.results.score import error_rates, read_text
+from espnet_dice.results.score import error_rates
 
 KEY = "greedy_wer"
 """Of ``export.json``: set, utterances, words, and the WER in % of each file."""
@@ -48,7 +50,7 @@ def measure(directory: Path, test: dumps.Dump, token_list: Path, utterances: int
     from espnet_dice.export import asr_onnx, onnx
 
     pieces = spm.SentencePieceProcessor(model_file=str(token_list / tokens.MODEL))
-    entries, reference, features = tokens.entries(token_list), read_text(test.text), Features(test)
+    entries, reference, features = tokens.entries(token_list), words(test.text), Features(test)
     chosen = choose(test.lengths, utterances, asr_onnx.MAX_FRAMES)
     if not chosen:
         raise DataError(f"{test.path}: no utterance of {asr_onnx.MAX_FRAMES} frames or fewer")
@@ -70,18 +72,6 @@ def choose(lengths: Mapping[str, int], utterances: int, longest: int) -> list[st
     fitting = [u for u in sorted(lengths) if lengths[u] <= longest]
     at = np.linspace(0, len(fitting), min(utterances, len(fitting)), endpoint=False).astype(int)
     return [fitting[i] for i in at]
-
-
-def greedy(log_probs: np.ndarray, blank: int = 0) -> list[int]:
-    """The likeliest label of every frame, without repetitions and blanks.
-
-    Args:
-        log_probs: (frames, tokens).
-        blank: its id.
-    """
-    best = log_probs.argmax(axis=-1)
-    starts = np.diff(best, prepend=-1) != 0
-    return best[starts & (best != blank)].tolist()
 
 
 def said(figures: dict[str, Any]) -> str:

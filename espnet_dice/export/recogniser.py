@@ -19,7 +19,7 @@ from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.json_files import write_json
 from espnet_dice.records import dumps, experiment, frontend, tokens
-from espnet_dice.records.settings import read_config
+from espnet_dice.records.layers import read_trained
 from espnet_dice.training import trainer
 
 MODEL = "model.pth"
@@ -71,7 +71,7 @@ class RecogniserExport:
         torch.set_num_threads(1)
         out = system.directory / cards.EXPORT
         with atomic_dir(out) as tmp:
-            heard = frontend.of_training(read_config(system.config))
+            heard = frontend.of_training(read_trained(system.config))
             if heard is not None:
                 heard.save(tmp)  # before: all that is there is packed
             bpe = self.token_list / tokens.MODEL

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_dice.inference import archive
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.records import experiment, frontend
 from espnet_dice.records.feature_shards import RAW
+from espnet_dice.records.layers import read_trained
 
 CONFIG, MODEL = "config.yaml", "model.pth"
 FETCHED = {
@@ -55,7 +54,7 @@ def find(directory: Path) -> Files:
     """
     if (directory / experiment.NAME).exists():
         found = experiment.load(directory, "its training")
-        values = read_config(found.config)
+        values = read_trained(found.config)
         return _files(found.name, directory, found.config, values, found.model_file)
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such directory; give exp/asr_<tag> or its export")
@@ -65,7 +64,7 @@ def find(directory: Path) -> Files:
         config, model, lm = _packed(directory)
     elif not config.is_file():
         raise ConfigError(f"{config}: missing; give exp/asr_<tag> or its export directory")
-    values = read_config(config)
+    values = read_trained(config)
     if is_pack:
         values = _absolute(values, directory)
     _refuse_others(values, config)
@@ -149,21 +148,6 @@ def _refuse_fetching(config: dict[str, Any], path: Path) -> None:
                 f"{path}: encoder_conf: source: {source} is not here, and a model is not fetched "
                 "because another names it: fetch it, and give its directory as source"
             ) from None
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """ESPnet's ``config.yaml``.
-
-    Raises:
-        ConfigError: it is missing, or no configuration.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ConfigError(f"{path}: cannot be read ({' '.join(str(err).split())})") from err
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: no configuration of a model")
-    return values
 
 
 def with_paths(config: dict[str, Any], directory: Path) -> dict[str, Any]:

@@ -69,9 +69,9 @@ def is_recogniser(path: Path) -> bool:
 
 def _is_recogniser(config: Path) -> bool | None:
     """What a ``config.yaml`` is of; None where it is of neither, or missing."""
-    from espnet_dice.inference.files import read_config
+    from espnet_dice.records.layers import read_trained
 
-    keys = read_config(config) if config.is_file() else {}
+    keys = read_trained(config) if config.is_file() else {}
     if "decoder" in keys:
         return True
     return False if "student" in keys or "encoder" in keys else None  # ours, or ESPnet's SSL

@@ -1,4 +1,4 @@
-"""Lines of a text for a language model or a token list: Kaldi's, or sentences; packed or not."""
+"""Kaldi's tables that stages have written, and lines of texts that others have, packed or not."""
 
 import gzip
 import zlib
@@ -43,6 +43,37 @@ def split_id(line: str) -> tuple[str, str]:
     """The id and the rest of a line of Kaldi's; spaces, tabs or others are between."""
     utt, *rest = line.split(maxsplit=1) or [""]
     return utt, rest[0] if rest else ""
+
+
+def table(path: Path, again: str = "run the stage that makes it again") -> dict[str, str]:
+    """A table that a stage has written: id → the rest of its line.
+
+    Args:
+        path: the file.
+        again: what to do where it is missing or damaged, for the message.
+
+    Raises:
+        DataError: it is missing or not UTF-8, a line is empty, or an id is listed twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: {again}") from None
+    except UnicodeDecodeError as err:
+        raise DataError(f"{path}: not UTF-8 ({err}); remove it and {again}") from None
+    rows: dict[str, str] = {}
+    for n, line in enumerate(text.splitlines(), 1):
+        utt, rest = split_id(line)
+        if not utt or utt in rows:
+            what = f"listed twice: {utt}" if utt else "empty line"
+            raise DataError(f"{path}:{n}: {what}; remove the directory and {again}")
+        rows[utt] = rest
+    return rows
+
+
+def words(path: Path, again: str = "run the stage that makes it again") -> dict[str, str]:
+    """The same of a ``text``: words have single spaces between them, and there may be none."""
+    return {utt: " ".join(said.split()) for utt, said in table(path, again).items()}
 
 
 def unpacked_name(path: Path) -> str:

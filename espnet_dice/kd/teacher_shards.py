@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from espnet_dice.io import texts
 from espnet_dice.io.arks import ArkReader, write_ark
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import digest
@@ -200,6 +201,5 @@ def _speech(dump: Path) -> Callable[[str], np.ndarray]:
         return ArkReader(dump / "feats.scp").__getitem__
     import soundfile
 
-    lines = (dump / "wav.scp").read_text(encoding="utf-8").splitlines()
-    paths = dict(line.split(maxsplit=1) for line in lines)
+    paths = texts.table(dump / "wav.scp")
     return lambda utt: soundfile.read(paths[utt], dtype="float32")[0]

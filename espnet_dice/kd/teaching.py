@@ -13,7 +13,8 @@ import yaml
 from espnet_dice.io import espnet_options
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd import cache
-from espnet_dice.records import dumps, experiment, settings
+from espnet_dice.records import dumps, experiment
+from espnet_dice.records.layers import read_trained
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Teaching:
 
 def _check_input(teacher: experiment.Experiment, dump: dumps.Dump) -> None:
     """Refuse a teacher beside the student that cannot take the student's input."""
-    size = settings.read_config(teacher.config).get("input_size")
+    size = read_trained(teacher.config).get("input_size")
     dim = 0 if size in (None, 1) else size
     if dim != dump.dim:
         what = ["waveforms" if d == 0 else f"{d}-dimensional features" for d in (dim, dump.dim)]

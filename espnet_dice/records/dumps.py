@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_dice.io import espnet_options, fingerprint
+from espnet_dice.io import espnet_options, fingerprint, texts
 from espnet_dice.io.audio import SAMPLE_RATE, AudioOptions, AudioReader
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
@@ -78,13 +78,11 @@ def load(path: str | Path) -> Dump:
     key = key_of(path, "stage 2 (features)")
     lengths: dict[str, int] = {}
     dims = set()
-    lines = (path / "feats_shape").read_text(encoding="utf-8").splitlines()
-    for n, line in enumerate(lines, 1):
+    for utt, shape in texts.table(path / "feats_shape").items():
         try:
-            utt, shape = line.split()
             length, *dim = map(int, shape.split(","))
         except ValueError:
-            raise DataError(f"{path / 'feats_shape'}:{n}: not 'utterance T,D': {line!r}") from None
+            raise DataError(f"{path / 'feats_shape'}: {utt}: not T,D: {shape!r}") from None
         lengths[utt] = length
         dims.add(dim[0] if dim else 0)
     if len(dims) != 1:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.io.fingerprint import digest_files, key_of
-from espnet_dice.io.json_files import write_json
+from espnet_dice.io.json_files import read_json, write_json
 
 NAME = "model.json"
 
@@ -100,6 +100,17 @@ def load(directory: str | Path, made_by: str = "the training stage") -> Experime
             f"remove {directory}, run {made_by} again"
         )
     return experiment
+
+
+def is_current(directory: Path, sha256: str | None) -> bool:
+    """Whether what was made from parameters with this digest belongs to the present model.
+
+    Args:
+        directory: of the experiment.
+        sha256: of the parameter file that a result, a cache or an export names.
+    """
+    model = read_json(directory / NAME)
+    return model is not None and model["sha256"] == sha256
 
 
 def summary(directory: str | Path, score: str = "") -> str:

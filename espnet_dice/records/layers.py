@@ -19,6 +19,7 @@ import yaml
 from espnet_dice.io.errors import ConfigError
 
 KEY = "base"
+_SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ABSENT = object()
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
@@ -51,6 +52,24 @@ def read_layers(path: str | Path) -> list[tuple[Path, dict[str, Any]]]:
                 "take 'base' out of one of them"
             )
         file = found
+
+
+def read_trained(path: str | Path) -> dict[str, Any]:
+    """The ``config.yaml`` that ESPnet wrote beside a model: every option's value, no bases.
+
+    Raises:
+        ConfigError: it is missing, damaged, or no configuration.
+    """
+    try:
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _SAFE)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as err:
+        said = " ".join(str(err).split())
+        raise ConfigError(
+            f"{path}: cannot be read ({said}); copy it again from where the model was trained"
+        ) from err
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: no configuration of a model; copy it again from its training")
+    return values
 
 
 def merge(base: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

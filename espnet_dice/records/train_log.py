@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LOG = "train.log"
+_STARTED = re.compile(r"\b(\d+)/\d+epoch started")
+_BATCH = re.compile(r"\b\d+epoch:train:\d+-(\d+)batch: ")
 _RESULTS = re.compile(
     r"\b(\d+)epoch results: \[train\] (.*?), \[valid\] (.*?)(?:, \[att_plot\].*)?$"
 )
@@ -12,6 +14,59 @@ _STAT = re.compile(r"(\w+)=([-+]?(?:\d[\d.]*(?:e[-+]?\d+)?|nan|inf))")
 _TIME = re.compile(r"\btime=([^=]*?)(?:, \w+=|$)")
 _SPAN = re.compile(r"([\d.]+) (week|day|hour|minute|second)s?")
 _SECONDS = {"week": 604800, "day": 86400, "hour": 3600, "minute": 60, "second": 1}
+_SKIPPED = "Skipping updating the model"
+
+
+def started(line: str) -> int | None:
+    """The epoch that a line says has begun."""
+    match = _STARTED.search(line) if "epoch started" in line else None
+    return int(match[1]) if match else None
+
+
+def batch(line: str) -> int | None:
+    """The batch that a line says training has come to."""
+    match = _BATCH.search(line) if "batch: " in line else None
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a line says of an epoch that has ended.
+
+    Attributes:
+        number: of the epoch.
+        train, valid: statistic → value.
+        seconds: training and validation.
+        updates: batches that training has seen in all.
+    """
+
+    number: int
+    train: dict[str, float]
+    valid: dict[str, float]
+    seconds: float
+    updates: int
+
+    @classmethod
+    def of(cls, line: str) -> "Epoch | None":
+        """Read a line; None where it says something else."""
+        match = _RESULTS.search(line.rstrip("\n")) if "epoch results: " in line else None
+        if match is None:
+            return None
+        train, valid = (dict(_STAT.findall(part)) for part in match.groups()[1:])
+        updates = int(train.pop("total_count", 0))
+        seconds = sum(_seconds(part) for part in match.groups()[1:])
+        return cls(int(match[1]), _floats(train), _floats(valid), seconds, updates)
+
+
+def updates(log: Path) -> tuple[int, int]:
+    """Updates of a whole training, and how many ESPnet left out for their gradient."""
+    done = skipped = 0
+    with open(log, encoding="utf-8", errors="replace") as f:
+        for line in f:
+            skipped += _SKIPPED in line
+            if epoch := Epoch.of(line):
+                done = epoch.updates
+    return done, skipped
 
 
 @dataclass(frozen=True)
@@ -36,19 +91,25 @@ class Training:
 
 def read(log: Path, name: str, kind: str) -> Training:
     """Read a log; of an epoch that was begun again after a kill the last result counts."""
-    found: dict[int, tuple[dict, dict, float]] = {}
+    found: dict[int, Epoch] = {}
     with open(log, encoding="utf-8", errors="replace") as f:
         for line in f:
-            if "epoch results: " in line and (match := _RESULTS.search(line.rstrip("\n"))):
-                seconds = sum(_seconds(part) for part in match.groups()[1:])
-                found[int(match[1])] = (_stats(match[2]), _stats(match[3]), seconds)
-    epochs = sorted(found)
+            if epoch := Epoch.of(line):
+                found[epoch.number] = epoch
+    epochs = [found[number] for number in sorted(found)]
 
-    def series(part: int) -> dict[str, list[float]]:
-        names = dict.fromkeys(n for e in epochs for n in found[e][part])
-        return {n: [found[e][part].get(n, float("nan")) for e in epochs] for n in names}
+    def series(parts: list[dict[str, float]]) -> dict[str, list[float]]:
+        names = dict.fromkeys(n for part in parts for n in part)
+        return {n: [part.get(n, float("nan")) for part in parts] for n in names}
 
-    return Training(name, kind, epochs, series(0), series(1), [found[e][2] for e in epochs])
+    return Training(
+        name,
+        kind,
+        [epoch.number for epoch in epochs],
+        series([epoch.train for epoch in epochs]),
+        series([epoch.valid for epoch in epochs]),
+        [epoch.seconds for epoch in epochs],
+    )
 
 
 def read_all(exp: Path) -> list[Training]:
@@ -63,8 +124,8 @@ def read_all(exp: Path) -> list[Training]:
     return found
 
 
-def _stats(text: str) -> dict[str, float]:
-    return {k: float(v) for k, v in _STAT.findall(text) if k not in ("time", "total_count")}
+def _floats(stats: dict[str, str]) -> dict[str, float]:
+    return {k: float(v) for k, v in stats.items() if k not in ("time", "total_count")}
 
 
 def _seconds(text: str) -> float:

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DataError, DiceError
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.probes.result import OUT, RUN, SPEED
+from espnet_dice.records.layers import read_trained
 from espnet_dice.results.table import JSON, MARKDOWN, layout
 
 MEASURES = {"char": "CER %", "sid": "SID acc %", "kws": "KWS EER %"}
@@ -97,7 +96,7 @@ def trained_with(source: Path) -> tuple[str, str, int | None]:
     model = read_json(source / "model.json")
     if model is None:
         return "", "", None
-    config = yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8"))
+    config = read_trained(source / "config.yaml")
     losses = config.get("loss") or []
     labels = Path(config["labels"]).parent.name if config.get("labels") else ""
     return " + ".join(map(_loss, losses)), labels, model.get("seed")

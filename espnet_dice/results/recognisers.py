@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.io import fingerprint
+from espnet_dice.io import fingerprint, texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
-from espnet_dice.records.experiment import NAME
+from espnet_dice.records.experiment import NAME, is_current
 from espnet_dice.results import alignment, score
 from espnet_dice.results.certainties import FILE, OUT, Certainties
 from espnet_dice.results.certainties import read as read_certainties
@@ -89,7 +89,7 @@ class System:
         record = fingerprint.read(directory)
         if not record or not record.get("done"):
             return None
-        if record["inputs"]["model"] != self.model["sha256"]:
+        if not is_current(self.directory, record["inputs"]["model"]):
             logging.warning("%s belongs to an older model: left out; run stage 12", directory)
             return None
         return read_certainties(directory / FILE)
@@ -199,8 +199,8 @@ def read(exp: Path) -> Recognisers:
         meta = read_json(out / "meta.json")
         if meta["system"] not in systems:
             continue
-        reference = dict(sorted(score.read_text(_here(meta["reference"], exp)).items()))
-        hypothesis = score.read_text(out / "text")
+        reference = dict(sorted(texts.words(_here(meta["reference"], exp)).items()))
+        hypothesis = texts.words(out / "text", "decode again")
         if reference.keys() != hypothesis.keys():
             one = min(reference.keys() ^ hypothesis.keys())
             raise DataError(f"{out}: {one} is only in one of reference and result: decode again")

@@ -4,53 +4,34 @@ import logging
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from espnet_dice.io import fingerprint
+from espnet_dice.io import fingerprint, texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
+from espnet_dice.records import experiment, token_models
+from espnet_dice.records.layers import read_trained
+from espnet_dice.results import alignment, espnet_table
+from espnet_dice.results.alignment import Counts
 from espnet_dice.results.table import Row
 
 SCLITE = ("sclite", "/usr/lib/sctk/bin/sclite")
 
 
-def read_text(path: Path) -> dict[str, str]:
-    """utterance → words; an utterance without words has an empty string.
-
-    Raises:
-        DataError: missing, or an utterance is listed twice.
-    """
-    texts: dict[str, str] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: run the stage that makes it again") from None
-    except UnicodeDecodeError as err:
-        raise DataError(f"{path}: not UTF-8 ({err}); remove it and decode again") from None
-    for n, line in enumerate(lines, 1):
-        utt, *words = line.split() or [""]
-        if not utt or utt in texts:
-            what = f"listed twice: {utt}" if utt else "empty line"
-            raise DataError(f"{path}:{n}: {what}; remove the directory and decode again")
-        texts[utt] = " ".join(words)
-    return texts
-
-
-def error_rates(reference: dict[str, str], hypothesis: dict[str, str]) -> dict:
-    """Word and character errors over a set; an empty hypothesis is all deletions.
+def count(reference: Mapping[str, str], hypothesis: Mapping[str, str]) -> dict[str, Counts]:
+    """Word and character errors of a set's utterances; an empty hypothesis is all deletions.
 
     Args:
         reference: utterance → transcript, none empty.
         hypothesis: utterance → result, for the same utterances.
 
     Returns:
-        wer and cer in %, words and characters of the reference, and S, D, I counts of each.
+        Under wer and cer the counts, utterances in the order of their ids.
 
     Raises:
         DataError: the utterances differ, or a reference is empty.
     """
-    import jiwer
-
     differing = sorted(set(reference) ^ set(hypothesis))
     if differing:
         raise DataError(f"{differing[0]} is only in one of reference and result: decode again")
@@ -60,25 +41,34 @@ def error_rates(reference: dict[str, str], hypothesis: dict[str, str]) -> dict:
         raise DataError(f"{who} an empty reference transcript, which has no error rate")
     utts = sorted(reference)
     refs, hyps = [reference[u] for u in utts], [hypothesis[u] for u in utts]
+    return {
+        "wer": alignment.count(refs, hyps),
+        "cer": alignment.count(refs, hyps, characters=True),
+    }
+
+
+def error_rates(reference: Mapping[str, str], hypothesis: Mapping[str, str]) -> dict:
+    """The sums of :func:`count`.
+
+    Returns:
+        wer and cer in %, words and characters of the reference, and S, D, I counts of each.
+    """
+    return _rates(count(reference, hypothesis))
+
+
+def _rates(counts: Mapping[str, Counts]) -> dict:
     found = {}
-    for kind, measure, unit in (
-        ("wer", jiwer.process_words, "words"),
-        ("cer", jiwer.process_characters, "characters"),
-    ):
-        out = measure(refs, hyps)
-        n = out.hits + out.substitutions + out.deletions
-        errors = [out.substitutions, out.deletions, out.insertions]
-        found[kind] = round(100.0 * sum(errors) / n, 3)
-        found[unit] = n
-        found[f"{kind}_sdi"] = errors
+    for kind, unit in (("wer", "words"), ("cer", "characters")):
+        errors, n = counts[kind].errors.sum(axis=0).tolist(), int(counts[kind].units.sum())
+        found |= {kind: round(100.0 * sum(errors) / n, 3), unit: n, f"{kind}_sdi": errors}
     return found
 
 
 def sclite_wer(program: str, reference: dict[str, str], hypothesis: dict[str, str]) -> float | None:
     """WER in % by NIST's sclite, or None where it could not score (a warning says why)."""
     with tempfile.TemporaryDirectory() as tmp:
-        for name, texts in (("ref", reference), ("hyp", hypothesis)):
-            lines = [f"{text} ({utt})\n" for utt, text in sorted(texts.items())]
+        for name, said in (("ref", reference), ("hyp", hypothesis)):
+            lines = [f"{text} ({utt})\n" for utt, text in sorted(said.items())]
             (Path(tmp) / name).write_text("".join(lines), encoding="utf-8")
         command = [program, "-r", "ref", "trn", "-h", "hyp", "trn", "-i", "spu_id", "-o", "rsum"]
         done = subprocess.run(
@@ -107,17 +97,15 @@ def decodings(exp: Path) -> list[Path]:
         record = fingerprint.read(out)
         if record is None or not record.get("done"):
             logging.warning("%s was not finished: left out", out)
-            continue
-        model = read_json(out.parent.parent / "model.json")
-        if model is None or model["sha256"] != record["inputs"]["model"]:
+        elif not experiment.is_current(out.parent.parent, record["inputs"]["model"]):
             logging.warning("%s belongs to an older model: left out; decode again", out)
-            continue
-        found.append(out)
+        else:
+            found.append(out)
     return found
 
 
 def score(exp: Path) -> list[Row]:
-    """Score every decoding below ``exp``.
+    """Score every decoding below ``exp``; each gets ESPnet's ``score_*/result.txt``, too.
 
     Raises:
         DataError: nothing was decoded, or a text is missing or damaged.
@@ -126,14 +114,34 @@ def score(exp: Path) -> list[Row]:
     rows = []
     for out in decodings(exp):
         meta = read_json(out / "meta.json")
-        reference, hypothesis = read_text(Path(meta["reference"])), read_text(out / "text")
+        reference = texts.words(Path(meta["reference"]))
+        hypothesis = texts.words(out / "text", "decode again")
         try:
-            rates = error_rates(reference, hypothesis)
+            counts = count(reference, hypothesis)
         except DataError as err:
             raise DataError(f"{out}: {err} (reference: {meta['reference']})") from err
+        rates = _rates(counts)
         if sclite:
             rates["sclite_wer"] = sclite_wer(sclite, reference, hypothesis)
         rows.append(Row.make(meta, rates, out))
+        espnet_table.write(out, counts | _of_tokens(out, reference, hypothesis))
     if not rows:
         raise DataError(f"nothing was decoded below {exp}: run stages 6 and 9 first")
     return sorted(rows, key=Row.order)
+
+
+def _of_tokens(
+    out: Path, reference: Mapping[str, str], hypothesis: Mapping[str, str]
+) -> dict[str, Counts]:
+    """Token errors, the texts cut as the recogniser's transcripts were; empty if that is gone."""
+    system = out.parents[1]
+    config = system / "config.yaml"
+    model = read_trained(config).get("bpemodel") if config.is_file() else None
+    if not model or not (system.parents[1] / model).is_file():
+        return {}
+    pieces = token_models.processor((system.parents[1] / model).read_bytes())
+    cut = (
+        [" ".join(pieces.encode(said[utt], out_type=str)) for utt in sorted(reference)]
+        for said in (reference, hypothesis)
+    )
+    return {"ter": alignment.count(*cut)}

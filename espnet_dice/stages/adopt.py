@@ -22,6 +22,7 @@ from espnet_dice.io.fingerprint import Fingerprint, read
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd.teaching import parse_teachers
 from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.records.layers import read_trained
 
 STAGE = "adopt"
 STATS = "feats_stats.npz"
@@ -71,7 +72,7 @@ def adopt(teachers: dict[str, Path], exp: Path, token_list: Path, dump: Path | N
 def _take(
     teacher: experiment.Experiment, out: Path, token_list: Path, dim: int | None, mark: Fingerprint
 ) -> None:
-    config = _config(teacher.config)
+    config = read_trained(teacher.config)
     ours = tokens.entries(token_list)
     if list(config.get("token_list") or ()) != ours:
         raise ConfigError(
@@ -118,18 +119,6 @@ def _check_pieces(named: str | None, teacher: experiment.Experiment, token_list:
             f"{theirs}: cuts words otherwise than {token_list / tokens.MODEL}: let the list be "
             "learnt from that recipe's text (--bpe_train_text)"
         )
-
-
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
-        raise ConfigError(
-            f"{path}: cannot be read ({' '.join(str(err).split())}); copy it again from that recipe"
-        ) from err
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path}: no configuration of a model; copy it again from that recipe")
-    return config
 
 
 def _keep_encoder(config: dict[str, Any], directory: Path) -> None:

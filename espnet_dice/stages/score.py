@@ -1,14 +1,17 @@
 """Stage 10: WER and CER of everything that was decoded, as RESULTS.md and results.json.
 
 Every finished ``exp/asr_*/decode_*/<set>`` is scored with jiwer, and with sclite too where it is
-installed. A result whose model was trained again since is left out, with a warning.
+installed; ``score_wer/result.txt`` beside it and ``RESULTS_espnet.md`` say it in ESPnet's form. A
+result whose model was trained again since is left out, with a warning.
 """
 
 from pathlib import Path
 
 from espnet_dice.io import options
+from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import cli
 from espnet_dice.io.progress import setup_logging
+from espnet_dice.results import espnet_table
 from espnet_dice.results import table as results
 from espnet_dice.results.score import score
 
@@ -21,8 +24,10 @@ def main(argv: list[str] | None = None) -> None:
     setup_logging()
     rows = score(args.exp)
     results.write(rows, args.exp)
+    write_text(args.exp / espnet_table.MARKDOWN, espnet_table.table(args.exp))
     print(results.table(rows))
-    print(f"\nin {args.exp / results.MARKDOWN} and {args.exp / results.JSON}")
+    names = (results.MARKDOWN, espnet_table.MARKDOWN, results.JSON)
+    print(f"\nin {', '.join(str(args.exp / name) for name in names)}")
 
 
 if __name__ == "__main__":

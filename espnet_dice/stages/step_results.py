@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_dice.io import options
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.progress import setup_logging
+from espnet_dice.records.layers import read_trained
 from espnet_dice.results.table import JSON, layout
 from espnet_dice.training.ssl_encoder import NAME
 
@@ -100,12 +99,9 @@ def of_recognisers(exp: Path, step: str) -> list[Step]:
         if row["lm"] is not None:
             continue
         path = exp / f"asr_{row['system']}" / "config.yaml"
-        try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DataError(
-                f"{path} is missing, though {exp / JSON} names it: score again"
-            ) from None
+        if not path.exists():
+            raise DataError(f"{path} is missing, though {exp / JSON} names it: score again")
+        config = read_trained(path)
         shared = ("system", "parameters", "cpu_s_per_audio_s", "set", "wer", "seed")
         found.append(
             Step(

@@ -17,7 +17,7 @@ import numpy as np
 
 from espnet_dice.decoding.decoder import Features
 from espnet_dice.decoding.noise import noisy_inputs
-from espnet_dice.io import fingerprint, options
+from espnet_dice.io import fingerprint, options, texts
 from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, key_of
@@ -203,8 +203,8 @@ def texts_of(a: Asked, token_list: Path) -> dict[str, dict[str, list[str]]]:
     reference = transcripts.check_text(a.dump.text, known, transcripts.Unseen())
     written = {REF: {utt: known.written(text) for utt, text in reference.items()}}
     if a.hypothesis:
-        lines = (a.hypothesis / "token").read_text(encoding="utf-8").splitlines()
-        written[HYP] = {utt: said for utt, *said in map(str.split, lines)}
+        decoded = texts.table(a.hypothesis / "token", "decode again")
+        written[HYP] = {utt: said.split() for utt, said in decoded.items()}
     for which, said in written.items():
         missing = sorted(set(a.dump.lengths) - set(said))
         if missing:

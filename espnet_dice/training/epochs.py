@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import yaml
+from espnet_dice.records.layers import read_trained
 
 EPOCH = "epoch.pth"
 
@@ -39,7 +39,7 @@ def finish(out: Path, reported: dict[str, Any]) -> list[Path]:
     reporter.load_state_dict(reported)  # ESPnet's versions store it differently
     last = reporter.get_epoch()
     config = out / "config.yaml"
-    options = yaml.safe_load(config.read_text(encoding="utf-8")) if config.exists() else {}
+    options = read_trained(config) if config.exists() else {}
     n = options.get("keep_nbest_models", 1)
     kept = {last}
     _link(out / "latest.pth", last)

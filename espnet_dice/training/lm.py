@@ -9,7 +9,7 @@ import math
 from functools import partial
 from pathlib import Path
 
-from espnet_dice.io import espnet_options
+from espnet_dice.io import espnet_options, texts
 from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import digest_files
@@ -114,9 +114,8 @@ def write_perplexity(out: Path) -> None:
         allow_variable_data_keys=False,
     )
     per_token = float((where / "ppl").read_text())
-    counts = [line.split() for line in (where / "utt2ntokens").read_text().splitlines()]
-    n_tokens = sum(int(float(n)) for _, n in counts)
-    words = [len(line.split()) - 1 for line in (out / "valid" / "text").read_text().splitlines()]
+    n_tokens = sum(int(float(n)) for n in texts.table(where / "utt2ntokens").values())
+    words = [len(said.split()) for said in texts.table(out / "valid" / "text").values()]
     # a word model would predict each word and the sentence end
     n_words = sum(words) + len(words)
     values = {

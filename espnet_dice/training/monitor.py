@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -11,11 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from espnet_dice.io.progress import LOG_EVERY_S
-
-_STARTED = re.compile(r"\b(\d+)/(\d+)epoch started")
-_RESULTS = re.compile(r"\b(\d+)epoch results: .*?\[valid\] (.*?)(?:, \[|$)")
-_STAT = re.compile(r"(\w+)=([-+.\deE]+|nan|inf)")
-_BATCH = re.compile(r"\b\d+epoch:train:\d+-(\d+)batch: ")
+from espnet_dice.records import train_log
 
 
 def clock(seconds: float) -> str:
@@ -69,20 +64,18 @@ class Watched:
             self._take(line, now)
 
     def _take(self, line: str, now: float) -> None:
-        if match := _STARTED.search(line):
+        if (number := train_log.started(line)) is not None:
             if self.first_epoch is None:
-                self.first_epoch = int(match[1])
+                self.first_epoch = number
                 self.epoch = self.first_epoch - 1
                 self.started_at = now
             self.batch = 0
-        elif match := _RESULTS.search(line):
-            self.epoch = int(match[1])
+        elif epoch := train_log.Epoch.of(line):
+            self.epoch = epoch.number
             self.epoch_at = now
-            stats = dict(_STAT.findall(match[2]))
-            if self.metric in stats:
-                self.score = float(stats[self.metric])
-        elif match := _BATCH.search(line):
-            self.batch = int(match[1])
+            self.score = epoch.valid.get(self.metric, self.score)
+        elif (number := train_log.batch(line)) is not None:
+            self.batch = number
 
     @property
     def seconds_per_epoch(self) -> float | None:

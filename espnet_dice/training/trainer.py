@@ -11,13 +11,12 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
-
 from espnet_dice import guards
 from espnet_dice.hubert.models import onednn
 from espnet_dice.io.atomic import only_writer
 from espnet_dice.io.untrusted import torch_files
 from espnet_dice.records import experiment
+from espnet_dice.records.layers import read_trained
 from espnet_dice.training import epochs
 from espnet_dice.work import launch
 
@@ -209,9 +208,7 @@ def count_parameters(task: str, out: Path) -> int:
 
     Of DiceHuBERT's, those of the student alone: head and projections are thrown away.
     """
-    with open(out / "config.yaml", encoding="utf-8") as f:
-        args = Namespace(**yaml.safe_load(f))
-    model = task_class(task).build_model(args)
+    model = task_class(task).build_model(Namespace(**read_trained(out / "config.yaml")))
     if task == "dice":
         return sum(p.numel() for p in model.student.parameters())
     return sum(p.numel() for p in model.parameters())

@@ -21,7 +21,7 @@ from espnet_dice.io import arks
 from espnet_dice.io.errors import ConfigError, DataError, DiceError
 from espnet_dice.io.untrusted import torch_files
 from espnet_dice.labels import quantizer
-from espnet_dice.records import settings
+from espnet_dice.records import layers, settings
 from espnet_dice.stages import data, features, kmeans, labels, tokens
 from espnet_dice.training import jobs, trainer
 from tests.campaign import attacks
@@ -184,7 +184,7 @@ def test_yaml(tmp_path, trace):
     text = attacks.yaml_text(trace)
     (tmp_path / "config.yaml").write_text(text)
     (tmp_path / "model.pth").write_bytes(b"")
-    for read in (settings.read_config, files.read_config):
+    for read in (settings.read_config, layers.read_trained):
         with pytest.raises(ConfigError):
             read(tmp_path / "config.yaml")
     with pytest.raises(ConfigError):

@@ -83,7 +83,7 @@ def test_the_end_of_a_curve_is_flat(tmp_path):
 @pytest.mark.parametrize(("skipped", "fault"), [(0, False), (1, False), (2, True)])
 def test_updates_that_were_left_out(tmp_path, skipped, fault):
     one = write_log(tmp_path / "asr_x", skipped=skipped)
-    updates, left_out = check_training.updates(tmp_path / "asr_x/train.log")
+    updates, left_out = training.updates(tmp_path / "asr_x/train.log")
     assert (updates, left_out) == (180, skipped)
     found = check_training.skipped_updates(one, updates, left_out)
     assert bool(found) == fault and (not fault or "2 of 180 updates" in found.what)

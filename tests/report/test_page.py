@@ -14,6 +14,7 @@ import soundfile
 
 from espnet_dice.checks import checks
 from espnet_dice.checks.finding import Finding
+from espnet_dice.io import texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.report import main
 from espnet_dice.results import recognisers, score, statistics, verdict, worth
@@ -85,10 +86,8 @@ def test_the_table_has_the_rates_of_the_results(exp, page):
 
 
 def score_rows(exp):
-    reference = score.read_text(exp.parent / "dump/x/test/text")
-    return [
-        score.error_rates(reference, score.read_text(out / "text")) for out in score.decodings(exp)
-    ]
+    reference = texts.words(exp.parent / "dump/x/test/text")
+    return [score.error_rates(reference, texts.words(out / "text")) for out in score.decodings(exp)]
 
 
 def test_nothing_is_loaded_from_elsewhere(page):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import espnet_dice
+from espnet_dice.io import texts
 from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.kd import cache
@@ -40,26 +41,26 @@ def here(built, monkeypatch):
 def test_from_features_to_the_table(here):
     recipe, words, _ = here
     known = tokens.load(tiny.TOKENS)
-    texts = score.read_text(TEST / "text")
-    assert set(" ".join(texts.values()).split()) <= set(words)
+    spoken = texts.words(TEST / "text")
+    assert set(" ".join(spoken.values()).split()) <= set(words)
     systems = [recipe.student, recipe.plain]
     planned = decode.plan(systems, [TEST], recipe.lm, [False, True], Path("conf/decode.yaml"))
     assert decode.run(planned, nj=2) == 4
     rows = score.score(tiny.EXP)
     assert len(rows) == 4 and all(
-        r.words == sum(map(len, map(str.split, texts.values()))) for r in rows
+        r.words == sum(map(len, map(str.split, spoken.values()))) for r in rows
     )
     # what was decoded is the tokens, written as SentencePiece joins them
     for d in planned:
         said = (d.out / "token").read_text(encoding="utf-8").splitlines()
-        text = score.read_text(d.out / "text")
+        text = texts.words(d.out / "text")
         for utt, *found in map(str.split, said):
             assert set(found) <= set(known.entries)
             assert text[utt] == " ".join(known.pieces.decode_pieces(found).split())
     lengths = dict(
         map(str.split, (recipe.student / "shapes/train/text_shape").read_text().splitlines())
     )
-    for utt, transcript in score.read_text(tiny.DUMP / "train/text").items():
+    for utt, transcript in texts.words(tiny.DUMP / "train/text").items():
         n = len(known.pieces.encode(transcript))
         assert lengths[utt] == f"{n},{len(known.entries)}"
 
@@ -70,26 +71,26 @@ def test_from_features_to_the_table(here):
     assert said.tokens == list(known.entries)
     for utt, ids in zip(said.utterances, said.utterance("ref", "ids"), strict=True):
         assert [said.tokens[int(i)] for i in ids[:-1]] == known.pieces.encode(
-            texts[utt], out_type=str
+            spoken[utt], out_type=str
         )
-    shown = utterances.tokens(recognisers.read(tiny.EXP), "test", list(texts))
-    first = shown["utterances"][min(texts)]["tokens"]
-    assert "".join(first[:-1]).replace("␣", " ").strip() == texts[min(texts)]
+    shown = utterances.tokens(recognisers.read(tiny.EXP), "test", list(spoken))
+    first = shown["utterances"][min(spoken)]["tokens"]
+    assert "".join(first[:-1]).replace("␣", " ").strip() == spoken[min(spoken)]
 
     assert export.export(systems, tiny.TOKENS, onnx=False) == 2
     (packed,) = (recipe.student / "export").glob("*.zip")
     beam = {k: v for k, v in tiny.DECODE.items() if k != "lm_weight"}
     features = ArkReader(TEST / "feats.scp")
     recogniser = espnet_dice.load(packed, **beam)
-    decoded = score.read_text(planned[0].out / "text")
-    for utt in texts:
+    decoded = texts.words(planned[0].out / "text")
+    for utt in spoken:
         assert " ".join(recogniser.decode(features[utt]).split()) == decoded[utt]
 
 
 def test_what_teachers_say_is_of_these_tokens(here):
     known = tokens.load(tiny.TOKENS)
     said = ArkReader(tiny.EXP / "teacher_outputs/t/train" / f"{cache.DECODER}.scp")
-    for utt, transcript in score.read_text(tiny.DUMP / "train/text").items():
+    for utt, transcript in texts.words(tiny.DUMP / "train/text").items():
         ids = said[utt][:, -1].astype(int)
         assert [known.entries[i] for i in ids] == [*known.written(transcript), "<sos/eos>"]
         assert said[utt].shape[1] == 2 * len(known.entries) + 1
@@ -163,5 +164,5 @@ def test_a_teacher_of_the_same_pieces_that_cuts_otherwise(here, tmp_path, monkey
 def test_perplexity_counts_the_tokens(here):
     known = tokens.load(tiny.TOKENS)
     found = json.loads((here[0].lm / "perplexity.json").read_text())
-    spoken = score.read_text(tiny.DUMP / "dev/text").values()
+    spoken = texts.words(tiny.DUMP / "dev/text").values()
     assert found["tokens"] == sum(len(known.written(t)) + 1 for t in spoken)
