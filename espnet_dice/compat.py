@@ -11,6 +11,7 @@ Importing this module imports neither ESPnet nor torch.
 import importlib
 import importlib.util
 import re
+from collections.abc import Sequence
 from types import ModuleType
 
 from espnet_dice.io.errors import ConfigError
@@ -83,6 +84,18 @@ def moved_module(path: str) -> ModuleType:
         if err.name is None or not f"{name}.".startswith(f"{err.name}."):
             raise  # a package that ESPnet itself needs is missing, not the module asked for
         raise ConfigError(f"ESPnet {version} has no module {name}: {WAY_OUT}") from err
+
+
+def none_running(hypotheses: Sequence) -> Sequence:
+    """What ``post_process`` of a beam search returns to end the search.
+
+    Args:
+        hypotheses: what it would go on with: a list, or a ``BatchHypothesis``, of which 202511 asks
+            how many there are and 202611 whether its utterances are done.
+    """
+    if hasattr(hypotheses, "done_mask"):
+        return hypotheses.replace(done=hypotheses.done_mask() | True)
+    return hypotheses[:0]
 
 
 def __getattr__(name: str):

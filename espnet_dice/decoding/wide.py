@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
+from espnet_dice.compat import none_running
+
 BLANK = 0  # in every token list of ESPnet
 
 
@@ -24,7 +26,7 @@ class WideBeam:
     def post_process(self, i: int, *args) -> Sequence:
         """What goes on after step i; with CTC nothing after T tokens and <eos>."""
         going = super().post_process(i, *args)
-        return going[:0] if self.part_scorers and i == self.frames else going
+        return none_running(going) if self.part_scorers and i == self.frames else going
 
     def beam(
         self, weighted_scores: torch.Tensor, ids: torch.Tensor
