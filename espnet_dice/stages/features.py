@@ -69,7 +69,8 @@ def make_features(
     if not 0 <= durations[0] < durations[1]:
         low, high = durations
         raise ConfigError(
-            f"durations from {low:g} s to {high:g} s: give a shortest and a longer one"
+            f"--min_wav_duration {low:g} and --max_wav_duration {high:g} leave nothing: give a "
+            "shortest and a longer one"
         )
     data = read_data_dir(data_dir, audio.allow_pipes, transcripts=False)
     settings = {k: v for k, v in asdict(audio).items() if k != "allow_pipes"}
@@ -132,7 +133,8 @@ def _assemble(
     if len(kept) < len(utterances):
         limits = "shorter than {:g} s or longer than {:g} s".format(*shards[0].durations)
         if not kept:
-            raise DataError(f"{out_dir}: all utterances are {limits}; choose other durations")
+            way = "choose another --min_wav_duration or --max_wav_duration"
+            raise DataError(f"{out_dir}: all utterances are {limits}; {way}")
         left = len(utterances) - len(kept)
         logging.info("%s: %d of %d utterances left out: %s", out_dir, left, len(utterances), limits)
     tables: dict[str, list[str]] = {"text": [], "utt2spk": [], "feats_type": [feats_type]}

@@ -143,3 +143,20 @@ def no_rate() -> Command:
 def negative_channel() -> Command:
     corpus()
     return check("--channel", "-1")
+
+
+@case(
+    AREA,
+    "lengths that leave nothing",
+    "dump/fbank/d: all utterances are shorter than 5 s",
+    "--min_wav_duration",
+)
+def all_short() -> Command:
+    corpus()
+    return read("fbank", "--min_wav_duration", "5")
+
+
+@case(AREA, "a shortest above the longest", "--min_wav_duration 5", "--max_wav_duration 2", "give")
+def crossed() -> Command:
+    corpus()
+    return read("fbank", "--min_wav_duration", "5", "--max_wav_duration", "2")

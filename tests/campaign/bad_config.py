@@ -269,6 +269,16 @@ def nan_weight() -> Command:
     return decoding("lm_weight: .nan\n")
 
 
+@case(DECODING, "a part of a token at most", "d.yaml: maxlenratio -0.5", "-1 or less")
+def part_of_a_token() -> Command:
+    return decoding("maxlenratio: -0.5\n")
+
+
+@case(DECODING, "20 tokens a frame at least", "d.yaml: minlenratio", "from 0 to 10, not 20")
+def too_many_tokens() -> Command:
+    return decoding("minlenratio: 20\n")
+
+
 @case(DECODING, "a system that is not there", "s is missing", "run stage 5 or 7 first")
 def no_system() -> Command:
     return decoding("beam_size: 2\n")

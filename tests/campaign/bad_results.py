@@ -216,6 +216,15 @@ def other_zip() -> Command:
     return transcribe.main, ["a.zip", "a.wav"]
 
 
+@case(AWAY, "a pack of another task", "a.zip: no recogniser: its meta.yaml lists lm_", "asr_")
+def other_task() -> Command:
+    with zipfile.ZipFile("a.zip", "w") as z:
+        z.writestr("meta.yaml", "files: {lm_file: lm.pth}\nyaml_files: {lm_train_config: lm.yaml}")
+        for name in ("lm.pth", "lm.yaml"):
+            z.writestr(name, "x")
+    return transcribe.main, ["a.zip", "a.wav"]
+
+
 @case(AWAY, "a config that is no mapping", "m/config.yaml: no configuration", "of a model")
 def no_mapping() -> Command:
     Path("m").mkdir()

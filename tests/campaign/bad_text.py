@@ -6,12 +6,14 @@ from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import dumps
 from espnet_dice.stages import data, train
 from espnet_dice.stages import tokens as tokens_stage
+from local import take_data
 from tests.campaign.catalogue import Command, case
 from tests.corpus import make_corpus
 from tests.stages import tiny
 
 TEXT, LISTS = "Transcripts", "Token lists"
 OUT = Path("char31")
+MARKS = list(enumerate(("blank", "unk", "sos/eos")))
 
 
 def check(text: str | bytes, name: str = "text") -> Command:
@@ -58,6 +60,37 @@ def latin() -> Command:
 @case(TEXT, "the text is not there", "text is missing", "stages 1 and 2")
 def missing() -> Command:
     return tokens_stage.main, ["--out", str(OUT), "text"]
+
+
+@case(
+    TEXT, "a sign that is said", "d/text: u000: '&' (U+0026) is said", "write that", "--text_rules"
+)
+def said() -> Command:
+    make_corpus(Path("d"), utterances=1)
+    Path("d/text").write_text("u000 salt & pepper\n")
+    return lambda _: take_data.take_sets(".", "out", {"d": "d"}, "letters"), []
+
+
+def learn(text: str, nbpe: int) -> Command:
+    """The command that learns tokens from a text."""
+    Path("text").write_text(text)
+    argv = ["--out", "tok", "--type", "bpe", "--nbpe", str(nbpe), "--train", "text"]
+    return tokens_stage.main, argv
+
+
+@case(TEXT, "marks of the token list", *(f"u{i}: '<{m}>'" for i, m in MARKS), "leave it out")
+def marks() -> Command:
+    return learn("".join(f"u{i} ONE <{mark}> TWO\n" for i, mark in MARKS), 9)
+
+
+@case(LISTS, "fewer tokens than characters", "--nbpe 5: ", "at least", "give such a number")
+def few() -> Command:
+    return learn("u0 THE DOG AND THE CAT\n", 5)
+
+
+@case(LISTS, "more tokens than the text makes", "--nbpe 5000: ", "at most", "--bpemode bpe")
+def many() -> Command:
+    return learn("u0 THE DOG AND THE CAT\n", 5000)
 
 
 @case(TEXT, "letters outside of a list, in a data directory", "d/text:1: u000: 'N' (U+004E)", "tok")

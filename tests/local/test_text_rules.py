@@ -1,5 +1,7 @@
 """Transcripts of corpora as the token list writes them; expectations by hand."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,8 +75,15 @@ def test_what_is_nobodys_to_guess(rule, said):
         RULES[rule](said)
 
 
+@pytest.mark.parametrize("rule", ["letters", "wsj", "tedlium2"])
+@pytest.mark.parametrize("sign", "&＆+%‰@#=§°℃±×÷№$€₹￥")
+def test_signs_that_are_words_are_not_lost(rule, sign):
+    with pytest.raises(ValueError, match=rf"'{re.escape(sign)}' \(U\+.*said as a word: write that"):
+        RULES[rule](f"salt {sign} pepper")
+
+
 @settings(deadline=None)
-@given(st.text(alphabet="abz'.,-([{<>}]) ~%\"É", max_size=30))
+@given(st.text(alphabet="abz'.,-([{<>}]) ~*\"É", max_size=30))
 @pytest.mark.parametrize("rule", ["letters", "wsj", "tedlium2"])
 def test_a_transcript_by_a_rule_is_one_of_the_token_list_and_stays_as_it_is(rule, said):
     once = RULES[rule](said)
