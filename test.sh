@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Lint and tests. Sets up the environment (see local/setup_env.sh; PYTHON=... names the
 # interpreter); arguments go to pytest: ./test.sh tests/io -k atomic
+# Two files of tests run at a time; -n 0 runs them in this process, for --pdb.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -23,4 +24,5 @@ shell_files | xargs shellcheck --external-sources
 unset PYTHONDONTWRITEBYTECODE
 # Threads that wait soon give the core away: spinning ones cost minutes where others use it too.
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000}
-exec python -m pytest "$@"
+# Files begin in their order: reordered by their number of tests, the longest few would come last.
+exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -1,6 +1,8 @@
 import os
+import shutil
 import signal
 
+import filelock
 import pytest
 
 # BLAS threads of several processes fight for two cores
@@ -9,12 +11,28 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def built_once(tmp_path_factory, name, build):
+    """A directory of this process, a copy of what the first of pytest-xdist's has built."""
+    mine = tmp_path_factory.mktemp(name)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        build(mine)
+        return mine
+    session = tmp_path_factory.getbasetemp().parent
+    made = session / name
+    with filelock.FileLock(session / f"{name}.lock"):
+        if not made.exists():
+            build(mine)
+            shutil.copytree(mine, made, symlinks=True)
+            return mine
+    return shutil.copytree(made, mine, symlinks=True, dirs_exist_ok=True)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A recipe directory with everything trained; tests must not change what is in it."""
     from tests.stages import tiny
 
-    return tiny.build(tmp_path_factory.mktemp("recipe"))
+    return tiny.Recipe(built_once(tmp_path_factory, "recipe", tiny.build))
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +40,7 @@ def trained_dice(tmp_path_factory):
     """A recipe directory with teacher and students; tests must not change what is in it."""
     from tests.stages import tiny_dice
 
-    return tiny_dice.build(tmp_path_factory.mktemp("dice"))
+    return built_once(tmp_path_factory, "dice", tiny_dice.build)
 
 
 @pytest.fixture
