@@ -6,7 +6,7 @@ import torch
 from espnet_dice.hubert.models import sizes, students
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError
-from tests.hubert.tiny_models import BASE, ENCODER, LARGE, STEM, noise
+from tests.hubert.tiny_models import BASE, ENCODER, LARGE, MEL, MEL_BASE, STEM, noise
 
 LENGTHS = torch.tensor([6000, 400, 3210])
 SMALL = {
@@ -23,6 +23,10 @@ SMALL = {
         {"encoder": "conformer", "encoder_conf": {**ENCODER, "input_layer": "linear"}, **STEM},
     ),
     "conv": ("conv", {"hidden_size": 32, "num_hidden_layers": 2, "kernel_size": 7, **STEM}),
+    "hubert_mel": ("hubert", MEL_BASE),
+    "hubert_mel_corpus": ("hubert", {**MEL_BASE, "mel_norm": "corpus"}),
+    "conformer_mel": ("espnet", {"encoder": "conformer", "encoder_conf": ENCODER, **MEL}),
+    "conv_mel": ("conv", {"hidden_size": 32, "num_hidden_layers": 2, "kernel_size": 7, **MEL}),
 }
 
 
@@ -116,7 +120,12 @@ def test_masked_frames_hide_their_input(kind):
     [
         ("wavlm", {}, "student must be one of hubert, espnet, conv"),
         ("hubert", {"size": "tiny"}, "size must be one of base"),
-        ("hubert", {"stem": "thin"}, "stem must be one of full"),
+        ("hubert", {"stem": "thin"}, "stem must be one of full, slim, tapered, mel"),
+        ("hubert", {"stem": "mel", "conv_dim": [8] * 7}, "conv_dim .* has two convolutions"),
+        ("hubert", {"stem": "mel", "conv_stride": [2, 2]}, "conv_stride .1, 2."),
+        ("hubert", {"stem": "mel", "mel_norm": "batch"}, "mel_norm must be one of utterance, corp"),
+        ("conv", {"stem": "mel", "conv_bias": True}, "conv_bias has no meaning with stem: mel"),
+        ("espnet", {"mel_norm": "corpus"}, "mel_norm has a meaning with stem: mel only"),
         ("hubert", {"hidden": 3}, "no such key: hidden"),
         ("hubert", {"hidden_size": "wide"}, "hidden_size"),
         ("hubert", {"hidden_size": 100}, "multiple of num_attention_heads 12"),

@@ -6,8 +6,10 @@ import torch
 
 WIDTH = {"hidden_size": 48, "intermediate_size": 64, "num_attention_heads": 4}
 STEM = {"conv_dim": [16, 16, 24, 24, 32, 32, 32]}
+MEL = {"stem": "mel", "conv_dim": [16, 32]}
 POSITIONS = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
 BASE = {**WIDTH, **STEM, **POSITIONS, "num_hidden_layers": 3}
+MEL_BASE = {**BASE, **MEL}
 LARGE = {**BASE, "do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
 WAVLM = {"num_buckets": 16, "max_bucket_distance": 14}
 ENCODER = {"output_size": 32, "attention_heads": 4, "num_blocks": 2, "linear_units": 48}

@@ -1,8 +1,9 @@
 """From samples to the frames that go into the first block: convolutions, projection, mask.
 
 The modules are those of ``transformers.HubertModel``, under its names, so that parameters go from
-and to Hugging Face's checkpoints as they are. The forward pass is our own: an utterance in a padded
-batch gets what it would get alone.
+and to Hugging Face's checkpoints as they are; with ``stem: mel`` the convolutions are
+:mod:`mel`'s. The forward pass is our own: an utterance in a padded batch gets what it would get
+alone.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from espnet_dice.hubert.models import mel
 from espnet_dice.hubert.models.frames import KERNELS, RECEPTIVE, SAMPLE_RATE, STRIDE, STRIDES
 from espnet_dice.io.errors import ConfigError, DataError
 
@@ -28,14 +30,14 @@ def hubert(config):
     """A ``transformers.HubertModel`` with fresh parameters. Imports transformers (6 s).
 
     Args:
-        config: ``transformers.HubertConfig``.
+        config: ``transformers.HubertConfig``; one with ``mel_norm`` has the stem of :mod:`mel`.
 
     Raises:
         ConfigError: its frames are not those of :mod:`frames`, or its numbers do not go together.
     """
     from transformers.models.hubert.modeling_hubert import HubertModel
 
-    check_frames(config.conv_kernel, config.conv_stride)
+    check_frames(config)
     config._attn_implementation = "sdpa"
     try:
         model = HubertModel(config)
@@ -46,15 +48,36 @@ def hubert(config):
         # fairseq's initialisation, which transformers lost; assigning sets the weight norm's parts
         std = 2 / (config.num_conv_pos_embeddings * config.hidden_size) ** 0.5
         conv.weight = torch.nn.init.normal_(torch.empty_like(conv.weight), std=std)
+    if is_mel(config):
+        model.feature_extractor = mel.MelStem(config.conv_dim, config.mel_norm)
     return model
 
 
-def check_frames(kernels, strides) -> None:
+def is_mel(config) -> bool:
+    """Whether a config's stem is that of :mod:`mel`."""
+    return getattr(config, "mel_norm", None) is not None
+
+
+def check_frames(config) -> None:
     """Refuse a stem with other frames than labels have.
 
+    Args:
+        config: ``transformers.HubertConfig``.
+
     Raises:
-        ConfigError: naming the stride, or the receptive field.
+        ConfigError: naming the stride, or the receptive field; or what no stem of :mod:`mel` has.
     """
+    kernels, strides = config.conv_kernel, config.conv_stride
+    if is_mel(config):
+        if (tuple(kernels), tuple(strides)) != (mel.KERNELS, mel.STRIDES):
+            raise ConfigError(
+                f"with stem: mel conv_kernel is {mel.KERNELS} and conv_stride {mel.STRIDES}"
+            )
+        if config.mel_norm not in mel.NORMS:
+            raise ConfigError(
+                f"mel_norm must be one of {', '.join(mel.NORMS)}, not {config.mel_norm!r}"
+            )
+        return
     stride = seen = 1
     for kernel, step in zip(kernels, strides, strict=True):
         seen += (kernel - 1) * stride
@@ -143,7 +166,12 @@ class Stem(torch.nn.Module):
             self._squares = None
 
     def _convolve(self, speech: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-        """(B, S) → (B, C, T). No convolution is padded: a frame sees its own 400 samples only."""
+        """(B, S) → (B, C, T).
+
+        HuBERT's convolutions are not padded: a frame sees its own 400 samples only.
+        """
+        if isinstance(self.feature_extractor, mel.MelStem):
+            return self.feature_extractor(speech, lengths)
         x = speech.unsqueeze(1)
         for i, layer in enumerate(self.feature_extractor.conv_layers):
             if i == 0 and lengths is not None and self.config.feat_extract_norm == "group":

@@ -6,8 +6,9 @@ espnet    HuBERT's stem and one of ESPnet's encoders: ``encoder``, ``encoder_con
 conv      convolutions only: ``hidden_size``, ``num_hidden_layers``, ``kernel_size`` …
 ========  ==========================================================================
 
-All of them take ``stem`` or ``conv_dim`` and ``feature_grad_mult``, have a frame every 320 samples,
-and share :meth:`backbone.Backbone.forward`, ``dims`` and ``final``.
+All of them take ``stem`` or ``conv_dim`` (with ``stem: mel`` also ``mel_norm``) and
+``feature_grad_mult``, have a frame every 320 samples, and share :meth:`backbone.Backbone.forward`,
+``dims`` and ``final``.
 """
 
 import inspect
@@ -21,6 +22,7 @@ from espnet_dice.hubert.models.stem import FEATURE_GRAD_MULT, check_frames
 from espnet_dice.io.errors import ConfigError
 
 STEM_KEYS = ("conv_dim", "conv_bias", "feat_extract_norm", "feat_proj_dropout", "layer_norm_eps")
+STEM_KEYS += ("mel_norm",)
 """Keys of HubertConfig that concern the stem, for students with another encoder."""
 NO_ENCODER = {
     "num_hidden_layers": 0,
@@ -58,7 +60,7 @@ def hubert_config(values: dict[str, Any]):
     """
     from transformers import HubertConfig
 
-    known = HubertConfig().to_dict()
+    known = [*HubertConfig().to_dict(), "mel_norm"]
     for key in values:
         if key not in known:
             raise ConfigError(f"student_conf: no such key: {key}")
@@ -67,7 +69,7 @@ def hubert_config(values: dict[str, Any]):
     except Exception as err:  # the validation of huggingface_hub raises classes of its own
         said = " ".join(str(err).split())
         raise ConfigError(f"student_conf: {said}") from err
-    check_frames(config.conv_kernel, config.conv_stride)
+    check_frames(config)
     heads, width = config.num_attention_heads, config.hidden_size
     if width % heads:
         raise ConfigError(
@@ -91,7 +93,8 @@ def stem_config(conf: dict[str, Any], width: int):
     Raises:
         ConfigError: naming the key.
     """
-    stem = {key: conf.pop(key) for key in STEM_KEYS if key in conf}
+    keys = STEM_KEYS + (("conv_kernel", "conv_stride") if "mel_norm" in conf else ())
+    stem = {key: conf.pop(key) for key in keys if key in conf}
     return hubert_config({"hidden_size": width, **stem, **NO_ENCODER})
 
 
