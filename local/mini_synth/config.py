@@ -93,7 +93,9 @@ def _domain(all_domains: dict, name: str, known: dict, depth: int = 0) -> dict:
         return own
     if base not in all_domains or depth > len(all_domains):
         raise ConfigError(f"domains.{name}.like: {base} is no other domain")
-    return lay_over(_domain(all_domains, base, known, depth + 1), own, ("noise", "words"))
+    return lay_over(
+        _domain(all_domains, base, known, depth + 1), own, ("noise", "words", "company")
+    )
 
 
 def _known(at: str, found: dict, known) -> None:
@@ -122,6 +124,12 @@ def _check_set(at: str, name: str, s: dict, known: dict) -> None:
             raise ConfigError(f"{at}{key}: {value}: must be a share, 0–1")
     if s["transcript_errors"] > 0 and not name.endswith("_train"):
         raise ConfigError(f"{at}transcript_errors: only sets named *_train may have them")
+    classes = {c: words.split() for c, words in s["words"].items()}
+    for word, company in s["company"].items():
+        _known(f"{at}company.", {word: 0}, {w for words in classes.values() for w in words})
+        _known(f"{at}company.{word}.", company, classes)
+        for c, kept in company.items():
+            _known(f"{at}company.{word}.{c}.", dict.fromkeys(kept.split()), classes[c])
     for words in (*s["words"].values(), *s["patterns"]):
         if not re.fullmatch(r"[A-Za-z' ]+", str(words)):
             raise ConfigError(f"{at}words, patterns: {words}: letters A–Z, ' and spaces only")

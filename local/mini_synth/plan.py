@@ -22,9 +22,8 @@ class Utterance:
 
 
 def split_name(set_name: str) -> str:
-    """The split of a set: what follows the last underscore; ``train`` where that is no split."""
-    last = set_name.rpartition("_")[2]
-    return last if last in ("dev", "test") else "train"
+    """The split of a set, by what follows the last underscore; ``train`` where that is none."""
+    return {"dev": "dev", "valid": "dev", "test": "test"}.get(set_name.rpartition("_")[2], "train")
 
 
 def grammar_of(name: str, domain: dict) -> Grammar:
@@ -35,6 +34,7 @@ def grammar_of(name: str, domain: dict) -> Grammar:
         domain["patterns"],
         domain["words_per_utterance"],
         domain["words_per_class"],
+        domain["company"],
     )
 
 

@@ -71,8 +71,9 @@ def white(n: int, rng) -> np.ndarray:
 
 def pink(n: int, rng) -> np.ndarray:
     """(n,) Gaussian noise whose power falls by 3 dB an octave."""
-    spectrum = np.fft.rfft(rng.standard_normal(fast_length(n)))
-    return np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))))[:n]
+    size = fast_length(n)
+    spectrum = np.fft.rfft(rng.standard_normal(size))
+    return np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))), size)[:n]
 
 
 def babble(n: int, bank: list[np.ndarray], talkers: int, rng) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from espnet_dice.io.errors import ConfigError
 
 SPLITS = ("train", "dev", "test")
 TRIES = 200
+SAID_BEFORE = 25  # in a row, and a split has hardly any other sentence
 
 
 def generator(*key) -> np.random.Generator:
@@ -35,11 +37,21 @@ class Grammar:
         patterns: sequences of word classes and, in lower case, plain words.
         words_per_utterance: least and most words of a sentence.
         words_per_class: keep only the first so many words of each class.
+        company: word → word class → words of it (one string) that may stand in its sentence; a
+            class that is not named may give any.
     """
 
-    def __init__(self, name, words, patterns, words_per_utterance, words_per_class=None):
+    def __init__(
+        self, name, words, patterns, words_per_utterance, words_per_class=None, company=None
+    ):
         self.name = name
         self.classes = {c: ws.split()[:words_per_class] for c, ws in words.items()}
+        self.company = {
+            word: {c: ws.split() for c, ws in kept.items()}
+            for word, kept in (company or {}).items()
+        }
+        # words that choose their company are drawn first
+        self.leading = {c for c, ws in self.classes.items() if any(w in self.company for w in ws)}
         low, high = words_per_utterance
         self.patterns = [p.split() for p in patterns if low <= len(p.split()) <= high]
         if not self.patterns:
@@ -59,28 +71,43 @@ class Grammar:
     def draw(self, rng: np.random.Generator) -> str:
         """One sentence; no class gives the same word twice in it."""
         pattern = self.patterns[rng.integers(len(self.patterns))]
-        said: list[str] = []
-        for item in pattern:
-            options = self.choices(item)
+        said: dict[int, str] = {}
+        for i in sorted(range(len(pattern)), key=lambda i: pattern[i] not in self.leading):
+            options = self._beside(said.values(), pattern[i])
             if len(options) > 1:
-                options = [w for w in options if w not in said] or options
-            said.append(options[rng.integers(len(options))])
-        return " ".join(said)
+                options = [w for w in options if w not in said.values()] or options
+            said[i] = options[rng.integers(len(options))]
+        return " ".join(said[i] for i in range(len(pattern)))
+
+    def _beside(self, said: Iterable[str], item: str) -> list[str]:
+        """The words for one item of a pattern that go with those said already."""
+        options = self.choices(item)
+        for word in said:
+            kept = self.company.get(word, {}).get(item, options)
+            options = [w for w in options if w in kept]
+        if not options:
+            raise ConfigError(
+                f"domains.{self.name}.company: no {item} goes with {' and '.join(said)}"
+            )
+        return options
 
     def sentences(self, n: int, split: str, shares: dict, seed: int, key: str) -> list[str]:
         """``n`` sentences of one split: different ones as long as some are easily found."""
         rng = generator(seed, "sentences", key)
         out: list[str] = []
         seen: set[str] = set()
+        exhausted = False
         while len(out) < n:
-            fallback = None
+            fallback, again = None, 0
             for _ in range(TRIES):
                 s = self.draw(rng)
                 if split_of(s, shares, seed) != split:
                     continue
                 fallback = s
-                if s not in seen:
+                if exhausted or s not in seen:
                     break
+                again += 1
+                exhausted = again == SAID_BEFORE
             if fallback is None:
                 raise ConfigError(
                     f"domains.{self.name}: the grammar is too small for the {split} split; "

@@ -1,10 +1,13 @@
 """The embedded corpus: what is planned, what is recorded, and how the command behaves."""
 
+import itertools
 import json
+import math
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,9 @@ sets:
   a_dev: {utterances: 2, voices: 2}
   b_train: {utterances: 3, voices: 3}
   b_dev: {utterances: 2, voices: 2}
+  s_train_few: {utterances: 3, voices: 2}
   s_train: {utterances: 6, voices: 2, transcript_errors: 0.5}
+  s_valid: {utterances: 2, voices: 2}
   s_dev: {utterances: 2, voices: 2}
   s_test: {utterances: 4, voices: 2, noise: {babble: 1}}
 lm_text: {train: {a: 5, b: 5, s: 5}, dev: {a: 2, b: 2, s: 2}}
@@ -101,18 +106,84 @@ def test_sentences_of_the_test_set_are_nowhere_else(planned):
 def test_each_teacher_knows_the_words_of_the_student_from_other_sentences(planned):
     _, sets, _ = planned
     words = {name: {w for u in rows for w in u.said.split()} for name, rows in sets.items()}
-    assert words["s_test"] <= words["s_train"]
+    assert words["s_test"] <= words["s_train"] == words["s_train_few"]
     said = {name: {u.said for u in rows} for name, rows in sets.items()}
     for teacher in ("a_train", "b_train"):
         assert words["s_train"] <= words[teacher]
         assert said["s_train"] - said[teacher] and said[teacher] - said["s_train"]
 
 
-def test_texts_are_capitals_of_two_to_five_words(planned):
+def perplexity(train, test, size):
+    """Of a word in its sentence, by counts of pairs, smoothed (Witten-Bell), in float64."""
+    pairs, firsts, follows = Counter(), Counter(), {}
+    for line in train:
+        words = ["<s>", *line.split(), "</s>"]
+        for a, b in itertools.pairwise(words):
+            pairs[a, b] += 1
+            firsts[a] += 1
+            follows.setdefault(a, set()).add(b)
+    log, n = 0.0, 0
+    for line in test:
+        words = ["<s>", *line.split(), "</s>"]
+        for a, b in itertools.pairwise(words):
+            kinds = len(follows.get(a, ())) or 1
+            log -= math.log((pairs[a, b] + kinds / size) / (firsts[a] + kinds))
+            n += 1
+    return math.exp(log / n)
+
+
+def test_who_knows_the_sentences_can_tell_the_words_apart(planned):
+    """The LM knows far more than any order of words, and more than few transcripts say."""
+    settings, sets, lm_text = planned
+    tested = [u.said for u in sets["s_test"]]
+    size = len({w for line in lm_text["train"] for w in line.split()}) + 1
+    known, few = (
+        perplexity(train, tested, size)
+        for train in (lm_text["train"], [u.text for u in sets["s_train_few"]])
+    )
+    assert known < size / 5
+    assert known < 0.85 * few
+    company = settings["domains"]["s"]["company"]
+    for group in (g.split() for g in settings["confusable"]):
+        for a, b in itertools.combinations([w for w in group if w in company], 2):
+            shared = [set(company[a][c].split()) & set(company[b][c].split()) for c in company[a]]
+            assert not any(shared), (a, b)
+
+
+def test_company_is_kept_and_a_wrong_one_named():
+    settings = config.load()["domains"]["s"]
+    grammar = plan.grammar_of("s", settings)
+    rng = text.generator("company")
+    for words in (set(grammar.draw(rng).split()) for _ in range(300)):
+        (noun,) = words & set(settings["company"])
+        for c, kept in settings["company"][noun].items():
+            assert words & set(settings["words"][c].split()) <= set(kept.split())
+    with pytest.raises(ConfigError, match="company.PIN.VERB.SAIL"):
+        config.load(None, ["domains.a.company.PIN.VERB=SAIL"])
+    with pytest.raises(ConfigError, match="no VERB goes with PIN"):
+        text.Grammar(
+            "s",
+            {"VERB": "MAKE", "NOUN": "PIN"},
+            ["VERB NOUN"],
+            [2, 2],
+            None,
+            {"PIN": {"VERB": "TAKE"}},
+        ).draw(rng)
+
+
+def test_the_teachers_heard_ten_times_what_the_student_has(planned):
+    _, sets, _ = planned
+    few, voices = (len(x) for x in (sets["s_train_few"], {u.voice for u in sets["s_train_few"]}))
+    heard = sets["a_train"] + sets["b_train"]
+    assert len(heard) >= 10 * few and len({u.voice for u in heard}) >= 10 * voices
+    assert all(u.text == u.said for u in sets["s_train_few"])
+
+
+def test_texts_are_capitals_of_two_to_six_words(planned):
     _, sets, lm_text = planned
     lines = [u.text for rows in sets.values() for u in rows]
     for line in lines + lm_text["train"] + lm_text["dev"]:
-        assert re.fullmatch(r"[A-Z']+( [A-Z']+){1,4}", line), line
+        assert re.fullmatch(r"[A-Z']+( [A-Z']+){1,5}", line), line
 
 
 def test_more_utterances_keep_the_old_ones_and_other_sets(planned):
@@ -215,6 +286,11 @@ def test_pink_noise_falls_by_three_db_an_octave():
     octaves = [power[2**k : 2 ** (k + 1)].mean() for k in range(8, 16)]
     slope = np.polyfit(np.arange(8), 10 * np.log10(octaves), 1)[0]
     assert slope == pytest.approx(-3.01, abs=0.2)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 16875])  # 3³ · 5⁴, odd: no length of its spectrum says so
+def test_pink_noise_is_as_long_as_asked(n):
+    assert len(sound.pink(n, text.generator("pink"))) == n
 
 
 def test_reverberation_keeps_the_direct_path_and_decays_as_asked():

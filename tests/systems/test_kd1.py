@@ -61,7 +61,7 @@ def test_the_options_are_those_of_the_egs2_recipe():
     ours = subprocess.run(kd, capture_output=True, text=True, check=True).stdout
     theirs = subprocess.run([EGS2 / "run.sh", "--help"], capture_output=True, text=True, check=True)
     found, wanted = defaults(ours), defaults(theirs.stdout)
-    assert len(wanted) > 30 and wanted["train_set"] == "s_train"
+    assert len(wanted) > 30 and wanted["train_set"] == "s_train_few"
     assert found == wanted
 
 

@@ -17,8 +17,8 @@ students=(
 exec ../../TEMPLATE/kd1/kd.sh \
     --local_data '$PYTHON local/mini_synth/make.py --out data --overwrite --jobs $NJ' \
     --feats_type raw \
-    --train_set s_train \
-    --valid_set s_dev \
+    --train_set s_train_few \
+    --valid_set s_valid \
     --test_sets "s_test" \
     --teachers "a=a_train/a_dev b=b_train/b_dev" \
     --use_lm false \
