@@ -2,6 +2,9 @@
 
 import importlib
 import importlib.machinery
+import importlib.util
+import logging
+import os
 import sys
 from dataclasses import dataclass
 
@@ -113,6 +116,14 @@ def register_when_imported() -> None:
 
 
 def _import_task(task: str) -> None:
+    if task not in sys.modules and not is_compiled(task):
+        kept = "" if _keeps_compiled(task) else ": what it compiles is not kept here"
+        logging.warning(
+            "first import of ESPnet in this environment: Python compiles it and what it imports, "
+            "which takes about a minute; %s%s",
+            "later ones take some 10 s" if not kept else "every process will do so",
+            kept,
+        )
     try:
         importlib.import_module(task)
     except ModuleNotFoundError as err:
@@ -121,6 +132,21 @@ def _import_task(task: str) -> None:
             "(ESPnet does not declare all that it imports; take the torchaudio that goes with "
             "your torch)"
         ) from err
+
+
+def is_compiled(task: str) -> bool:
+    """Whether Python has compiled a module before, and kept that; imports its packages only."""
+    try:
+        spec = importlib.util.find_spec(task)
+    except ModuleNotFoundError:
+        return True  # there is nothing to compile: the import says what is missing
+    return spec is None or not spec.cached or os.path.exists(spec.cached)
+
+
+def _keeps_compiled(task: str) -> bool:
+    spec = importlib.util.find_spec(task)
+    folder = os.path.dirname(spec.origin or "")
+    return not sys.dont_write_bytecode and (sys.pycache_prefix or os.access(folder, os.W_OK))
 
 
 def _classes(choices) -> dict:

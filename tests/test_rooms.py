@@ -33,11 +33,12 @@ ORDER = (
     "checks",
     "report",
     "inference",
+    "start",
     "stages",
     "systems",
 )
 """A room imports only from rooms above it here; CONTRIBUTING.md says what each holds."""
-DOORS = ("__init__", "compare", "extract", "run", "transcribe")
+DOORS = ("__init__", "__main__", "compare", "extract", "run", "transcribe")
 """Modules at the top: commands, and what ``import espnet_dice`` gives."""
 APART = (("kd", "dice"),)
 """The two papers know nothing of each other."""
