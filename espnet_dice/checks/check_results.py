@@ -7,7 +7,7 @@ from typing import Any
 from espnet_dice.checks.finding import Finding, percent
 from espnet_dice.export import ENCODER, ENCODER_INT8
 from espnet_dice.results import statistics
-from espnet_dice.results.dice_results import LESS_IS_BETTER
+from espnet_dice.results.dice_results import LESS_IS_BETTER, means
 from espnet_dice.results.verdict import Candidate
 
 EMPTY, ALIKE, FEW = 0.01, 0.5, 10
@@ -147,7 +147,7 @@ def probes(results: Mapping[str, Any]) -> list[Finding]:
         results: ``results.json`` of DiceHuBERT.
     """
     floors = {task: probe["floor"] for task, probe in results["probes"].items()}
-    scores = {row["system"]: _scores(row) for row in results["systems"]}
+    scores = {row["system"]: means(row["scores"]) for row in results["systems"]}
     found = []
     for name, mine in scores.items():
         low = [task for task in mine if not _better(task, mine[task], floors[task])]
@@ -183,10 +183,6 @@ def _kinds(labels: Mapping[str, str]) -> dict[str, str]:
         if name in teachers or learned:
             kinds[name] = TEACHER if name in teachers else STUDENT if taught else ""
     return kinds
-
-
-def _scores(row: Mapping[str, Any]) -> dict[str, float]:
-    return {task: sum(s.values()) / len(s) for task, s in row["scores"].items() if s}
 
 
 def _better(task: str, one: float, other: float) -> bool:

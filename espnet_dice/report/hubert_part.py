@@ -18,12 +18,13 @@ def part(found: hubert.Students, look: dict[str, Style]) -> dict[str, Any]:
     for n, (task, head) in enumerate(found.tasks.items()):
         points = []
         for r in found.rows:
-            if task in r.scores and r.cpu is not None:
-                score = r.scores[task]
-                points.append(figures.Point(r.name, r.cpu, score, score, score, r.parameters))
+            cpu = r.cpu_s_per_audio_s
+            if task in r.means and cpu is not None:
+                score = r.means[task]
+                points.append(figures.Point(r.system, cpu, score, score, score, r.parameters))
                 points += [
-                    figures.Point(r.name, e["seconds"], score, score, score, r.parameters, False)
-                    for e in exports.onnx(r.name, found.exports.get(r.name) or {})
+                    figures.Point(r.system, e["seconds"], score, score, score, r.parameters, False)
+                    for e in exports.onnx(r.system, found.exports.get(r.system) or {})
                     if e["seconds"] is not None
                 ]
         if points:
@@ -36,7 +37,7 @@ def part(found: hubert.Students, look: dict[str, Style]) -> dict[str, Any]:
             "students": found,
             "verdict": hubert.judge(found),
             "heads": [(head, 1) for head in found.tasks.values()],
-            "names": [r.name for r in found.rows],
+            "names": [r.system for r in found.rows],
             "trade": charts,
             "single": seeds == {1},
         },

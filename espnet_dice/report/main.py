@@ -54,7 +54,7 @@ def make(exp: Path, settings: Settings | None = None) -> str:
     if not found.decoded and students is None and not runs:
         raise DataError(f"{exp}: nothing was trained, decoded or probed there yet")
     place = exp.resolve().parent
-    probed = [r.name for r in students.rows] if students else []
+    probed = [r.system for r in students.rows] if students else []
     look = styles([*found.systems, *probed, *(r.name for r in runs)])
     values: dict[str, Any] = {
         "title": f"{place.parent.name}/{place.name}",

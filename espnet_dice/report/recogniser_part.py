@@ -6,24 +6,8 @@ from typing import Any
 
 from espnet_dice.report import exports, figures, sentence, sound, utterances
 from espnet_dice.report.charts import Style
-from espnet_dice.results import statistics, verdict, worth
-from espnet_dice.results.recognisers import Decoded, Recognisers, System
-from espnet_dice.results.statistics import Interval
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table of systems."""
-
-    system: System
-    set: str
-    lm: str | None
-    wer: Interval
-    cer: Interval
-    sdi: list[int]
-    parameters: int
-    cpu: float
-    ship: bool
+from espnet_dice.results import verdict, worth
+from espnet_dice.results.recognisers import Decoded, Recognisers
 
 
 @dataclass(frozen=True)
@@ -54,12 +38,12 @@ def part(found: Recognisers, settings: Settings, look: dict[str, Style]) -> dict
         look: name of a system → its style.
     """
     ruling = verdict.judge(found)
-    rows = [_row(d, ruling) for d in found.decoded]
-    rows.sort(key=lambda r: (r.set, r.system.is_teacher, r.wer.value))
+    rows = sorted(found.decoded, key=lambda d: (d.set, d.system.is_teacher, d.wer.value))
+    ship = ruling and (ruling.ship.system.name, ruling.ship.lm)
     values: dict[str, Any] = {
         "verdict": ruling,
         "verdict_has_lm": any(r.lm for r in rows),
-        "asr": rows,
+        "asr": [(d, ship == (d.system.name, d.lm)) for d in rows],
         "asr_names": list(found.systems),
         "words": ", ".join(
             f"{int(next(d for d in found.decoded if d.set == s).words.units.sum())} on {s}"
@@ -98,22 +82,6 @@ def part(found: Recognisers, settings: Settings, look: dict[str, Style]) -> dict
     }
 
 
-def _row(d: Decoded, ruling: verdict.Verdict | None) -> Row:
-    ship = ruling is not None and (ruling.ship.system, ruling.ship.lm) == (d.system, d.lm)
-    words, characters = d.words, d.characters
-    return Row(
-        d.system,
-        d.set,
-        d.lm,
-        statistics.rate(words.total, words.units),
-        statistics.rate(characters.total, characters.units),
-        words.errors.sum(axis=0).tolist(),
-        d.meta["parameters"],
-        d.meta["cpu_s_per_audio_s"],
-        ship,
-    )
-
-
 def _first(found: Recognisers, ruling: verdict.Verdict | None) -> Decoded:
     """The result whose utterances are listed: of what is shipped, on the first set."""
     name = found.sets[0]
@@ -124,15 +92,15 @@ def _first(found: Recognisers, ruling: verdict.Verdict | None) -> Decoded:
     return next(d for d in found.decoded if d.set == name)
 
 
-def _trade(rows: list[Row], name: str, look: dict, n: int) -> figures.Chart:
+def _trade(rows: list[Decoded], name: str, look: dict, n: int) -> figures.Chart:
     points = [
         figures.Point(
             r.system.name,
-            r.cpu,
+            r.meta["cpu_s_per_audio_s"],
             100 * r.wer.value,
             100 * r.wer.low,
             100 * r.wer.high,
-            r.parameters,
+            r.meta["parameters"],
             r.lm is None,
         )
         for r in rows

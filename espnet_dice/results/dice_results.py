@@ -46,10 +46,15 @@ class Row:
         """The name without the seed of the training."""
         return self.system if self.seed is None else self.system.removesuffix(f"_seed{self.seed}")
 
-    def score(self, task: str) -> float | None:
-        """Mean over the seeds of the heads."""
-        found = self.scores.get(task)
-        return statistics.mean(found.values()) if found else None
+    @property
+    def means(self) -> dict[str, float]:
+        """Task → mean over the seeds of the heads."""
+        return means(self.scores)
+
+
+def means(scores: Mapping[str, Mapping[Any, float]]) -> dict[str, float]:
+    """Task → mean of its scores over the seeds of the heads."""
+    return {task: statistics.mean(found.values()) for task, found in scores.items() if found}
 
 
 def collect(exp: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
@@ -79,6 +84,14 @@ def collect(exp: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
     if not rows:
         raise DataError(f"no probe below {exp} belongs to the models that are there: run stage 6")
     return rows, records
+
+
+def read(exp: Path) -> tuple[list[Row], Mapping[str, Mapping[str, Any]]] | None:
+    """Rows and probes of a ``results.json`` of DiceHuBERT; None where there is no such file."""
+    found = read_json(exp / JSON)
+    if not isinstance(found, dict) or not found.get("systems"):
+        return None
+    return [Row(**row) for row in found["systems"]], found["probes"]
 
 
 def _is_current(source: str, record: Mapping[str, Any]) -> bool:
@@ -117,7 +130,7 @@ def table(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [[*head, "CPU-s/audio-s", "seed"]]
     for row in rows:
         cells = [row.system, row.loss or "–", row.labels or "–", f"{row.parameters / 1e6:.2f}"]
-        cells += [_number(row.score(task), ".1f") for task in tasks]
+        cells += [_number(row.means.get(task), ".1f") for task in tasks]
         cells += [_number(row.cpu_s_per_audio_s, ".4f"), _number(row.seed, "d")]
         lines.append(cells)
     return layout(lines, left=3)

@@ -7,33 +7,8 @@ from typing import Any
 
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
-from espnet_dice.results.dice_results import LESS_IS_BETTER, MEASURES, measure
-from espnet_dice.results.table import JSON
-
-
-@dataclass(frozen=True)
-class Row:
-    """A system of the probe table.
-
-    Attributes:
-        name, loss, labels, parameters, seed, cpu: as in ``results.json``.
-        is_teacher: whether labels were made from it, or it is the first of the table.
-        scores: task → mean over the heads' seeds, in %.
-    """
-
-    name: str
-    loss: str
-    labels: str
-    parameters: int
-    seed: int | None
-    cpu: float | None
-    is_teacher: bool
-    scores: dict[str, float]
-
-    @property
-    def family(self) -> str:
-        """The name without the seed."""
-        return self.name if self.seed is None else self.name.removesuffix(f"_seed{self.seed}")
+from espnet_dice.results import dice_results
+from espnet_dice.results.dice_results import LESS_IS_BETTER, MEASURES, Row, measure
 
 
 @dataclass(frozen=True)
@@ -77,6 +52,7 @@ class Students:
 
     Attributes:
         rows: the probe table, in its order.
+        teachers: of its systems the first, and those that labels were made from.
         tasks: task → heading.
         probes: task → what its figures stand on.
         labels: label stores.
@@ -84,6 +60,7 @@ class Students:
     """
 
     rows: list[Row]
+    teachers: set[str]
     tasks: dict[str, str]
     probes: Mapping[str, Mapping[str, Any]]
     labels: list[Labels]
@@ -97,40 +74,34 @@ def read(exp: Path, alignment: Path | None = None) -> Students | None:
         exp: such as ``egs2/mini_synth/dice1/exp``.
         alignment: frame alignment of the training set, for PNMI; see ``stages.label_report``.
     """
-    found = read_json(exp / JSON)
-    if not isinstance(found, dict) or not found.get("systems"):
+    found = dice_results.read(exp)
+    if found is None:
         return None
+    rows, probes = found
     labels = [_labels(path.parent, alignment) for path in sorted(exp.glob("labels/*/*/store.json"))]
     taught = {Path(str(label.meta.get("source"))).name for label in labels}
-    rows = []
-    for n, s in enumerate(found["systems"]):
-        scores = {task: sum(v.values()) / len(v) for task, v in s["scores"].items() if v}
-        is_teacher = n == 0 or f"dice_{s['system']}" in taught
-        values = (s[k] for k in ("loss", "labels", "parameters", "seed", "cpu_s_per_audio_s"))
-        rows.append(Row(s["system"], *values, is_teacher, scores))
-    exports = {r.name: read_json(exp / f"dice_{r.name}/export/export.json") for r in rows}
-    tasks = {
-        t: measure(t, found["probes"][t].get("made_from") or {})
-        for t in MEASURES
-        if t in found["probes"]
-    }
+    teachers = {r.system for r in rows if f"dice_{r.system}" in taught} | {rows[0].system}
+    exports = {r.system: read_json(exp / f"dice_{r.system}/export/export.json") for r in rows}
+    tasks = {t: measure(t, probes[t].get("made_from") or {}) for t in MEASURES if t in probes}
     shown = {name: report for name, report in exports.items() if report}
-    return Students(rows, tasks, found["probes"], labels, shown)
+    return Students(rows, teachers, tasks, probes, labels, shown)
 
 
 def judge(found: Students) -> Verdict | None:
     """The verdict; None where there is no student, or no task that all have."""
-    students = _families([r for r in found.rows if not r.is_teacher])
-    tasks = [t for t in found.tasks if all(t in r.scores for r in students)]
+    students = _families([r for r in found.rows if r.system not in found.teachers])
+    tasks = [t for t in found.tasks if all(t in r.means for r in students)]
     if not students or not tasks:
         return None
-    ranks = {t: _ranks({r.name: r.scores[t] for r in students}, LESS_IS_BETTER[t]) for t in tasks}
-    mean = {r.name: sum(ranks[t][r.name] for t in tasks) / len(tasks) for r in students}
-    order = sorted(students, key=lambda r: (mean[r.name], r.parameters, r.name))
+    ranks = {t: _ranks({r.system: r.means[t] for r in students}, LESS_IS_BETTER[t]) for t in tasks}
+    mean = {r.system: sum(ranks[t][r.system] for t in tasks) / len(tasks) for r in students}
+    order = sorted(students, key=lambda r: (mean[r.system], r.parameters, r.system))
     ship = order[0]
-    firsts = [found.tasks[t] for t in tasks if ranks[t][ship.name] == 1]
-    teacher = next((r for r in found.rows if r.is_teacher), None)
-    return Verdict(ship, firsts, teacher, [(r, mean[r.name]) for r in order[1:]], mean[ship.name])
+    firsts = [found.tasks[t] for t in tasks if ranks[t][ship.system] == 1]
+    teacher = next((r for r in found.rows if r.system in found.teachers), None)
+    return Verdict(
+        ship, firsts, teacher, [(r, mean[r.system]) for r in order[1:]], mean[ship.system]
+    )
 
 
 def _families(rows: Sequence[Row]) -> list[Row]:
@@ -139,8 +110,8 @@ def _families(rows: Sequence[Row]) -> list[Row]:
         groups.setdefault(row.family, []).append(row)
     merged = []
     for members in groups.values():
-        tasks = [t for t in members[0].scores if all(t in r.scores for r in members)]
-        scores = {t: sum(r.scores[t] for r in members) / len(members) for t in tasks}
+        tasks = [t for t in members[0].means if all(t in r.means for r in members)]
+        scores = {t: {r.seed or 0: r.means[t] for r in members} for t in tasks}
         merged.append(replace(members[0], scores=scores))
     return merged
 

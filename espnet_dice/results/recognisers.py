@@ -16,6 +16,7 @@ from espnet_dice.records.experiment import NAME, is_current
 from espnet_dice.results import alignment, score
 from espnet_dice.results.certainties import FILE, OUT, Certainties
 from espnet_dice.results.certainties import read as read_certainties
+from espnet_dice.results.statistics import Interval, rate
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,16 @@ class Decoded:
     def characters(self) -> alignment.Counts:
         """Character errors of each utterance."""
         return self._count(characters=True)
+
+    @cached_property
+    def wer(self) -> Interval:
+        """Words wrong, with its interval."""
+        return rate(self.words.total, self.words.units)
+
+    @cached_property
+    def cer(self) -> Interval:
+        """Characters wrong, with its interval."""
+        return rate(self.characters.total, self.characters.units)
 
     def _count(self, characters: bool) -> alignment.Counts:
         hypotheses = [self.hypothesis[u] for u in self.reference]
