@@ -40,6 +40,7 @@ setup(
     package_data={
         "espnet_dice": ["py.typed"],
         "espnet_dice.systems": ["conf/*.yaml"],
+        "espnet_dice.export": ["templates/*"],
         "espnet_dice.report": ["templates/*"],
     },
     entry_points={"console_scripts": ["espnet-dice=espnet_dice.__main__:command"]},

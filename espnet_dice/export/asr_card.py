@@ -3,30 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_dice.export.card import NOT_SAID, UNKNOWN, Card, code, licence_of, measured_on
+from espnet_dice.export.card import NOT_SAID, UNKNOWN, code, licence_of, measured_on, render
+from espnet_dice.hubert.models.frames import SAMPLE_RATE
 
 RAW = "raw"
-PLAIN = "A speech recogniser (CTC and attention) in plain ESPnet's format."
-OURS = (
-    "A speech recogniser (CTC and attention) in ESPnet's format, whose encoder `dice_ssl` is in "
-    "the package `espnet_dice` ({why})."
-)
-REGISTER = "import espnet_dice; espnet_dice.register()\n    "
-USE = """This directory is what `espnet_model_zoo` takes from the Hugging Face hub:
-
-    {register}from espnet2.bin.asr_inference import Speech2Text
-    Speech2Text.from_pretrained("OWNER/NAME")  # where it was uploaded
-
-{heard}
-
-    import espnet_dice
-    espnet_dice.load(".").transcribe("speech.wav")  # here: this directory
-"""
-FEATURES = (
-    "It is called with features, (frames, {dim}) float32, which `espnet_dice` computes from a "
-    "waveform on its own:"
-)
-WAVES = "It is called with a waveform of {rate} Hz. From a file:"
 
 
 def make(
@@ -37,8 +17,8 @@ def make(
     report: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     made: str,
-) -> Card:
-    """The card.
+) -> str:
+    """The card's text.
 
     Args:
         name: of the experiment.
@@ -61,22 +41,20 @@ def make(
         "licence of this model and of its data": NOT_SAID,
         **_checked(report),
     }
-    if features.feats_type == RAW if features else dim is None:
-        heard = WAVES.format(rate=features.rate if features else "16000")
-    else:
-        heard = FEATURES.format(dim=dim)
-    why = report.get("not_plain")
-    return Card(
-        name=name,
-        about=OURS.format(why=why) if why else PLAIN,
-        library="espnet",
-        pipeline="automatic-speech-recognition",
-        tags=("espnet", "audio", "automatic-speech-recognition", "knowledge-distillation"),
+    raw = features.feats_type == RAW if features else dim is None
+    return render(
+        "asr",
+        name,
+        made,
+        [_score(row, kind) for row in rows for kind in ("wer", "cer")],
+        library_name="espnet",
+        pipeline_tag="automatic-speech-recognition",
+        tags=["espnet", "audio", "automatic-speech-recognition", "knowledge-distillation"],
         facts=facts,
-        results=_table(rows),
-        use=USE.format(heard=heard, register=REGISTER if why else "").strip(),
-        made=made,
-        scores=[_score(row, kind) for row in rows for kind in ("wer", "cer")],
+        rows=rows,
+        rate=(features.rate if features else SAMPLE_RATE) if raw else None,
+        dim=dim,
+        not_plain=report.get("not_plain"),
     )
 
 
@@ -165,19 +143,3 @@ def _score(row: Mapping[str, Any], kind: str) -> dict[str, Any]:
         "name": f"{kind.upper()} %{lm}",
         "value": row[kind],
     }
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    lines = [
-        "| set | LM | WER % | CER % | words | CPU-s per audio-s |",
-        "|---|---|--:|--:|--:|--:|",
-    ]
-    for row in rows:
-        lm = code(row["lm"]) if row["lm"] else "–"
-        lines.append(
-            f"| {code(row['set'])} | {lm} | {row['wer']:.1f} | {row['cer']:.1f} | {row['words']} "
-            f"| {row['cpu_s_per_audio_s']:.3f} |"
-        )
-    return "\n".join(lines)

@@ -1,14 +1,12 @@
-"""A model card: README.md with front matter that the Hugging Face hub reads, from plain facts.
+"""A model card: README.md with front matter that the Hugging Face hub reads, from a template.
 
 Names of sets, tags and teachers are the user's: :func:`code` shows them literally, so that none can
-become markup, and the front matter is written by a YAML library.
+become markup, and huggingface_hub writes the front matter.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import yaml
@@ -16,60 +14,10 @@ import yaml
 NAME = "README.md"
 UNKNOWN = "unknown – ask whoever made it"
 NOT_SAID = "unknown – ask whoever trained it"
-PAGE = Template(
-    """---
-$front
----
-
-# $title
-
-$about
-
-$facts
-
-## Results
-
-$results
-
-## Use
-
-$use
-
-## Made with
-
-$made
-"""
-)
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a card says.
-
-    Attributes:
-        name: of the model.
-        about: one sentence, Markdown.
-        library, pipeline: ``library_name`` and ``pipeline_tag`` of the hub.
-        tags: of the hub.
-        facts: what → value, Markdown, one line each.
-        results: Markdown; empty where nothing was measured.
-        use: Markdown.
-        made: Markdown.
-        base_model: name on the hub of the model that this one learned from.
-        scores: one mapping each with ``task``, ``set``, ``metric``, ``name`` and ``value``.
-    """
-
-    name: str
-    about: str
-    library: str
-    pipeline: str
-    tags: Sequence[str]
-    facts: Mapping[str, str]
-    results: str
-    use: str
-    made: str
-    base_model: str | None = None
-    scores: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+HUB = ("library_name", "pipeline_tag", "tags", "base_model")
+"""What front matter has of every card."""
+Scores = Sequence[Mapping[str, Any]]
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def code(text: Any) -> str:
@@ -84,23 +32,18 @@ def measured_on(processor: Mapping[str, Any]) -> str:
     return code(processor["machine"]) + (f" with {features}" if features else "")
 
 
-def render(card: Card) -> str:
-    """The text of README.md. Imports huggingface_hub."""
-    rows = "\n".join(f"| {what} | {value} |" for what, value in card.facts.items())
-    return PAGE.substitute(
-        front=front_matter(card),
-        title=code(card.name),
-        about=card.about,
-        facts=f"| | |\n|---|---|\n{rows}",
-        results=card.results or "Not measured yet: the recipe's last stages fill this in.",
-        use=card.use,
-        made=card.made,
-    )
+def render(template: str, name: str, made: str, scores: Scores = (), **values: Any) -> str:
+    """The text of README.md. Imports huggingface_hub.
 
-
-def front_matter(card: Card) -> str:
-    """YAML as the hub reads it; the licence is for the model's owner to say."""
-    from huggingface_hub import EvalResult, ModelCardData
+    Args:
+        template: of :data:`TEMPLATES`, without its ending.
+        name: of the model.
+        made: versions, Markdown.
+        scores: one mapping each with ``task``, ``set``, ``metric``, ``name`` and ``value``.
+        values: of ``ModelCardData`` (``library_name``, ``pipeline_tag``, ``tags`` and
+            ``base_model``), the others of the template.
+    """
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     results = [
         EvalResult(
@@ -111,18 +54,17 @@ def front_matter(card: Card) -> str:
             metric_name=score["name"],
             metric_value=score["value"],
         )
-        for score in card.scores
+        for score in scores
     ]
-    data = ModelCardData(
-        license="unknown",
-        library_name=card.library,
-        pipeline_tag=card.pipeline,
-        tags=list(card.tags),
-        base_model=card.base_model,
-        model_name=card.name if results else None,
+    front = ModelCardData(
+        license="unknown",  # for the model's owner to say
+        model_name=name if results else None,
         eval_results=results or None,
+        **{key: values.pop(key, None) for key in HUB},
     )
-    return data.to_yaml().strip()
+    page = TEMPLATES / f"{template}.md"
+    card = ModelCard.from_template(front, str(page), name=name, made=made, code=code, **values)
+    return f"{card}\n"
 
 
 def licence_of(source: str | Path) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import espnet_dice
 from espnet_dice.export import asr_card, hubert_card
-from espnet_dice.export.card import NAME, Card, code, render
+from espnet_dice.export.card import NAME, code
 from espnet_dice.io import fingerprint
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DiceError
@@ -151,6 +151,6 @@ def _probed(system: experiment.Experiment) -> tuple[dict[str, Any] | None, dict[
     return (rows[0] if rows else None), found["probes"]
 
 
-def _write(card: Card, directory: Path) -> Path:
-    write_text(directory / NAME, render(card))
+def _write(card: str, directory: Path) -> Path:
+    write_text(directory / NAME, card)
     return directory / NAME

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_dice.export.card import NOT_SAID, UNKNOWN, Card, code, licence_of
+from espnet_dice.export.card import NOT_SAID, UNKNOWN, code, licence_of, render
+from espnet_dice.results.dice_results import means
 
 MFCC = "mfcc"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -13,19 +14,6 @@ MEASURES = {
     "sid": "speaker accuracy, %",
     "kws": "keyword equal error rate, %",
 }
-HF_USE = """With `transformers` (here: this directory):
-
-    from transformers import HubertModel, Wav2Vec2FeatureExtractor
-    prepare = Wav2Vec2FeatureExtractor.from_pretrained(".")
-    model = HubertModel.from_pretrained(".").eval()
-    ready = prepare(samples, sampling_rate=16000, return_tensors="pt")
-    hidden = model(ready.input_values, output_hidden_states=True).hidden_states
-"""
-USE = """With `espnet_dice`, a list of (frames, width), one for each layer:
-
-    import espnet_dice
-    espnet_dice.load(".").extract("speech.wav")
-"""
 
 
 def make(
@@ -37,8 +25,8 @@ def make(
     row: Mapping[str, Any] | None,
     probes: Mapping[str, Mapping[str, Any]],
     made: str,
-) -> Card:
-    """The card.
+) -> str:
+    """The card's text.
 
     Args:
         name: of the experiment.
@@ -65,19 +53,17 @@ def make(
         **_checked(report),
     }
     hf = "hf" in report
-    return Card(
-        name=name,
-        about="A small HuBERT, trained by distillation with HuBERT's own masked prediction."
-        if hf
-        else "A small speech encoder with HuBERT's frames, as ONNX.",
-        library="transformers" if hf else "onnx",
-        pipeline="feature-extraction",
-        tags=("hubert", "speech", "audio", "knowledge-distillation", "dicehubert"),
-        facts=facts,
-        results=_table(row, probes),
-        use=((HF_USE + "\n" if hf else "") + USE).strip(),
-        made=made,
+    return render(
+        "hubert",
+        name,
+        made,
+        library_name="transformers" if hf else "onnx",
+        pipeline_tag="feature-extraction",
+        tags=["hubert", "speech", "audio", "knowledge-distillation", "dicehubert"],
         base_model=teacher if teacher and _on_hub(teacher) else None,
+        facts=facts,
+        probes=_probes(row, probes) if row else [],
+        hf=hf,
     )
 
 
@@ -128,17 +114,12 @@ def _checked(report: Mapping[str, Any]) -> dict[str, str]:
     return said
 
 
-def _table(row: Mapping[str, Any] | None, probes: Mapping[str, Mapping[str, Any]]) -> str:
-    if row is None:
-        return ""
-    lines = ["| probe | score | no features at all | what |", "|---|--:|--:|---|"]
-    for task, scores in row["scores"].items():
-        values, probe = list(scores.values()), probes[task]
-        phones = task == "char" and probe["made_from"].get("phones")
+def _probes(
+    row: Mapping[str, Any], probes: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    found = []
+    for task, score in means(row["scores"]).items():
+        phones = task == "char" and probes[task]["made_from"].get("phones")
         name = "phone error rate, %" if phones else MEASURES[task]
-        mean = sum(values) / len(values)
-        lines.append(f"| {name} | {mean:.1f} | {probe['floor']:.1f} | {code(probe['about'])} |")
-    said = (
-        "Probes: the frozen model, a learned weighted sum of its layers, a light head; not SUPERB."
-    )
-    return "\n".join([*lines, "", said])
+        found.append({"name": name, "score": score, **probes[task]})
+    return found
