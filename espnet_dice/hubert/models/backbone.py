@@ -38,32 +38,10 @@ class Transformer(Stem):
         """
         raise NotImplementedError
 
-    def forward(
-        self,
-        speech: torch.Tensor,
-        lengths: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
-        layers: int | None = None,
+    def encode(
+        self, x: torch.Tensor, valid: torch.Tensor | None, layers: int | None
     ) -> list[torch.Tensor]:
-        """Hidden states of a batch.
-
-        Args:
-            speech: (B, S) float32, 16 kHz.
-            lengths: samples of each utterance, (B,). None, or all equal: no padding, so attention
-                needs no mask and takes its fast kernel. Else every utterance gets what it would
-                get alone; what stands behind its end means nothing.
-            mask: (B, T) bool, True where the mask embedding stands for the frame.
-            layers: stop after this block; None runs all.
-
-        Returns:
-            [0] is the input of the first block, [l] the output of block l (1-based, after the
-            whole block), each (B, T, D): ``hidden_states`` of transformers. In a model with norms
-            before the blocks the last is not normalised yet; see :meth:`final`.
-
-        Raises:
-            DataError: an utterance is shorter than one frame.
-        """
-        x, valid = self.stem(speech, lengths, mask)
+        """Positions, and what each block gives; see :meth:`stem.Stem.forward`."""
         x = x + self._positions(x, valid)
         if not self.config.do_stable_layer_norm:
             x = self.encoder.layer_norm(x)

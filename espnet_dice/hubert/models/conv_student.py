@@ -66,15 +66,10 @@ class ConvStudent(Stem):
         self.norm = torch.nn.LayerNorm(width)
         self.dims = [width] * (num_hidden_layers + 1)
 
-    def forward(
-        self,
-        speech: torch.Tensor,
-        lengths: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
-        layers: int | None = None,
+    def encode(
+        self, x: torch.Tensor, valid: torch.Tensor | None, layers: int | None
     ) -> list[torch.Tensor]:
-        """Hidden states of a batch; see :meth:`backbone.Backbone.forward`."""
-        x, valid = self.stem(speech, lengths, mask)
+        """What each block gives; see :meth:`stem.Stem.forward`."""
         hidden = [x]
         for block in self.blocks[:layers]:
             if not dropped(self, self.layerdrop):

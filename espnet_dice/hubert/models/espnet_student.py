@@ -59,7 +59,7 @@ class EspnetStudent(Stem):
         mask: torch.Tensor | None = None,
         layers: int | None = None,
     ) -> list[torch.Tensor]:
-        """Hidden states of a batch; see :meth:`backbone.Backbone.forward`.
+        """Hidden states of a batch; see :meth:`stem.Stem.forward`.
 
         ESPnet's convolutions let padding in. So out of training utterances of different lengths go
         through the blocks apart, length by length: exact, and slower than a batch of equal lengths.
@@ -68,12 +68,12 @@ class EspnetStudent(Stem):
         """
         speech, lengths = trimmed(speech, lengths)
         if lengths is None or self.training:
-            return self._together(speech, lengths, mask, layers)
+            return super().forward(speech, lengths, mask, layers)
         parts, order = [], []
         for n in sorted(set(lengths.tolist())):
             rows = (lengths == n).nonzero().flatten()
             shown = None if mask is None else mask[rows, : n_frames(n)]
-            hidden = self._together(speech[rows, :n], None, shown, layers)
+            hidden = super().forward(speech[rows, :n], None, shown, layers)
             spare = n_frames(speech.size(1)) - n_frames(n)
             parts.append([functional.pad(x, (0, 0, 0, spare)) for x in hidden])
             order.append(rows)
@@ -85,14 +85,10 @@ class EspnetStudent(Stem):
         norm = getattr(self.encoder, "after_norm", None)
         return x if norm is None else norm(x)
 
-    def _together(
-        self,
-        speech: torch.Tensor,
-        lengths: torch.Tensor | None,
-        mask: torch.Tensor | None,
-        layers: int | None,
+    def encode(
+        self, x: torch.Tensor, valid: torch.Tensor | None, layers: int | None
     ) -> list[torch.Tensor]:
-        x, valid = self.stem(speech, lengths, mask)
+        """What each block gives of utterances of one length; see :meth:`forward`."""
         if valid is None:
             valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         attend = valid.unsqueeze(1)

@@ -115,6 +115,45 @@ class Stem(torch.nn.Module):
         if not feature_grad_mult:
             self.feature_extractor.requires_grad_(False)
 
+    def forward(
+        self,
+        speech: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        layers: int | None = None,
+    ) -> list[torch.Tensor]:
+        """Hidden states of a batch.
+
+        Args:
+            speech: (B, S) float32, 16 kHz.
+            lengths: samples of each utterance, (B,). None, or all equal: no padding, so attention
+                needs no mask and takes its fast kernel. Else every utterance gets what it would
+                get alone; what stands behind its end means nothing.
+            mask: (B, T) bool, True where the mask embedding stands for the frame.
+            layers: stop after this block; None runs all.
+
+        Returns:
+            [0] is the input of the first block, [l] the output of block l (1-based, after the
+            whole block), each (B, T, D): ``hidden_states`` of transformers. In a model with norms
+            before the blocks the last is not normalised yet; see ``final``.
+
+        Raises:
+            DataError: an utterance is shorter than one frame.
+        """
+        return self.encode(*self.stem(speech, lengths, mask), layers)
+
+    def encode(
+        self, x: torch.Tensor, valid: torch.Tensor | None, layers: int | None
+    ) -> list[torch.Tensor]:
+        """Hidden states of the stem's frames; a subclass has the blocks.
+
+        Args:
+            x: (B, T, D), zero behind an utterance's end.
+            valid: (B, T) bool, True where a frame belongs to its utterance; None: all do.
+            layers: stop after this block.
+        """
+        raise NotImplementedError
+
     def stem(
         self,
         speech: torch.Tensor,
