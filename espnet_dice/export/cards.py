@@ -25,42 +25,34 @@ from espnet_dice.results.table import JSON
 EXPORT, HF, REPORT = "export", "hf", "export.json"
 
 
-def recogniser(system: experiment.Experiment, directory: Path) -> Path:
-    """Write the card of an exported recogniser.
+def write(system: experiment.Experiment, directory: Path) -> None:
+    """Write the card of an exported model.
 
     Args:
-        system: the experiment, ``exp/asr_<tag>``.
-        directory: its export, perhaps not yet in its place.
-
-    Returns:
-        The card.
+        system: the experiment, ``exp/asr_<tag>`` or ``exp/dice_<tag>``.
+        directory: its export, perhaps not yet in its place; holds ``export.json``.
     """
+    report = json.loads((directory / REPORT).read_text(encoding="utf-8"))
+    hub = directory / HF
+    card = _recogniser(system, report) if system.task == "asr" else _student(system, report)
+    write_text((hub if hub.is_dir() else directory) / NAME, card)
+
+
+def _recogniser(system: experiment.Experiment, report: Mapping[str, Any]) -> str:
     config = read_trained(system.config)
     features = frontend.of_training(config)
     found = read_json(system.directory.parent / JSON)
     rows = [row for row in found if _of(row, system)] if isinstance(found, list) else []
-    report = read_json(directory / REPORT) or {}
-    card = asr_card.make(
+    return asr_card.make(
         system.name, _training(system), config, features, report, rows, made_with()
     )
-    return _write(card, directory / HF)
 
 
-def student(system: experiment.Experiment, directory: Path) -> Path:
-    """Write the card of an exported student.
-
-    Args:
-        system: the experiment, ``exp/dice_<tag>``.
-        directory: its export, perhaps not yet in its place; holds ``export.json``.
-
-    Returns:
-        The card.
-    """
+def _student(system: experiment.Experiment, report: Mapping[str, Any]) -> str:
     config = read_trained(system.config)
     labels = Path(config["labels"]) / "store.json" if config.get("labels") else None
-    report = json.loads((directory / REPORT).read_text(encoding="utf-8"))
     row, probes = _probed(system)
-    card = hubert_card.make(
+    return hubert_card.make(
         system.name,
         _training(system),
         config,
@@ -70,7 +62,6 @@ def student(system: experiment.Experiment, directory: Path) -> Path:
         probes,
         made_with(),
     )
-    return _write(card, directory / HF if (directory / HF).is_dir() else directory)
 
 
 def refresh(exp: Path) -> int:
@@ -80,19 +71,20 @@ def refresh(exp: Path) -> int:
         How many.
     """
     n = 0
-    for kind, write in (("asr", recogniser), ("dice", student)):
-        for directory in sorted(exp.glob(f"{kind}_*/{EXPORT}")):
-            try:
-                system = experiment.load(directory.parent)
-            except DiceError as err:
-                logging.warning("%s; its card stays as it is", err)
-                continue
-            record = fingerprint.read(directory) or {}
-            if not experiment.is_current(directory.parent, record.get("inputs", {}).get("model")):
-                logging.warning("%s is of an older model: export again", directory)
-                continue
-            write(system, directory)
-            n += 1
+    for directory in sorted(
+        path for kind in ("asr", "dice") for path in exp.glob(f"{kind}_*/{EXPORT}")
+    ):
+        try:
+            system = experiment.load(directory.parent)
+        except DiceError as err:
+            logging.warning("%s; its card stays as it is", err)
+            continue
+        record = fingerprint.read(directory) or {}
+        if not experiment.is_current(directory.parent, record.get("inputs", {}).get("model")):
+            logging.warning("%s is of an older model: export again", directory)
+            continue
+        write(system, directory)
+        n += 1
     return n
 
 
@@ -149,8 +141,3 @@ def _probed(system: experiment.Experiment) -> tuple[dict[str, Any] | None, dict[
     name, key = system.name.removeprefix("dice_"), upstreams.key_of(str(system.directory))
     rows = [r for r in found["systems"] if r["system"] == name and r["model"] == key]
     return (rows[0] if rows else None), found["probes"]
-
-
-def _write(card: str, directory: Path) -> Path:
-    write_text(directory / NAME, card)
-    return directory / NAME

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.export import cards, greedy_wer, processor, warm_up_onnx
-from espnet_dice.io.atomic import atomic_dir
+from espnet_dice.export import cards, greedy_wer
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.io.json_files import write_json
 from espnet_dice.records import dumps, experiment, frontend, tokens
 from espnet_dice.records.layers import read_trained
 from espnet_dice.training import trainer
@@ -55,11 +53,9 @@ class RecogniserExport:
     def warm_up(self) -> None:
         """Import, before processes are forked, what each of them needs."""
         trainer.task_class("asr")
-        if self.onnx:
-            warm_up_onnx()
 
-    def write(self, system: experiment.Experiment) -> None:
-        """Write one system's export, in a process of its own.
+    def make(self, system: experiment.Experiment, directory: Path) -> dict[str, Any]:
+        """Write one system's files, in a process of its own; what ``export.json`` says of them.
 
         Raises:
             ConfigError: the exported model would not be exactly plain ESPnet's.
@@ -69,21 +65,16 @@ class RecogniserExport:
         from espnet_dice.export import asr
 
         torch.set_num_threads(1)
-        out = system.directory / cards.EXPORT
-        with atomic_dir(out) as tmp:
-            heard = frontend.of_training(read_trained(system.config))
-            if heard is not None:
-                heard.save(tmp)  # before: all that is there is packed
-            bpe = self.token_list / tokens.MODEL
-            report = asr.write_export(system.config, system.model_file, bpe, tmp, out, self.onnx)
-            report["processor"] = processor.describe()
-            if self.test is not None and report.get("onnx"):
-                how = (self.test, self.token_list, self.test_utterances)
-                report[greedy_wer.KEY] = greedy_wer.measure(tmp, *how)
-            hub_directory(tmp, tmp / f"{system.name}.zip")
-            write_json(tmp / cards.REPORT, report)
-            cards.recogniser(system, tmp)
-            self.fingerprint(system).finish(tmp)
+        heard = frontend.of_training(read_trained(system.config))
+        if heard is not None:
+            heard.save(directory)  # before: all that is there is packed
+        bpe, out = self.token_list / tokens.MODEL, system.directory / cards.EXPORT
+        report = asr.write_export(system.config, system.model_file, bpe, directory, out, self.onnx)
+        if self.test is not None and report.get("onnx"):
+            how = (self.test, self.token_list, self.test_utterances)
+            report[greedy_wer.KEY] = greedy_wer.measure(directory, *how)
+        hub_directory(directory, directory / f"{system.name}.zip")
+        return report
 
     def tell(self, name: str, report: dict[str, Any]) -> None:
         """Say, in lines of the log, what an export cannot, and how exact it is."""

@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.export import cards, processor, warm_up_onnx
-from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.io.json_files import write_json
 from espnet_dice.records import experiment
 
 VERSION = 4  # raise when the same model gives another export
@@ -40,58 +37,37 @@ class StudentExport:
         from espnet_dice.hubert.models import stem
 
         stem.warm_up()
-        if self.onnx:
-            warm_up_onnx()
 
-    def write(self, system: experiment.Experiment) -> None:
-        """Write one student's export, in a process of its own.
+    def make(self, system: experiment.Experiment, directory: Path) -> dict[str, Any]:
+        """Write one system's files, in a process of its own; what ``export.json`` says of them.
 
         Raises:
             DiceError: the exported model would not be the trained one.
         """
-        with atomic_dir(system.directory / cards.EXPORT) as tmp:
-            write_export(system.directory, tmp, self.onnx)
-            cards.student(system, tmp)
-            self.fingerprint(system).finish(tmp)
+        from espnet_dice.export import hf
+        from espnet_dice.hubert import teacher
+
+        model = teacher.load(system.directory)
+        report: dict[str, Any] = {
+            "parameters": model.size,
+            "layers": model.layers,
+            "dim": model.dim,
+            "normalize": model.normalize,
+        }
+        if hf.can_export(model):
+            (directory / "hf").mkdir()
+            report["hf"] = {"largest_difference": hf.write(model, directory / "hf")}
+        else:
+            report["no_hf"] = "no HuBERT, so nothing for transformers"
+        if self.onnx:
+            from espnet_dice.export import onnx as to_onnx
+
+            report["onnx"] = to_onnx.write(model, directory)
+        return report
 
     def tell(self, name: str, report: dict[str, Any]) -> None:
         """Say, in a line of the log, how exact and how fast an export is."""
         logging.info("%s: exported; %s", name, told(report))
-
-
-def write_export(source: Path, directory: Path, onnx: bool) -> dict[str, Any]:
-    """Write one student's export into an existing directory.
-
-    Args:
-        source: anything that :func:`teacher.load` reads.
-        directory: where to write.
-        onnx: also as ONNX.
-
-    Returns:
-        What ``export.json`` says.
-    """
-    from espnet_dice.export import hf
-    from espnet_dice.hubert import teacher
-
-    model = teacher.load(source)
-    report: dict[str, Any] = {
-        "parameters": model.size,
-        "layers": model.layers,
-        "dim": model.dim,
-        "normalize": model.normalize,
-        "processor": processor.describe(),
-    }
-    if hf.can_export(model):
-        (directory / "hf").mkdir()
-        report["hf"] = {"largest_difference": hf.write(model, directory / "hf")}
-    else:
-        report["no_hf"] = "no HuBERT, so nothing for transformers"
-    if onnx:
-        from espnet_dice.export import onnx as to_onnx
-
-        report["onnx"] = to_onnx.write(model, directory)
-    write_json(directory / cards.REPORT, report)
-    return report
 
 
 def told(report: dict[str, Any]) -> str:

@@ -12,12 +12,13 @@ systems are written with the results that are there now.
 import logging
 from pathlib import Path
 
-from espnet_dice.export import cards, greedy_wer, wants_onnx
+from espnet_dice.export import cards, greedy_wer, processor, wants_onnx, warm_up_onnx
 from espnet_dice.export.recogniser import RecogniserExport
 from espnet_dice.export.student import StudentExport
 from espnet_dice.io import options
+from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, cli
-from espnet_dice.io.json_files import read_json
+from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import dumps, experiment
 from espnet_dice.work.workers import Work, run_forked
@@ -73,10 +74,12 @@ def export(
             pending.append(system)
     for task in sorted({system.task for system in pending}):
         makers[task].warm_up()
-    run_forked(
-        [Work(s.name, lambda s=s: makers[s.task].write(s), s.directory / LOG) for s in pending],
-        nj or options.cores(),
-    )
+    if with_onnx and pending:
+        warm_up_onnx()
+    works = [
+        Work(s.name, lambda s=s: _write(makers[s.task], s), s.directory / LOG) for s in pending
+    ]
+    run_forked(works, nj or options.cores())
     for system in pending:
         report = read_json(system.directory / cards.EXPORT / cards.REPORT)
         makers[system.task].tell(system.name, report)
@@ -84,6 +87,14 @@ def export(
         cards.refresh(exp)
         greedy_wer.add_to_results(exp)
     return len(pending)
+
+
+def _write(maker: RecogniserExport | StudentExport, system: experiment.Experiment) -> None:
+    with atomic_dir(system.directory / cards.EXPORT) as tmp:
+        report = {**maker.make(system, tmp), "processor": processor.describe()}
+        write_json(tmp / cards.REPORT, report)
+        cards.write(system, tmp)
+        maker.fingerprint(system).finish(tmp)
 
 
 def main(argv: list[str] | None = None) -> None:

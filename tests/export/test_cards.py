@@ -93,7 +93,8 @@ def test_versions(tmp_path, monkeypatch):
 def recogniser(exp):
     """What training, decoding and export leave of a recogniser, as far as its card goes."""
     directory = exp / "asr_b_seed0"
-    (directory / "export").mkdir(parents=True)
+    (directory / "export/hf").mkdir(parents=True)
+    (directory / "export/export.json").write_text("{}")
     (directory / "ave.pth").write_bytes(b"x")
     config = (
         "model_conf: {ctc_weight: 0.3}\ninput_size: 83\ntoken_list: [a]\ndecoder: transformer\n"
