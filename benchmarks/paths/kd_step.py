@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Row, alternate, median, ratio
-from espnet_dice.io.arks import ArkReader, write_ark_scp
+from espnet_dice.io.arks import ArkReader, write_ark, write_scp
 from espnet_dice.kd import cache
 from espnet_dice.records.settings import read_config
 from espnet_dice.records.tokens import TOKENS
@@ -95,7 +95,9 @@ def rows(options: Any) -> Iterator[Row]:
             p = rng.dirichlet(np.ones(vocab), TOKENS_PER_UTT + 1)
             ids = np.append(text[i].numpy(), vocab - 1)
             matrices.append((f"utt{i}", cache.pack(np.log(p + 1e-9), p, ids)))
-        write_ark_scp(matrices, Path(tmp) / "teacher.ark", scp)
+        ark = Path(tmp) / "teacher.ark"
+        index = write_ark(matrices, ark)
+        write_scp(((utt, ark, offset) for utt, (offset, _, _) in index.items()), scp)
 
         def read(n: int) -> dict:
             return cached_batch(batch, scp, [f"teacher{k + 1}" for k in range(n)])

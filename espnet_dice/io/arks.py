@@ -18,14 +18,13 @@ _HEADER = struct.Struct("<2s3sBiBi")
 
 
 def write_ark(
-    matrices: Iterable[tuple[str, np.ndarray]], ark: str | Path, listed_as: str | Path | None = None
+    matrices: Iterable[tuple[str, np.ndarray]], ark: str | Path
 ) -> dict[str, tuple[int, int, int]]:
     """Write matrices to one archive, which appears whole or not at all.
 
     Args:
         matrices: (utterance, matrix (rows, columns)) in the order to write; stored as float32.
         ark: the archive.
-        listed_as: what messages call the archive, where that is not ``ark``.
 
     Returns:
         utterance → (byte offset for the scp, rows, columns).
@@ -35,17 +34,16 @@ def write_ark(
     """
     import kaldiio
 
-    name = listed_as or ark
     index: dict[str, tuple[int, int, int]] = {}
     with atomic_file(ark, "wb") as f:
         for utt, matrix in matrices:
             matrix = np.ascontiguousarray(matrix, dtype=np.float32)
             if matrix.ndim != 2 or 0 in matrix.shape:
-                raise DataError(f"{name}: {utt}: expected a matrix, got shape {matrix.shape}")
+                raise DataError(f"{ark}: {utt}: expected a matrix, got shape {matrix.shape}")
             if not np.isfinite(matrix).all():
-                raise DataError(f"{name}: {utt}: NaN or infinite values; check its audio")
+                raise DataError(f"{ark}: {utt}: NaN or infinite values; check its audio")
             if utt in index:
-                raise DataError(f"{name}: {utt}: written twice")
+                raise DataError(f"{ark}: {utt}: written twice")
             index[utt] = (f.tell() + len(utt.encode()) + 1, *matrix.shape)
             kaldiio.save_ark(f, {utt: matrix})
     return index
@@ -56,29 +54,6 @@ def write_scp(entries: Iterable[tuple[str, str | Path, int]], scp: str | Path) -
     with atomic_file(scp) as f:
         for utt, ark, offset in entries:
             f.write(f"{utt} {ark}:{offset}\n")
-
-
-def write_ark_scp(
-    matrices: Iterable[tuple[str, np.ndarray]],
-    ark: str | Path,
-    scp: str | Path,
-    listed_as: str | Path | None = None,
-) -> dict[str, tuple[int, int]]:
-    """Write one archive and then its ``scp``, so that what the scp lists is always there.
-
-    Args:
-        matrices: as for :func:`write_ark`.
-        ark: the archive.
-        scp: its index.
-        listed_as: path of the archive to put into the scp, for a directory that is renamed later.
-
-    Returns:
-        utterance → (rows, columns).
-    """
-    listed = Path(listed_as or ark)
-    index = write_ark(matrices, ark, listed)
-    write_scp(((utt, listed, offset) for utt, (offset, _, _) in index.items()), scp)
-    return {utt: (rows, columns) for utt, (_, rows, columns) in index.items()}
 
 
 class ArkReader(Mapping):

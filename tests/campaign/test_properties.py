@@ -26,6 +26,7 @@ from espnet_dice.labels import store
 from espnet_dice.labels.codebook import Codebook
 from espnet_dice.records import tokens, transcripts
 from local import text_rules
+from tests.arks import write_ark_scp
 from tests.campaign.lengths import decoded, encoded
 
 settings.register_profile(
@@ -291,7 +292,7 @@ def test_an_ark_gives_back_what_was_written(shapes):
         import kaldiio
 
         written = {utt: filled(shape, i) for i, (utt, shape) in enumerate(shapes.items())}
-        made = arks.write_ark_scp(written.items(), tmp / "a.ark", tmp / "a.scp")
+        made = write_ark_scp(written.items(), tmp / "a.ark", tmp / "a.scp")
         found = arks.ArkReader(tmp / "a.scp")
         found.check()
         assert made == shapes == {utt: found.shape(utt) for utt in found}
@@ -308,7 +309,7 @@ def test_an_ark_cut_anywhere_is_refused(shapes, at):
     @in_directory
     def check(tmp):
         written = {utt: filled(shape, 0) for utt, shape in shapes.items()}
-        arks.write_ark_scp(written.items(), tmp / "a.ark", tmp / "a.scp")
+        write_ark_scp(written.items(), tmp / "a.ark", tmp / "a.scp")
         data = (tmp / "a.ark").read_bytes()
         (tmp / "a.ark").write_bytes(data[: at % len(data)])
         try:

@@ -4,8 +4,9 @@ import kaldiio
 import numpy as np
 import pytest
 
-from espnet_dice.io.arks import ArkReader, write_ark, write_ark_scp
+from espnet_dice.io.arks import ArkReader, write_ark
 from espnet_dice.io.errors import DataError
+from tests.arks import write_ark_scp
 
 
 @pytest.fixture
