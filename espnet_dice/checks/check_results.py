@@ -8,7 +8,7 @@ from espnet_dice.checks.finding import Finding, percent
 from espnet_dice.export import ENCODER, ENCODER_INT8
 from espnet_dice.results import statistics
 from espnet_dice.results.dice_results import LESS_IS_BETTER, means
-from espnet_dice.results.verdict import Candidate
+from espnet_dice.results.model_selection import Candidate
 
 EMPTY, ALIKE, FEW = 0.01, 0.5, 10
 INT8_WORSE = 0.3

@@ -14,7 +14,7 @@ from espnet_dice.io.json_files import read_json
 from espnet_dice.records import token_models
 from espnet_dice.records import train_log as training
 from espnet_dice.records.layers import read_trained
-from espnet_dice.results import recognisers, verdict
+from espnet_dice.results import model_selection, recognisers
 from espnet_dice.results.table import JSON
 
 MARKDOWN = "WARNINGS.md"
@@ -116,10 +116,10 @@ def _decoded(exp: Path, found: recognisers.Recognisers) -> Iterator[Finding | No
         where = str(d.directory.relative_to(exp))
         yield check_results.empty(d.reference, d.hypothesis, where)
         yield check_results.alike(d.reference, d.hypothesis, where)
-    students = verdict.candidates(found, teachers=False)
+    students = model_selection.candidates(found, teachers=False)
     untaught = [c for c in students if not c.system.is_taught]
     taught = [c for c in students if c.system.is_taught]
-    teachers = verdict.candidates(found, teachers=True)
+    teachers = model_selection.candidates(found, teachers=True)
     yield from check_results.worse_than_untaught(teachers, untaught, check_results.TEACHER)
     yield from check_results.worse_than_untaught(taught, untaught, check_results.STUDENT)
 

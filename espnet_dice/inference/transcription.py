@@ -53,8 +53,8 @@ def forced_probabilities(
     """
     import torch
 
-    from espnet_dice.kd.certainty import certainty
     from espnet_dice.kd.teachers import forced
+    from espnet_dice.kd.token_uncertainty import token_uncertainty
 
     has_attention = model.decoder is not None and not getattr(model, "use_transducer_decoder", None)
     if not has_attention or not ids:
@@ -67,4 +67,4 @@ def forced_probabilities(
         memory = memory[0] if isinstance(memory, tuple) else memory
         logits, _ = forced(model, memory, lens, text, torch.tensor([len(ids)], device=device))
         target = torch.cat([text[0], torch.tensor([model.eos], device=device)])
-        return tuple(certainty(logits[0], None, target)["p"].tolist())
+        return tuple(token_uncertainty(logits[0], None, target)["p"].tolist())

@@ -55,7 +55,7 @@ class Style:
         return {"color": self.colour, "linestyle": self.dashes, "linewidth": 1.3}
 
 
-def styles(names: Sequence[str]) -> dict[str, Style]:
+def assign_styles(names: Sequence[str]) -> dict[str, Style]:
     """A style for each name, in order."""
     return {name: Style(n) for n, name in enumerate(dict.fromkeys(names))}
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from espnet_dice.records.train_log import Training
 from espnet_dice.report.charts import INK, Style, draw
-from espnet_dice.results.worth import ENTROPY, MEASURES, SIGMA, Worth
+from espnet_dice.results.uncertainty_eval import ENTROPY, MEASURES, SIGMA, Evaluation
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ def training(runs: Sequence[Training], styles: Mapping[str, Style], name: str) -
     return charts
 
 
-def reliability(worth: Sequence[Worth], styles: Mapping[str, Style], name: str) -> Chart:
+def reliability(evaluations: Sequence[Evaluation], styles: Mapping[str, Style], name: str) -> Chart:
     """Accuracy over confidence; the diagonal is perfect."""
 
     def paint(axes) -> None:
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
-        for w in worth:
+        for w in evaluations:
             some = w.reliability.count > 0
             x, y = w.reliability.confidence[some], w.reliability.accuracy[some]
             style = styles[w.system.name]
@@ -122,19 +122,21 @@ def reliability(worth: Sequence[Worth], styles: Mapping[str, Style], name: str) 
         axes.set_xlabel("confidence")
         axes.set_ylabel("share that is right")
 
-    said = ", ".join(f"{w.system.name} ECE {100 * w.reliability.ece:.1f} %" for w in worth)
+    said = ", ".join(f"{w.system.name} ECE {100 * w.reliability.ece:.1f} %" for w in evaluations)
     title = "Reliability: above the dotted line, models are right more often than they say"
     return Chart(title, draw(paint, name, f"Reliability diagram: {said}"))
 
 
-def coverage(worth: Sequence[Worth], styles: Mapping[str, Style], name: str) -> list[Chart]:
+def coverage(
+    evaluations: Sequence[Evaluation], styles: Mapping[str, Style], name: str
+) -> list[Chart]:
     """Risk over coverage, a chart for σ² and one for entropy, on one scale."""
     charts = []
     # the last few utterances kept are all wrong or all right: they would set the scale
-    every = [c for w in worth for c in w.curves.values()]
+    every = [c for w in evaluations for c in w.curves.values()]
     top = 100 * max(float(c.risk[c.coverage >= SCALED].max()) for c in every)
     for measure in (SIGMA, ENTROPY):
-        some = [w for w in worth if measure in w.curves]
+        some = [w for w in evaluations if measure in w.curves]
         if not some:
             continue
 

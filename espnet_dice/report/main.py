@@ -20,15 +20,15 @@ from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import train_log as training
 from espnet_dice.report import (
     figures,
-    hubert_part,
-    origin,
+    hubert_section,
     page,
-    recogniser_part,
+    provenance,
+    recogniser_section,
     sound,
     utterances,
 )
-from espnet_dice.report.charts import Style, key_mark, styles
-from espnet_dice.report.recogniser_part import Settings
+from espnet_dice.report.charts import Style, assign_styles, key_mark
+from espnet_dice.report.recogniser_section import Settings
 from espnet_dice.results import hubert, recognisers
 from espnet_dice.results.recognisers import Recognisers
 
@@ -55,22 +55,22 @@ def make(exp: Path, settings: Settings | None = None) -> str:
         raise DataError(f"{exp}: nothing was trained, decoded or probed there yet")
     place = exp.resolve().parent
     probed = [r.system for r in students.rows] if students else []
-    look = styles([*found.systems, *probed, *(r.name for r in runs)])
+    styles = assign_styles([*found.systems, *probed, *(r.name for r in runs)])
     values: dict[str, Any] = {
         "title": f"{place.parent.name}/{place.name}",
         "what": _what(found, students),
-        "marks": {name: key_mark(style) for name, style in look.items()},
-        "asr": [], "dice": None, "worth": [], "cards": [], "tokens": None, "exports": [],
-        "training": _training(runs, look),
+        "marks": {name: key_mark(style) for name, style in styles.items()},
+        "asr": [], "dice": None, "uncertainty": [], "cards": [], "tokens": None, "exports": [],
+        "training": _training(runs, styles),
         "warnings": checks.find(exp, settings.data, read=found),
-        "origin": origin.read(exp),
+        "provenance": provenance.read(exp),
         "date": datetime.date.today().isoformat(),
         "again": f"python -m espnet_dice.report {exp}",
     }  # fmt: skip
     if found.decoded:
-        values |= recogniser_part.part(found, settings, look)
+        values |= recogniser_section.section(found, settings, styles)
     if students is not None:
-        values |= hubert_part.part(students, look)
+        values |= hubert_section.section(students, styles)
     values["contents"] = _contents(values)
     return page.render(values)
 
@@ -84,22 +84,22 @@ def _what(found: Recognisers, students: hubert.Students | None) -> str:
 def _contents(values: dict[str, Any]) -> list[tuple[str, str]]:
     every = [
         ("systems", "Systems", values["asr"] or values["dice"]),
-        ("worth", "Uncertainty", values["worth"]),
+        ("uncertainty", "Uncertainty", values["uncertainty"]),
         ("utterances", "Utterances", values["cards"]),
         ("tokens", "Tokens", values["tokens"]),
         ("training", "Training", values["training"]),
-        ("origin", "Made from", True),
+        ("provenance", "Made from", True),
     ]
     return [(anchor, name) for anchor, name, there in every if there]
 
 
-def _training(runs: list[training.Training], look: dict[str, Style]) -> list[dict[str, Any]]:
+def _training(runs: list[training.Training], styles: dict[str, Style]) -> list[dict[str, Any]]:
     titles = {"asr": "Recognisers", "lm": "Language models", "dice": "HuBERTs"}
     made = []
     for kind, title in titles.items():
         some = [r for r in runs if r.kind == kind]
         if some:
-            charts = figures.training(some, look, f"run{kind}")
+            charts = figures.training(some, styles, f"run{kind}")
             made.append({"title": title, "charts": charts, "names": [r.name for r in some]})
     return made
 

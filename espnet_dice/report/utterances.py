@@ -8,9 +8,9 @@ import numpy as np
 
 from espnet_dice.results import alignment
 from espnet_dice.results.alignment import Word
-from espnet_dice.results.certainties import HYP, REF, Certainties
 from espnet_dice.results.recognisers import Decoded, Recognisers
-from espnet_dice.results.worth import ENTROPY, SIGMA
+from espnet_dice.results.token_uncertainty import HYP, REF, TokenUncertainty
+from espnet_dice.results.uncertainty_eval import ENTROPY, SIGMA
 
 LISTED = 100
 SYSTEMS = 8
@@ -80,7 +80,7 @@ def cards(shown: Sequence[Decoded], chosen: Sequence[str], sound: dict[str, str]
     """The cards of the utterances chosen."""
     first = shown[0]
     at = {utt: i for i, utt in enumerate(first.utterances)}
-    said = first.system.certainties(first.set)
+    said = first.system.token_uncertainty(first.set)
     sigma, entropy = (_means(said, measure) for measure in (SIGMA, ENTROPY))
     made = []
     for utt in chosen:
@@ -107,7 +107,7 @@ def tokens(found: Recognisers, name: str, chosen: Sequence[str]) -> dict[str, An
         ``v`` (σ² of the likeliest token, or entropy where there is none) and ``top`` (the
         likeliest token). None where nobody was asked.
     """
-    asked = {s.name: (s, s.certainties(name)) for s in found.systems.values()}
+    asked = {s.name: (s, s.token_uncertainty(name)) for s in found.systems.values()}
     asked = {n: (s, c) for n, (s, c) in asked.items() if c is not None}
     if not asked:
         return None
@@ -132,7 +132,7 @@ def tokens(found: Recognisers, name: str, chosen: Sequence[str]) -> dict[str, An
     }
 
 
-def _means(said: Certainties | None, measure: str) -> dict[str, float]:
+def _means(said: TokenUncertainty | None, measure: str) -> dict[str, float]:
     if said is None or measure not in said.passes.get(HYP, {}):
         return {}
     values = said.utterance(HYP, measure)

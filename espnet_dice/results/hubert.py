@@ -27,7 +27,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Selection:
     """Which student to ship.
 
     Attributes:
@@ -87,8 +87,8 @@ def read(exp: Path, alignment: Path | None = None) -> Students | None:
     return Students(rows, teachers, tasks, probes, labels, shown)
 
 
-def judge(found: Students) -> Verdict | None:
-    """The verdict; None where there is no student, or no task that all have."""
+def select(found: Students) -> Selection | None:
+    """The selection; None where there is no student, or no task that all have."""
     students = _families([r for r in found.rows if r.system not in found.teachers])
     tasks = [t for t in found.tasks if all(t in r.means for r in students)]
     if not students or not tasks:
@@ -99,7 +99,7 @@ def judge(found: Students) -> Verdict | None:
     ship = order[0]
     firsts = [found.tasks[t] for t in tasks if ranks[t][ship.system] == 1]
     teacher = next((r for r in found.rows if r.system in found.teachers), None)
-    return Verdict(
+    return Selection(
         ship, firsts, teacher, [(r, mean[r.system]) for r in order[1:]], mean[ship.system]
     )
 

@@ -14,9 +14,9 @@ from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.records.experiment import NAME, is_current
 from espnet_dice.results import alignment, score
-from espnet_dice.results.certainties import FILE, OUT, Certainties
-from espnet_dice.results.certainties import read as read_certainties
 from espnet_dice.results.statistics import Interval, rate
+from espnet_dice.results.token_uncertainty import FILE, OUT, TokenUncertainty
+from espnet_dice.results.token_uncertainty import read as read_token_uncertainty
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class System:
         conf = self.config.get("model_conf") or {}
         return bool(conf.get("kd_alpha") and conf.get("kd_beta"))
 
-    def certainties(self, name: str) -> Certainties | None:
+    def token_uncertainty(self, name: str) -> TokenUncertainty | None:
         """What it says of a set token by token, if this model was asked."""
         directory = self.directory / OUT / name
         record = fingerprint.read(directory)
@@ -93,7 +93,7 @@ class System:
         if not is_current(self.directory, record["inputs"]["model"]):
             logging.warning("%s belongs to an older model: left out; run stage 12", directory)
             return None
-        return read_certainties(directory / FILE)
+        return read_token_uncertainty(directory / FILE)
 
     def noisy_sets(self, name: str) -> list[str]:
         """Names of the noisy versions of a set that it was asked about, least noise first."""

@@ -3,9 +3,9 @@
     python -m espnet_dice.stages.uncertainty --systems exp/asr_a exp/asr_b \\
         --sets dump/fbank_pitch/s_test --token_list data/token_list/char31
 
-writes ``exp/asr_<tag>/uncertainty/<set>/tokens.npz`` (see :mod:`espnet_dice.results.certainties`),
-and with ``--noise_snr 10`` also ``…/<set>_snr10``, of the same speech with white noise. The report
-draws and judges them.
+writes ``exp/asr_<tag>/uncertainty/<set>/tokens.npz`` (see
+:mod:`espnet_dice.results.token_uncertainty`), and with ``--noise_snr 10`` also ``…/<set>_snr10``,
+of the same speech with white noise. The report draws and judges them.
 """
 
 import logging
@@ -24,8 +24,8 @@ from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import dumps, experiment, tokens, transcripts
-from espnet_dice.results import certainties
-from espnet_dice.results.certainties import HYP, OUT, REF
+from espnet_dice.results import token_uncertainty
+from espnet_dice.results.token_uncertainty import HYP, OUT, REF
 from espnet_dice.training import trainer
 from espnet_dice.work.workers import Work, run_forked
 
@@ -175,7 +175,7 @@ def ask(
     entries = tokens.entries(token_list)
     model = teachers.load(a.system.directory, a.system.model, entries, device)
     lengths = {u: len(x) for u, x in noisy.items()} if noisy else a.dump.lengths
-    arrays = certainties.ask(
+    arrays = token_uncertainty.ask(
         model,
         entries,
         noisy.__getitem__ if noisy else Features(a.dump),
@@ -188,7 +188,7 @@ def ask(
     if a.out.exists():
         shutil.rmtree(a.out)
     a.out.mkdir(parents=True)
-    with atomic_file(a.out / certainties.FILE, "wb") as f:
+    with atomic_file(a.out / token_uncertainty.FILE, "wb") as f:
         np.savez_compressed(f, **arrays)
     a.fingerprint.finish(a.out)
 

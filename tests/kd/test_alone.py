@@ -6,7 +6,7 @@ import torch
 
 from espnet_dice.kd import teachers
 from espnet_dice.kd.teacher_shards import Asking, ask
-from espnet_dice.results import certainties
+from espnet_dice.results import token_uncertainty
 from tests.kd.test_model import TOKENS, V, build, task
 
 __all__ = ["task"]
@@ -127,8 +127,8 @@ def test_token_measures_do_not_depend_on_the_batch(task, utterances, monkeypatch
         {"ref": {utt: [TOKENS[t] for t in y] for utt, (_, y) in names.items()}},
         20,
     )
-    together = certainties.ask(*args)
-    monkeypatch.setattr(certainties, "BATCH", 1)
-    for key, alone in certainties.ask(*args).items():
+    together = token_uncertainty.ask(*args)
+    monkeypatch.setattr(token_uncertainty, "BATCH", 1)
+    for key, alone in token_uncertainty.ask(*args).items():
         if alone.dtype == np.float32:
             np.testing.assert_allclose(together[key], alone, atol=1e-5)

@@ -98,7 +98,7 @@ def system(
     parameters: int = 200_000,
     note: str = "",
 ) -> None:
-    """A recogniser: model, fingerprint, log, decodings, certainties."""
+    """A recogniser: model, fingerprint, log, decodings, token_uncertainty."""
     directory = exp / f"asr_{name}"
     sha = f"sha of {name}"
     model = {"task": "asr", "model": "m.pth", "sha256": sha, "parameters": parameters, "seed": 0}

@@ -17,7 +17,7 @@ from espnet_dice.checks.finding import Finding
 from espnet_dice.io import texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.report import main
-from espnet_dice.results import recognisers, score, statistics, verdict, worth
+from espnet_dice.results import model_selection, recognisers, score, statistics, uncertainty_eval
 from tests.report import made
 
 VOID = {"meta", "link", "img", "br", "input", "hr", "path", "use", "rect"}
@@ -66,13 +66,13 @@ def test_the_first_words_say_what_to_ship(exp, page):
     parsed = Page(page)
     assert parsed.open == []
     found = recognisers.read(exp)
-    ruling = verdict.judge(found)
-    assert ruling.ship.family == "student_unc"
+    selection = model_selection.select(found)
+    assert selection.ship.family == "student_unc"
     assert [s.name for s in found.systems.values() if s.is_teacher] == ["teacher_t"]
     assert "t: tokens, uncertainty" in parsed.said
     start = parsed.said[:400]
     assert re.search(r"Ship student_unc_seed0 with(out)? (a|the) language model", start)
-    assert f"{100 * ruling.ship.wer.value:.1f} %" in start
+    assert f"{100 * selection.ship.wer.value:.1f} %" in start
     assert "a significant difference (p < 0.001)" in parsed.said
 
 
@@ -123,7 +123,7 @@ def test_the_tokens_are_those_of_the_stage(exp, page):
     assert {s["name"]: s["sigma"] for s in data["systems"]} == {
         "teacher_t": True, "student_seed0": False, "student_unc_seed0": True,
     }  # fmt: skip
-    found = recognisers.read(exp).systems["student_unc_seed0"].certainties("test")
+    found = recognisers.read(exp).systems["student_unc_seed0"].token_uncertainty("test")
     entry = data["utterances"]["u03"]
     at = found.utterances.index("u03")
     shown = entry["systems"]["student_unc_seed0"]
@@ -134,14 +134,14 @@ def test_the_tokens_are_those_of_the_stage(exp, page):
 
 
 def test_the_worth_of_the_uncertainty_is_found(exp, page):
-    judged = worth.judge(recognisers.read(exp))
-    assert {(w.system.name, w.snr) for w in judged} == {
+    evaluations = uncertainty_eval.evaluate(recognisers.read(exp))
+    assert {(w.system.name, w.snr) for w in evaluations} == {
         (n, snr) for n in ("teacher_t", "student_seed0", "student_unc_seed0") for snr in (None, 10)
     }
-    answer = worth.answer(judged)
+    answer = uncertainty_eval.answer(evaluations)
     assert answer.student.system.name == "student_unc_seed0" and answer.noisy.snr == 10
-    sigma = answer.student.auroc[worth.SIGMA]
-    tokens = answer.student.system.certainties("test").passes["ref"]
+    sigma = answer.student.auroc[uncertainty_eval.SIGMA]
+    tokens = answer.student.system.token_uncertainty("test").passes["ref"]
     wrong = tokens["top"] != tokens["ids"]
     expected = np.mean(
         [(x > tokens["variance_top"][~wrong]).mean() for x in tokens["variance_top"][wrong]]
@@ -164,9 +164,9 @@ def test_the_answer_falls_whichever_way(exp, monkeypatch, sigma, entropy, word):
         return statistics.Interval(value, low, 1.0)
 
     found = recognisers.read(exp)
-    known = found.systems["student_unc_seed0"].certainties("test")
+    known = found.systems["student_unc_seed0"].token_uncertainty("test")
     monkeypatch.setattr(statistics, "auroc", auroc)
-    assert worth.answer(worth.judge(found)).word == word
+    assert uncertainty_eval.answer(uncertainty_eval.evaluate(found)).word == word
 
 
 def test_markup_stays_text(tmp_path):
@@ -186,16 +186,16 @@ def test_results_of_older_models_are_left_out(tmp_path):
     model.write_text(model.read_text().replace("sha of", "newer than"))
     found = recognisers.read(exp)
     assert {d.system.name for d in found.decoded} == {"teacher_t", "student_seed0"}
-    assert found.systems["student_unc_seed0"].certainties("test") is None
-    assert verdict.judge(found).ship.family == "student"
+    assert found.systems["student_unc_seed0"].token_uncertainty("test") is None
+    assert model_selection.select(found).ship.family == "student"
 
 
 def test_a_smaller_student_wins_where_the_test_cannot_tell(tmp_path):
     exp, reference = made.recognisers(tmp_path), made.texts()
     made.system(exp, "large_seed0", reference, 0.14, 3, parameters=400_000)
-    ruling = verdict.judge(recognisers.read(exp))
-    assert ruling.ship.family == "student_unc"
-    assert "large" in {c.family for c, _ in ruling.like}
+    selection = model_selection.select(recognisers.read(exp))
+    assert selection.ship.family == "student_unc"
+    assert "large" in {c.family for c, _ in selection.like}
 
 
 def test_seeds_are_one_candidate(tmp_path):
@@ -207,7 +207,9 @@ def test_seeds_are_one_candidate(tmp_path):
         path.write_text(json.dumps(model))
     found = recognisers.read(exp)
     (one,) = [
-        c for c in verdict.candidates(found, False) if (c.family, c.lm) == ("student_unc", None)
+        c
+        for c in model_selection.candidates(found, False)
+        if (c.family, c.lm) == ("student_unc", None)
     ]
     assert one.seeds == 3 and one.system.name == "student_unc_seed2"  # best in validation
     each = [d.words.total for d in found.decoded if d.system.family == one.family and not d.lm]

@@ -12,7 +12,7 @@ from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.kd import cache
 from espnet_dice.records import dumps, experiment, tokens
 from espnet_dice.report import utterances
-from espnet_dice.results import certainties, recognisers, score
+from espnet_dice.results import recognisers, score, token_uncertainty
 from espnet_dice.stages import adopt, decode, export, teacher_outputs, uncertainty
 from espnet_dice.stages import tokens as tokens_stage
 from tests.stages import tiny
@@ -67,7 +67,7 @@ def test_from_features_to_the_table(here):
     assert (
         uncertainty.run(uncertainty.plan(systems, [TEST], tiny.TOKENS, 3), tiny.TOKENS, nj=2) == 2
     )
-    said = certainties.read(recipe.student / "uncertainty/test/tokens.npz")
+    said = token_uncertainty.read(recipe.student / "uncertainty/test/tokens.npz")
     assert said.tokens == list(known.entries)
     for utt, ids in zip(said.utterances, said.utterance("ref", "ids"), strict=True):
         assert [said.tokens[int(i)] for i in ids[:-1]] == known.pieces.encode(

@@ -6,7 +6,7 @@ import pytest
 from espnet_dice.decoding.noise import noisy_inputs
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.records import dumps, experiment
-from espnet_dice.results import certainties
+from espnet_dice.results import token_uncertainty
 from espnet_dice.stages import decode, uncertainty
 from tests.stages import tiny
 
@@ -17,12 +17,12 @@ TEST = tiny.DUMP / "test"
 def asked(trained):
     """A model without variances and one with, both decoded and asked, utterance by utterance."""
     with tiny.inside(trained.root), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certainties, "BATCH", 1)
+        patch.setattr(token_uncertainty, "BATCH", 1)
         systems = [trained.plain, trained.student]
         decode.run(decode.plan(systems, [TEST], None, [False], tiny.Path("conf/decode.yaml")), nj=1)
         todo = uncertainty.plan(systems, [TEST], tiny.TOKENS, n_samples=3)
         assert uncertainty.run(todo, tiny.TOKENS, nj=2) == 2
-        return {a.system.name: certainties.read(a.out / certainties.FILE) for a in todo}
+        return {a.system.name: token_uncertainty.read(a.out / token_uncertainty.FILE) for a in todo}
 
 
 def stepwise(e, speech, tokens):
@@ -67,9 +67,9 @@ def test_each_token_as_in_beam_search(recipe, asked, name):
 def test_batches_say_the_same_in_the_same_order(recipe, asked):
     (a,) = uncertainty.plan([recipe.student], [TEST], tiny.TOKENS, n_samples=3)
     alone = asked["asr_unc_seed0"]
-    assert certainties.BATCH > 1
+    assert token_uncertainty.BATCH > 1
     uncertainty.ask(a, tiny.TOKENS)
-    batched = certainties.read(a.out / certainties.FILE)
+    batched = token_uncertainty.read(a.out / token_uncertainty.FILE)
     assert batched.utterances == alone.utterances
     for which in ("ref", "hyp"):
         assert np.array_equal(batched.passes[which]["ids"], alone.passes[which]["ids"])

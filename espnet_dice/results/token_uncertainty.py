@@ -2,8 +2,9 @@
 
 Passes: ``ref``, teacher-forced on the transcript, and ``hyp``, forced on what beam search without a
 language model found, which is all that there is in use. Of each pass the file has ``<pass>_ids``
-and the measures of :func:`espnet_dice.kd.certainty.certainty`, all (T,), the tokens of all
-utterances one after the other, each with its <eos>; and ``<pass>_ends`` (N,), where utterances end.
+and the measures of :func:`espnet_dice.kd.token_uncertainty.token_uncertainty`, all (T,), the tokens
+of all utterances one after the other, each with its <eos>; and ``<pass>_ends`` (N,), where
+utterances end.
 """
 
 import zlib
@@ -20,7 +21,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
-class Certainties:
+class TokenUncertainty:
     """The file, read.
 
     Attributes:
@@ -44,7 +45,7 @@ class Certainties:
         return np.repeat(np.arange(len(self.utterances)), np.diff(self.ends[which], prepend=0))
 
 
-def read(path: Path) -> Certainties:
+def read(path: Path) -> TokenUncertainty:
     """Read ``tokens.npz``."""
     with np.load(path, allow_pickle=False) as found:
         arrays = dict(found)
@@ -54,7 +55,7 @@ def read(path: Path) -> Certainties:
         which, _, measure = name.partition("_")
         passes.setdefault(which, {})[measure] = values
     ends = {which: measures.pop("ends") for which, measures in passes.items()}
-    return Certainties(utterances, tokens, passes, ends)
+    return TokenUncertainty(utterances, tokens, passes, ends)
 
 
 def ask(
@@ -119,8 +120,8 @@ def _forced(
 ) -> list[dict]:
     import torch
 
-    from espnet_dice.kd.certainty import certainty
     from espnet_dice.kd.teachers import forced
+    from espnet_dice.kd.token_uncertainty import token_uncertainty
 
     device = memory.device
     text = torch.nn.utils.rnn.pad_sequence(
@@ -134,7 +135,7 @@ def _forced(
         ids = torch.cat([tokens, torch.tensor([model.eos])]).to(device)
         var = None if variances is None else variances[b, :n]
         generator = torch.Generator(device=device).manual_seed(seeds[b])
-        said = certainty(logits[b, :n], var, ids, n_samples, generator)
+        said = token_uncertainty(logits[b, :n], var, ids, n_samples, generator)
         made = {k: v.cpu().numpy().astype(np.float32) for k, v in said.items()}
         made["ids"], made["top"] = (x.cpu().numpy().astype(np.int32) for x in (ids, said["top"]))
         measured.append(made)

@@ -1,8 +1,8 @@
-"""The answer to "is the uncertainty worth anything", as a sentence with its numbers."""
+"""The answer to "is the uncertainty worth anything", as a summary with its numbers."""
 
 from collections.abc import Sequence
 
-from espnet_dice.results.worth import ENTROPY, SIGMA, Answer, Worth
+from espnet_dice.results.uncertainty_eval import ENTROPY, SIGMA, Answer, Evaluation
 
 WORDS = {
     "more": "Yes: σ² tells more than entropy, which is there without it.",
@@ -13,7 +13,7 @@ WORDS = {
 }
 
 
-def sentence(answer: Answer, worth: Sequence[Worth]) -> str:
+def summary(answer: Answer, evaluations: Sequence[Evaluation]) -> str:
     """The answer in plain text."""
     s = answer.student
     parts = [
@@ -23,18 +23,18 @@ def sentence(answer: Answer, worth: Sequence[Worth]) -> str:
         f"{_range(s, ENTROPY)}.",
         _dropping(s),
         _matching(answer),
-        _teachers(s, worth),
+        _teachers(s, evaluations),
         _noise(answer.noisy),
     ]
     return " ".join(part for part in parts if part)
 
 
-def _range(w: Worth, measure: str) -> str:
+def _range(w: Evaluation, measure: str) -> str:
     i = w.auroc[measure]
     return f"{i.value:.2f} ({i.low:.2f}–{i.high:.2f})"
 
 
-def _dropping(s: Worth) -> str:
+def _dropping(s: Evaluation) -> str:
     if not {SIGMA, ENTROPY} <= s.curves.keys():
         return ""
     sigma, entropy = (100 * s.curves[m].kept for m in (SIGMA, ENTROPY))
@@ -63,8 +63,8 @@ def _matching(answer: Answer) -> str:
     return said + "."
 
 
-def _teachers(s: Worth, worth: Sequence[Worth]) -> str:
-    found = [w for w in worth if w.system.is_teacher and w.set == s.set and SIGMA in w.auroc]
+def _teachers(s: Evaluation, evaluations: Sequence[Evaluation]) -> str:
+    found = [w for w in evaluations if w.system.is_teacher and w.set == s.set and SIGMA in w.auroc]
     if not found:
         return ""
     each = (
@@ -74,7 +74,7 @@ def _teachers(s: Worth, worth: Sequence[Worth]) -> str:
     return f"Teachers' own σ²: {', '.join(each)}."
 
 
-def _noise(w: Worth | None) -> str:
+def _noise(w: Evaluation | None) -> str:
     if w is None:
         return ""
     return (

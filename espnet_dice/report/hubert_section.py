@@ -1,4 +1,4 @@
-"""The page's parts about HuBERT students: probe table, charts, exports."""
+"""The page's sections about HuBERT students: probe table, charts, exports."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from espnet_dice.report.charts import Style
 from espnet_dice.results import hubert
 
 
-def part(found: hubert.Students, look: dict[str, Style]) -> dict[str, Any]:
+def section(found: hubert.Students, styles: dict[str, Style]) -> dict[str, Any]:
     """What the templates need of HuBERT students.
 
     Args:
         found: the experiment.
-        look: name of a system → its style.
+        styles: name of a system → its style.
     """
     charts = []
     for n, (task, head) in enumerate(found.tasks.items()):
@@ -28,14 +28,14 @@ def part(found: hubert.Students, look: dict[str, Style]) -> dict[str, Any]:
                     if e["seconds"] is not None
                 ]
         if points:
-            charts.append(figures.trade(points, look, head, f"probe{n}"))
+            charts.append(figures.trade(points, styles, head, f"probe{n}"))
     files = [e for name, report in found.exports.items() for e in exports.onnx(name, report)]
     seeds = {len([r for r in found.rows if r.family == one.family]) for one in found.rows}
     return {
         "exports": files,
         "dice": {
             "students": found,
-            "verdict": hubert.judge(found),
+            "selection": hubert.select(found),
             "heads": [(head, 1) for head in found.tasks.values()],
             "names": [r.system for r in found.rows],
             "trade": charts,

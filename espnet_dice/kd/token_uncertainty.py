@@ -8,7 +8,7 @@ import torch
 from espnet_dice.kd.variance import log_mean_softmax
 
 
-def certainty(
+def token_uncertainty(
     logits: torch.Tensor,
     variances: torch.Tensor | None,
     ids: torch.Tensor,

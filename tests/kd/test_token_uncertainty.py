@@ -3,7 +3,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from espnet_dice.kd.certainty import certainty  # noqa: E402
+from espnet_dice.kd.token_uncertainty import token_uncertainty  # noqa: E402
 
 
 def drawn(seed=0, steps=9, vocab=7):
@@ -15,7 +15,7 @@ def drawn(seed=0, steps=9, vocab=7):
 def test_against_plain_numpy():
     logits, variances, ids = drawn()
     tensors = [torch.as_tensor(x) for x in (logits, variances, ids)]
-    found = certainty(*tensors, n_samples=4, generator=torch.Generator().manual_seed(3))
+    found = token_uncertainty(*tensors, n_samples=4, generator=torch.Generator().manual_seed(3))
     noise = torch.randn(
         (4, *logits.shape), generator=torch.Generator().manual_seed(3), dtype=torch.float64
     ).numpy()
@@ -34,11 +34,11 @@ def test_against_plain_numpy():
 
 def test_without_variances_nothing_is_said_of_them():
     logits, _, ids = drawn(1)
-    found = certainty(torch.as_tensor(logits), None, torch.as_tensor(ids))
+    found = token_uncertainty(torch.as_tensor(logits), None, torch.as_tensor(ids))
     assert set(found) == {"p", "top", "confidence", "entropy"}
 
 
 def test_without_draws_there_is_no_noise():
     tensors = [torch.as_tensor(x) for x in drawn(2)]
-    found = certainty(*tensors, n_samples=0)
+    found = token_uncertainty(*tensors, n_samples=0)
     assert torch.equal(found["p"], found["p_noisy"])

@@ -1,12 +1,12 @@
-"""The page's parts about recognisers: table, chart, worth of the uncertainty, utterances."""
+"""The page's sections about recognisers: table, chart, uncertainty, utterances."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.report import exports, figures, sentence, sound, utterances
+from espnet_dice.report import exports, figures, sound, summary, utterances
 from espnet_dice.report.charts import Style
-from espnet_dice.results import verdict, worth
+from espnet_dice.results import model_selection, uncertainty_eval
 from espnet_dice.results.recognisers import Decoded, Recognisers
 
 
@@ -29,40 +29,40 @@ class Settings:
     alignment: Path | None = None
 
 
-def part(found: Recognisers, settings: Settings, look: dict[str, Style]) -> dict[str, Any]:
+def section(found: Recognisers, settings: Settings, styles: dict[str, Style]) -> dict[str, Any]:
     """What the templates need of recognisers.
 
     Args:
         found: the experiment.
         settings: what to show.
-        look: name of a system → its style.
+        styles: name of a system → its style.
     """
-    ruling = verdict.judge(found)
+    selection = model_selection.select(found)
     rows = sorted(found.decoded, key=lambda d: (d.set, d.system.is_teacher, d.wer.value))
-    ship = ruling and (ruling.ship.system.name, ruling.ship.lm)
+    ship = selection and (selection.ship.system.name, selection.ship.lm)
     values: dict[str, Any] = {
-        "verdict": ruling,
-        "verdict_has_lm": any(r.lm for r in rows),
+        "selection": selection,
+        "selection_has_lm": any(r.lm for r in rows),
         "asr": [(d, ship == (d.system.name, d.lm)) for d in rows],
         "asr_names": list(found.systems),
         "words": ", ".join(
             f"{int(next(d for d in found.decoded if d.set == s).words.units.sum())} on {s}"
             for s in found.sets
         ),
-        "trade": [_trade(rows, s, look, n) for n, s in enumerate(found.sets)],
+        "trade": [_trade(rows, s, styles, n) for n, s in enumerate(found.sets)],
         "exports": exports.of_recognisers(found),
     }
-    judged = worth.judge(found)
-    answer = worth.answer(judged)
-    if judged:
-        values["worth"] = _worth(judged, look)
-        values["bins"] = worth.BINS
-        values["sentence"] = (
-            sentence.sentence(answer, judged)
+    evaluations = uncertainty_eval.evaluate(found)
+    answer = uncertainty_eval.answer(evaluations)
+    if evaluations:
+        values["uncertainty"] = _evaluation(evaluations, styles)
+        values["bins"] = uncertainty_eval.BINS
+        values["summary"] = (
+            summary.summary(answer, evaluations)
             if answer
             else "No student has a variance head here: only the entropy of the softmax is shown."
         )
-    first = _first(found, ruling)
+    first = _first(found, selection)
     shown = utterances.choose(found, first)
     listed = utterances.select(first, settings.utterances)
     heard = sound.excerpts(_audio(first, found, settings), listed, settings.megabytes,
@@ -71,7 +71,7 @@ def part(found: Recognisers, settings: Settings, look: dict[str, Style]) -> dict
     if tokens:
         pick = {d.system.name for d in shown}
         for system in tokens["systems"]:
-            system["style"] = look[system["name"]].number
+            system["style"] = styles[system["name"]].number
             system["shown"] = system["name"] in pick
     return values | {
         "cards": utterances.cards(shown, listed, heard),
@@ -82,17 +82,17 @@ def part(found: Recognisers, settings: Settings, look: dict[str, Style]) -> dict
     }
 
 
-def _first(found: Recognisers, ruling: verdict.Verdict | None) -> Decoded:
+def _first(found: Recognisers, selection: model_selection.Selection | None) -> Decoded:
     """The result whose utterances are listed: of what is shipped, on the first set."""
     name = found.sets[0]
     for d in found.decoded:
-        ship = ruling and (ruling.ship.system, ruling.ship.lm)
+        ship = selection and (selection.ship.system, selection.ship.lm)
         if d.set == name and ship in (None, (d.system, d.lm)):
             return d
     return next(d for d in found.decoded if d.set == name)
 
 
-def _trade(rows: list[Decoded], name: str, look: dict, n: int) -> figures.Chart:
+def _trade(rows: list[Decoded], name: str, styles: dict, n: int) -> figures.Chart:
     points = [
         figures.Point(
             r.system.name,
@@ -107,19 +107,21 @@ def _trade(rows: list[Decoded], name: str, look: dict, n: int) -> figures.Chart:
         if r.set == name
     ]
     hollow = "; hollow: with a language model" if any(r.lm for r in rows) else ""
-    chart = figures.trade(points, look, f"WER % on {name}", f"trade{n}")
+    chart = figures.trade(points, styles, f"WER % on {name}", f"trade{n}")
     return figures.Chart(chart.title + hollow, chart.svg)
 
 
-def _worth(judged: list[worth.Worth], look: dict) -> list[dict[str, Any]]:
+def _evaluation(
+    evaluations: list[uncertainty_eval.Evaluation], styles: dict
+) -> list[dict[str, Any]]:
     made = []
-    for n, name in enumerate(dict.fromkeys(w.set for w in judged)):
-        rows = [w for w in judged if w.set == name]
+    for n, name in enumerate(dict.fromkeys(w.set for w in evaluations)):
+        rows = [w for w in evaluations if w.set == name]
         snr = rows[0].snr
         title = name if snr is None else f"{name.rpartition('_snr')[0]}, white noise at {snr:g} dB"
         charts = [
-            figures.reliability(rows, look, f"reliable{n}"),
-            *figures.coverage(rows, look, f"coverage{n}"),
+            figures.reliability(rows, styles, f"reliable{n}"),
+            *figures.coverage(rows, styles, f"coverage{n}"),
         ]
         made.append({"title": title, "rows": rows, "charts": charts})
     return made

@@ -47,7 +47,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Selection:
     """The answer.
 
     Attributes:
@@ -65,8 +65,8 @@ class Verdict:
     sets: list[str]
 
 
-def judge(found: Recognisers) -> Verdict | None:
-    """The verdict; None where no student was decoded."""
+def select(found: Recognisers) -> Selection | None:
+    """The selection; None where no student was decoded."""
     students = candidates(found, teachers=False)
     if not students:
         return None
@@ -78,7 +78,7 @@ def judge(found: Recognisers) -> Verdict | None:
     untaught = [c for c in students if not c.system.is_taught and c.family != ship.family]
     baseline = min(untaught, key=lambda c: c.wer.value, default=None)
     teachers = candidates(found, teachers=True)
-    return Verdict(
+    return Selection(
         ship,
         sorted(like, key=lambda pair: pair[0].wer.value),
         baseline and (baseline, _compare(baseline, ship)),

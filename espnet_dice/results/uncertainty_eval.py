@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from espnet_dice.results import statistics
-from espnet_dice.results.certainties import HYP, REF, Certainties
 from espnet_dice.results.recognisers import Decoded, Recognisers, System
 from espnet_dice.results.statistics import Interval, Reliability
+from espnet_dice.results.token_uncertainty import HYP, REF, TokenUncertainty
 
 SIGMA, MEAN, ENTROPY = "variance_top", "variance", "entropy"
 MEASURES = {
@@ -43,7 +43,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Worth:
+class Evaluation:
     """One system on one set, clean or noisy.
 
     Attributes:
@@ -76,30 +76,30 @@ class Worth:
     matched: float | None
 
 
-def judge(found: Recognisers) -> list[Worth]:
+def evaluate(found: Recognisers) -> list[Evaluation]:
     """Every system that was asked, set by set, the clean set first."""
-    worth = []
+    evaluations = []
     for name in found.sets:
         noisy = [n for s in found.systems.values() for n in s.noisy_sets(name)]
         for which in (name, *dict.fromkeys(noisy)):
-            asked = {s.name: s.certainties(which) for s in found.systems.values()}
+            asked = {s.name: s.token_uncertainty(which) for s in found.systems.values()}
             for system in found.systems.values():
                 said = asked[system.name]
                 if said is not None:
                     decoded = found.plain(system.name, name) if which == name else None
                     teachers = _teachers_of(system, found.systems.values())
                     theirs = [asked[t.name] for t in teachers]
-                    worth.append(_worth(system, which, said, decoded, theirs))
-    return worth
+                    evaluations.append(_evaluation(system, which, said, decoded, theirs))
+    return evaluations
 
 
-def _worth(
+def _evaluation(
     system: System,
     name: str,
-    said: Certainties,
+    said: TokenUncertainty,
     decoded: Decoded | None,
-    teachers: Sequence[Certainties | None],
-) -> Worth:
+    teachers: Sequence[TokenUncertainty | None],
+) -> Evaluation:
     tokens = said.passes[REF]
     wrong, groups = tokens["top"] != tokens["ids"], said.groups(REF)
     measures = [m for m in MEASURES if m in tokens]
@@ -109,7 +109,7 @@ def _worth(
     else:
         which, errors, units = REF, np.bincount(groups, wrong), np.bincount(groups)
     snr = float(name.rpartition("_snr")[2]) if "_snr" in name else None
-    return Worth(
+    return Evaluation(
         system,
         name,
         snr,
@@ -138,7 +138,7 @@ def _teachers_of(system: System, systems) -> list[System]:
     return [t for n in system.teachers for t in every if t.name.endswith(f"_{n}")]
 
 
-def _matched(said: Certainties, teachers: Sequence[Certainties | None]) -> float | None:
+def _matched(said: TokenUncertainty, teachers: Sequence[TokenUncertainty | None]) -> float | None:
     asked = [t for t in teachers if t is not None and MEAN in t.passes[REF]]
     if MEAN not in said.passes[REF] or not asked or len(asked) < len(teachers):
         return None
@@ -162,14 +162,14 @@ class Answer:
     """
 
     word: str
-    student: Worth
-    without: Worth | None
-    noisy: Worth | None
+    student: Evaluation
+    without: Evaluation | None
+    noisy: Evaluation | None
 
 
-def answer(worth: Sequence[Worth]) -> Answer | None:
+def answer(evaluations: Sequence[Evaluation]) -> Answer | None:
     """Judge on the first set; None where no student has a variance head."""
-    students = [w for w in worth if not w.system.is_teacher and SIGMA in w.auroc]
+    students = [w for w in evaluations if not w.system.is_teacher and SIGMA in w.auroc]
     clean = [w for w in students if w.snr is None]
     clean = [w for w in clean if w.set == clean[0].set]
     if not clean:
@@ -186,7 +186,7 @@ def answer(worth: Sequence[Worth]) -> Answer | None:
     return Answer(word, student, without, min(noisy, key=lambda w: w.snr, default=None))
 
 
-def _without(student: Worth, clean: Sequence[Worth]) -> Worth | None:
+def _without(student: Evaluation, clean: Sequence[Evaluation]) -> Evaluation | None:
     """The one with the same teachers and seed, taught without uncertainty matching."""
     seed = student.system.model["seed"]
     same = [
