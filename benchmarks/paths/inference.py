@@ -1,7 +1,8 @@
 """What a student costs beside its teacher: one thread, one utterance at a time.
 
 Bound by operations: of HuBERT-base's 0.19 CPU-s per second of audio the seven convolutions of the
-stem take 0.07, which a student of half the width keeps unless its stem is slimmer. Random weights:
+stem take 0.07, which a student of half the width keeps unless its stem is slimmer, or ``mel``,
+log-mel filters and two convolutions. Random weights:
 speed does not depend on them. The teacher runs in torch; students in torch, and with onnxruntime
 in int8 (matrix products only).
 """
@@ -20,8 +21,10 @@ TEACHER, SECONDS = "base/full", 4.0
 GOALS = {
     ("narrow_d2/slim", "torch"): "inference torch",
     ("narrow_d2/slim", "int8"): "inference int8",
+    ("narrow_d2/mel", "torch"): "inference mel torch",
+    ("narrow_d2/mel", "int8"): "inference mel int8",
 }
-STUDENTS = ["narrow_d2/full", "narrow_d2/slim", "narrow_d2/tapered"]
+STUDENTS = ["narrow_d2/full", "narrow_d2/slim", "narrow_d2/tapered", "narrow_d2/mel"]
 
 
 def build(name: str) -> torch.nn.Module:

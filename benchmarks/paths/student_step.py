@@ -2,7 +2,8 @@
 
 Beside ESPnet's (``torchaudio_hubert`` with torchaudio's model) and Hugging Face's HubertModel with
 the same head; the same architecture (12 layers of 384, 12 heads), dropouts, batch, masks and
-labels; layerdrop 0, so that all run the same blocks. Bound by operations: 6 a parameter and frame,
+labels; layerdrop 0, so that all run the same blocks. The last line is the same student with
+``stem: mel`` beside the first. Bound by operations: 6 a parameter and frame,
 and the convolutions at 16 kHz. On a GPU: bfloat16, by device events, with the fraction of the
 peak.
 """
@@ -38,13 +39,13 @@ def batch(device: str = "cpu") -> dict[str, torch.Tensor]:
     }
 
 
-def ours(attention_dropout: float = DROPOUT) -> torch.nn.Module:
+def ours(attention_dropout: float = DROPOUT, stem: str = "full") -> torch.nn.Module:
     """Our model, as the recipe's narrow configs build it."""
     from espnet_dice.dice.model import DiceHubertModel
     from espnet_dice.hubert.models import students
 
     torch.manual_seed(0)
-    conf = {"size": "narrow_d2", "num_attention_heads": HEADS, "layerdrop": 0.0}
+    conf = {"size": "narrow_d2", "num_attention_heads": HEADS, "layerdrop": 0.0, "stem": stem}
     conf["attention_dropout"] = attention_dropout
     student = students.build("hubert", conf)
     return DiceHubertModel(student, [{"name": "dice_hard"}], K).train()
@@ -181,6 +182,7 @@ def rows(options: Any) -> Iterator[Row]:
         "without attention dropout": (lambda: ours(0.0), our_loss),
         "ESPnet's, torchaudio": (espnets, espnets_loss),
         "Hugging Face's HubertModel": (HuggingFaces, huggingfaces_loss),
+        "with the mel stem": (lambda: ours(stem="mel"), our_loss),
     }
     yield from _beside(models, batch(), "student step", options.turns, cost_of, "")
     if not torch.cuda.is_available():
@@ -196,11 +198,12 @@ def rows(options: Any) -> Iterator[Row]:
 def _beside(models, b, goal: str, turns: int, cost: Callable, suffix: str) -> Iterator[Row]:
     calls = {name: training(make(), b, loss) for name, (make, loss) in models.items()}
     spent = alternate(calls, turns, 1, cost)
-    plain, undropped, theirs, hf = calls
+    plain, undropped, theirs, hf, mel = calls
     names = {"what": plain + suffix}
     yield faster(spent, plain, theirs, goal, **names)
     yield faster(spent, plain, hf, **names)
     yield faster(spent, undropped, theirs, what=undropped + suffix)
+    yield faster(spent, mel, plain, "student step mel", what=mel + suffix)
 
 
 def _fraction_of_peak(b: dict[str, torch.Tensor]) -> Row:

@@ -94,11 +94,10 @@ class MelStem(torch.nn.Module):
 
     def log_mel(self, speech: torch.Tensor) -> torch.Tensor:
         """Kaldi's log-mel energies, (B, S) → (B, 2 T - 1, 80) float32."""
-        shifts = (speech.size(1) - WINDOW) // (2 * SHIFT) * 2
-        heard = speech[:, : shifts * SHIFT + WINDOW].float() * SCALE
-        # a frame is two and a half shifts: copies of slices, where gathering it would be slower
-        x = functional.pad(heard, (0, 3 * SHIFT - WINDOW)).unflatten(1, (-1, SHIFT))
-        x = torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:, : WINDOW - 2 * SHIFT]], -1)
+        # two frames for each of HuBERT's; the last one is behind its samples
+        pairs = functional.pad(speech.float() * SCALE, (0, SHIFT))
+        pairs = pairs.unfold(1, WINDOW + SHIFT, 2 * SHIFT)
+        x = torch.stack([pairs[..., :WINDOW], pairs[..., SHIFT:]], 2).flatten(1, 2)[:, :-1]
         x = x - x.mean(-1, keepdim=True)
         x = x - PRE_EMPHASIS * torch.cat([x[..., :1], x[..., :-1]], -1)
         real, imaginary = (x @ self.transform).square().chunk(2, -1)
