@@ -15,7 +15,7 @@ CONFORMER = {
     "output_size": 16,
     "attention_heads": 2,
     "linear_units": 32,
-    "num_blocks": 2,
+    "num_blocks": 1,
     "cnn_module_kernel": 7,
 }
 

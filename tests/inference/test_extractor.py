@@ -10,7 +10,9 @@ import torch
 import espnet_dice
 from espnet_dice import extract
 from espnet_dice.export import missing_for_onnx
+from espnet_dice.export import student as student_export
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
+from espnet_dice.io.fingerprint import NAME
 from espnet_dice.stages import export
 from tests.corpus import RATE, noise, write_audio
 from tests.hubert import parity
@@ -91,9 +93,14 @@ def test_files_that_are_no_student(tmp_path):
 
 
 @ONNX
-def test_a_student_that_is_onnx_only(tmp_path, wav):
+def test_a_student_of_convolutions_leaves_as_onnx_only(tmp_path, wav, capsys):
     system = trained(tmp_path / "dice_c", "conv", CONV)
-    export.export([system])
+    export.main(["--systems", str(system)])
+    assert "1 exported, 0 unchanged" in capsys.readouterr().out
+    files = {f.name for f in (system / "export").iterdir()}
+    assert files == {"model.onnx", "model.int8.onnx", "export.json", "README.md", NAME}
+    told = student_export.told(json.loads((system / "export/export.json").read_text()))
+    assert "model.int8.onnx: 0." in told and "s per second of audio" in told
     wanted = espnet_dice.load(system).extract(wav)
     for source in (system / "export", system / "export/model.onnx"):
         close(espnet_dice.load(source).extract(wav), wanted)

@@ -14,7 +14,6 @@ from scipy.signal import resample_poly
 
 import espnet_dice
 from espnet_dice import transcribe
-from espnet_dice.export import missing_for_onnx
 from espnet_dice.inference.files import rate_of
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import key_of
@@ -66,7 +65,7 @@ def recipe(tmp_path_factory):
         beam = tiny.write_config("conf/decode.yaml", DECODE)
         (d,) = decode.plan([tiny.EXP / "asr_x"], [tiny.DUMP / "dev"], None, [False], beam)
         decode.run([d], nj=1)
-        assert export.export([tiny.EXP / "asr_x"], tiny.TOKENS) == 1
+        assert export.export([tiny.EXP / "asr_x"], tiny.TOKENS, onnx=False) == 1
     lines = (root / d.out / "text").read_text().splitlines()
     return root, {line.partition(" ")[0]: line.partition(" ")[2] for line in lines}
 
@@ -277,22 +276,6 @@ def test_the_model_zoo_loads_the_archive(recipe, tmp_path, monkeypatch):
             Speech2Text.from_pretrained(name, **DECODE),
         ):
             assert {u: model(feats[u])[0][0].strip() for u in feats} == texts
-
-
-@pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
-def test_the_encoder_as_onnx(recipe, model):
-    from espnet_dice.export.onnx import session
-
-    export_dir = recipe[0] / "exp/asr_x/export"
-    run = session(export_dir / "encoder.onnx")
-    for wav in wavs(recipe[0]).values():
-        speech = torch.from_numpy(model.features(wav))[None]
-        with torch.no_grad():
-            wanted, _ = model.model.asr_model.encode(speech.clone(), torch.tensor([speech.size(1)]))
-        np.testing.assert_allclose(run(speech.numpy())[0], wanted, rtol=0, atol=1e-4)
-    report = json.loads((export_dir / "export.json").read_text())
-    assert set(report["onnx"]) == {"encoder.onnx", "encoder.int8.onnx"}
-    assert "`encoder.onnx`" in (export_dir / "hf/README.md").read_text()
 
 
 def test_the_command(recipe, tmp_path, capsys):

@@ -6,12 +6,10 @@ import pytest
 import torch
 import yaml
 
-from espnet_dice.export import missing_for_onnx
-from espnet_dice.export import student as student_export
 from espnet_dice.hubert import teacher
 from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError, DiceError, StaleError
-from espnet_dice.io.fingerprint import NAME, Fingerprint
+from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import experiment
 from espnet_dice.stages import export
 from tests.hubert.tiny_models import BASE, noise
@@ -44,17 +42,6 @@ def test_a_student_for_transformers(tmp_path):
     assert export.export([system], onnx=False) == 0
     trained(system, seed=1)
     assert export.export([system], onnx=False) == 1
-
-
-@pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
-def test_a_student_of_convolutions_leaves_as_onnx_only(tmp_path, capsys):
-    system = trained(tmp_path / "dice_c", "conv", CONV)
-    export.main(["--systems", str(system)])
-    assert "1 exported, 0 unchanged" in capsys.readouterr().out
-    files = {f.name for f in (system / "export").iterdir()}
-    assert files == {"model.onnx", "model.int8.onnx", "export.json", "README.md", NAME}
-    told = student_export.told(json.loads((system / "export/export.json").read_text()))
-    assert "model.int8.onnx: 0." in told and "s per second of audio" in told
 
 
 def test_onnx_that_cannot_be(tmp_path, monkeypatch):

@@ -43,6 +43,8 @@ def test_an_export_with_its_wer(trained, fresh):
     """Of the full encoder as ESPnet's own model and jiwer have it."""
     from espnet2.tasks.asr import ASRTask
 
+    from espnet_dice.export.onnx import session
+
     system = trained.plain
     shutil.copytree(trained.root / system, system)
     (tiny.EXP / "RESULTS.md").write_text("# Results\n\ntable\n")
@@ -50,18 +52,21 @@ def test_an_export_with_its_wer(trained, fresh):
     assert export.export([system], tiny.TOKENS, test_set=test, test_utterances=5) == 1
     out = system / "export"
     figures = json.loads((out / "export.json").read_text())
+    assert f"`{ENCODER}`" in (out / "hf/README.md").read_text()
     assert figures["processor"]["machine"] and figures["onnx"].keys() == {ENCODER, ENCODER_INT8}
     figures = figures["greedy_wer"]
     model, _ = ASRTask.build_model_from_file(out / "config.yaml", out / "model.pth")
     feats = kaldiio.load_scp(str(test / "feats.scp"))
     lines = (test / "text").read_text().splitlines()
     texts = {utt: " ".join(words) for utt, *words in map(str.split, lines)}
+    run = session(out / ENCODER)
     references, hypotheses = [], []
     for utt in greedy_wer.choose(dumps.load(test).lengths, 5, 1000):
         speech = torch.tensor(np.array(feats[utt]))[None]
         with torch.no_grad():
             memory, _ = model.eval().encode(speech, torch.tensor([speech.size(1)]))
             ids = model.ctc.argmax(memory)[0].tolist()
+        np.testing.assert_allclose(run(speech.numpy())[0], memory, rtol=0, atol=1e-4)
         said = "".join(model.token_list[i] for i, _ in groupby(ids) if i)
         references.append(texts[utt])
         hypotheses.append(" ".join(said.replace("▁", " ").split()))

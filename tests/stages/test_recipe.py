@@ -124,7 +124,7 @@ def test_two_runs_in_one_directory(tmp_path):
 
 def test_a_second_run_redoes_nothing(recipe, tmp_path):
     """All stages from 3 on, with an ESPnet that cannot be imported."""
-    systems = [recipe.plain, recipe.student]
+    systems = [recipe.student]
     config = Path("conf/decode.yaml")
     teacher = [tiny.EXP / "asr_teacher_t"]
     test = [tiny.DUMP / "test"]
@@ -133,7 +133,6 @@ def test_a_second_run_redoes_nothing(recipe, tmp_path):
     export.export(systems, tiny.TOKENS, test_set=test[0])
     uncertainty.run(uncertainty.plan([*systems, *teacher], test, tiny.TOKENS), tiny.TOKENS, nj=2)
     tiny.asr_job("teacher_t", tiny.asr_config("uncertainty_kd"))
-    tiny.asr_job("plain_seed0", tiny.asr_config())
     tiny.write_config(
         "conf/train_asr_unc.yaml", tiny.asr_config("uncertainty_kd", kd_alpha=0.5, kd_beta=0.5)
     )
@@ -144,7 +143,7 @@ def test_a_second_run_redoes_nothing(recipe, tmp_path):
     options = [
         *("--stage", "3", "--python", sys.executable, "--teachers", "t=train/dev"),
         *("--teacher_config", "conf/train_asr_teacher.yaml", "--teacher_samples", "3"),
-        *("--student_config", "conf/train_asr_plain.yaml conf/train_asr_unc.yaml"),
+        *("--student_config", "conf/train_asr_unc.yaml"),
         *("--lm_config", "conf/train_lm_tiny.yaml", "--inference_config", "conf/decode.yaml"),
     ]
     done = run(KD, *SETS, *options, cwd=recipe.root, path=[tmp_path])
@@ -153,9 +152,9 @@ def test_a_second_run_redoes_nothing(recipe, tmp_path):
     for stage in range(3, 13):
         assert f"Stage {stage}: " in done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    for system, n in (("plain_seed0", 2), ("unc_seed0", 2), ("teacher_t", 1)):
+    for system, n in (("unc_seed0", 2), ("teacher_t", 1)):
         assert sum(f"| {system} " in row for row in rows) >= n
-    assert {r.system for r in score.score(tiny.EXP)} == {"plain_seed0", "unc_seed0", "teacher_t"}
+    assert {r.system for r in score.score(tiny.EXP)} == {"unc_seed0", "teacher_t"}
 
 
 def test_an_error_of_a_stage_stops_the_run(tmp_path):
