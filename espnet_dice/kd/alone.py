@@ -1,8 +1,9 @@
 """An utterance of a batch as if it were alone: what its neighbours' lengths must not change.
 
-ESPnet's convolutional subsampling hears the padding of a batch: a padded utterance has a frame or
-two more than alone, whose inputs are partly padding, and attention spreads them to all others. A
-student is trained so, as ESPnet trains it; what is stored or measured must not depend on a batch.
+The convolutional subsampling of ESPnet 202511 hears the padding of a batch: a padded utterance has
+a frame or two more than alone, whose inputs are partly padding, and attention spreads them to all
+others. A student is trained so, as ESPnet trains it; what is stored or measured must not depend on
+a batch, in any version.
 """
 
 import zlib

@@ -21,7 +21,7 @@ def arena(tmp_path_factory):
 
 
 def test_killed_stages_end_where_undisturbed_ones_do(arena):
-    records = [attempt(arena, one) for one in plan([KD1], [1, 2, 3], 6, seed=1)]
+    records = [attempt(arena, one) for one in plan([KD1], [1, 2, 3], 6, seed=38)]
     assert sum(record["killed"] for record in records) >= 4
     assert [record for record in records if not record["survived"]] == []
 

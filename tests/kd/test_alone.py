@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from espnet_dice import compat
 from espnet_dice.kd import teachers
 from espnet_dice.kd.teacher_shards import Asking, ask
 from espnet_dice.results import token_uncertainty
@@ -67,7 +68,11 @@ def test_a_teachers_targets_do_not_depend_on_the_batch(task, utterances):
         return found.log_probs, found.variances.log(), found.ctc_log_probs
 
     with torch.no_grad():
-        assert min(apart(espnets, utterances)) > 1e-2  # the padding that its subsampling hears
+        away = apart(espnets, utterances)
+        if compat.espnet_version() < 202611:  # its subsampling hears the padding
+            assert min(away) > 1e-2
+        else:
+            assert max(away) < 1e-5
         assert max(apart(ours, utterances)) < 1e-5
 
 
