@@ -16,21 +16,22 @@ MOST, TIMES = 0.2, 5
 UTTERANCES = 2000
 
 
-def use_of(directory: Path) -> np.ndarray:
-    """Frames of each cluster, (K,), in up to 2000 utterances spread over a store."""
+def use_of(directory: Path) -> list[np.ndarray]:
+    """Frames of each cluster, (K,) a codebook, in up to 2000 utterances spread over a store."""
     reader = store.Reader(directory)
     utts = list(reader)
-    counts = np.zeros(reader.meta["clusters"], np.int64)
+    uses = [np.zeros(one["clusters"], np.int64) for one in store.each(reader.meta)]
     for utt in utts[:: -(-len(utts) // UTTERANCES)]:
-        counts += np.bincount(reader.ids(utt), minlength=len(counts))
-    return counts
+        for counts, ids in zip(uses, reader.ids(utt).T.reshape(len(uses), -1), strict=True):
+            counts += np.bincount(ids, minlength=len(counts))
+    return uses
 
 
 def dead(meta: dict, where: str) -> Finding | None:
     """Clusters that no frame of a whole set has.
 
     Args:
-        meta: ``store.json``.
+        meta: ``store.json``, of one codebook.
         where: for the warning.
     """
     used, clusters = meta.get("clusters_used"), meta["clusters"]
@@ -83,5 +84,9 @@ def check(labels: Path) -> list[Finding]:
     if not made:
         return []
     _, path, meta = max(made, key=lambda entry: entry[0])
-    where = f"labels/{labels.name}/{path.name}"
-    return [f for f in (dead(meta, where), dominating(use_of(path), where)) if f]
+    found: list[Finding | None] = []
+    for number, (one, counts) in enumerate(zip(store.each(meta), use_of(path), strict=True)):
+        several = f", codebook {number}" if isinstance(meta["clusters"], list) else ""
+        where = f"labels/{labels.name}/{path.name}{several}"
+        found += [dead(one, where), dominating(counts, where)]
+    return [f for f in found if f]

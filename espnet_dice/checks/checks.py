@@ -74,7 +74,10 @@ def _training(one: training.Training, directory: Path, base: Path) -> Iterator[F
     if one.kind == "dice" and warm:
         stores = {part: _inputs(config, part, base).get("labels") for part in check_training.PARTS}
         if all(path and path.is_dir() for path in stores.values()):
-            use = {part: check_labels.use_of(path) for part, path in stores.items()}
+            # acc_m is the last head's
+            heads = (config.get("model_conf") or {}).get("heads")
+            number = heads[-1].get("codebook", 0) if isinstance(heads, list) else -1
+            use = {part: check_labels.use_of(path)[number] for part, path in stores.items()}
             chance = {part: float(u.max() / u.sum()) for part, u in use.items()}
             yield check_training.at_chance(one, "acc_m", chance, "the most frequent label")
     elif one.kind == "asr":

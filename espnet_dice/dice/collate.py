@@ -1,7 +1,7 @@
 """Batches of speech and labels that need no padding mask: all utterances cut to one length."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ class DiceCollate:
         seed: of these draws.
         normalize: each waveform to mean 0 and variance 1, before it is cut, as the layer-norm
             HuBERTs (large) want.
-        n_clusters: K, to refuse ids that are no cluster; None does not look.
+        n_clusters: K, or K of each codebook, to refuse ids that are no cluster; None does not look.
 
     Attributes:
         epoch: set before each epoch, it and ``seed`` decide where an utterance is cut, whatever
@@ -45,7 +45,7 @@ class DiceCollate:
         max_frames: int = MAX_FRAMES,
         random_crop: bool = True,
         normalize: bool = False,
-        n_clusters: int | None = None,
+        n_clusters: int | Sequence[int] | None = None,
         seed: int = 0,
     ):
         if max_frames < 1:
@@ -55,7 +55,7 @@ class DiceCollate:
         self.max_frames = max_frames
         self.random_crop = random_crop
         self.normalize = normalize
-        self.n_clusters = n_clusters
+        self.n_clusters = [n_clusters] if isinstance(n_clusters, int) else list(n_clusters or [])
         self.seed = seed
         self.epoch: int | None = None
         self._warned = False
@@ -70,7 +70,7 @@ class DiceCollate:
 
         Returns:
             The utterances, and ``speech`` (B, S) float32, ``speech_lengths`` (B,) and, where there
-            are labels, ``labels`` (B, T) or (B, T, W) int32, ``labels_lengths`` (B,).
+            are labels, ``labels`` (B, T), (B, T, C) or (B, T, W) int32, ``labels_lengths`` (B,).
 
         Raises:
             DataError: an utterance has no frame, or another number of labels than of frames.
@@ -111,12 +111,11 @@ class DiceCollate:
                 f"{utt}: {frames} frames of speech, {len(labels)} labels: the labels were made "
                 "from other audio, or at another frame rate; make them again"
             )
-        if self.n_clusters is not None:
-            ids = labels if labels.ndim == 1 else labels[:, 0]
-            if ids.min() < 0 or ids.max() >= self.n_clusters:
+        for ids, k in zip(labels.reshape(frames, -1).T, self.n_clusters, strict=False):
+            if ids.min() < 0 or ids.max() >= k:
                 raise DataError(
-                    f"{utt}: labels from {ids.min()} to {ids.max()}, clusters are 0 to "
-                    f"{self.n_clusters - 1}: the labels belong to another quantizer"
+                    f"{utt}: labels from {ids.min()} to {ids.max()}, clusters are 0 to {k - 1}: "
+                    "the labels belong to another quantizer"
                 )
         return speech.astype(np.float32, copy=False), labels.astype(np.int32)
 

@@ -18,7 +18,7 @@ class Labels(Mapping):
 
     Args:
         path: directory of the store, or a file in it.
-        ids_only: the hard labels alone, (T,), instead of records, (T, W).
+        ids_only: the hard labels alone, (T,), of C codebooks (T, C), instead of records, (T, W).
     """
 
     def __init__(self, path: str | Path, ids_only: bool = False):
@@ -40,12 +40,12 @@ class Labels(Mapping):
 
 
 def labels(path: str) -> Labels:
-    """Loader of ``dice_labels``: records (T, W), column 0 the hard label."""
+    """Loader of ``dice_labels``: records (T, W), the hard labels first."""
     return Labels(path)
 
 
 def ids(path: str) -> Labels:
-    """Loader of ``dice_ids``: hard labels (T,)."""
+    """Loader of ``dice_ids``: hard labels (T,), of C codebooks (T, C)."""
     return Labels(path, ids_only=True)
 
 

@@ -1,7 +1,11 @@
-"""The prediction head: how like a frame is to each cluster's learned embedding."""
+"""Prediction heads: the paper's cosine similarity to each cluster's embedding, and a plain one."""
+
+from collections.abc import Iterable
 
 import torch
 from torch.nn import functional
+
+from espnet_dice.io.errors import ConfigError
 
 FINAL_DIM, TEMPERATURE = 256, 0.1
 
@@ -43,3 +47,65 @@ class CosineHead(torch.nn.Module):
             frames = functional.normalize(projected.float(), dim=-1)
             clusters = functional.normalize(self.embeddings.float(), dim=-1)
             return functional.linear(frames, clusters) / self.temperature
+
+
+class LinearHead(torch.nn.Linear):
+    """Logits of the K clusters: W x + b, for a plain cross-entropy.
+
+    Not the paper's: MelHuBERT (arXiv 2211.09944) and Fast-HuBERT have it, the former with better
+    results at little data.
+
+    Args:
+        dim: width of the student's layer.
+        n_clusters: K.
+    """
+
+    def __init__(self, dim: int, n_clusters: int):
+        super().__init__(dim, n_clusters)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(…, dim) → (…, K) logits in float32, also under autocast (see :class:`CosineHead`)."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.to(self.weight.dtype))
+
+
+HEADS = ("cosine", "linear")
+
+
+def build(
+    kind: str,
+    dim: int,
+    n_clusters: int,
+    final_dim: int = FINAL_DIM,
+    temperature: float = TEMPERATURE,
+) -> torch.nn.Module:
+    """A head.
+
+    Args:
+        kind: ``cosine`` or ``linear``.
+        dim, n_clusters, final_dim, temperature: see :class:`CosineHead`; the last two mean nothing
+            to ``linear``.
+
+    Raises:
+        ConfigError: another kind.
+    """
+    if kind == "cosine":
+        return CosineHead(dim, n_clusters, final_dim, temperature)
+    if kind == "linear":
+        return LinearHead(dim, n_clusters)
+    raise ConfigError(f"model_conf: head must be one of {', '.join(HEADS)}, not {kind!r}")
+
+
+def set_apart(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[torch.nn.Parameter], factor: float
+) -> None:
+    """Give some of an optimizer's parameters groups with ``factor`` times the learning rate.
+
+    A factor on the gradient would do nothing under Adam, which divides by the gradient's size.
+    """
+    chosen = {id(p) for p in parameters}
+    for group in list(optimizer.param_groups):
+        own = [p for p in group["params"] if id(p) in chosen]
+        if own:
+            group["params"] = [p for p in group["params"] if id(p) not in chosen]
+            optimizer.add_param_group({**group, "params": own, "lr": factor * group["lr"]})

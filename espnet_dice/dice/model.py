@@ -12,8 +12,10 @@ import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_dice.dice import head as kinds
 from espnet_dice.dice import losses
-from espnet_dice.dice.head import FINAL_DIM, TEMPERATURE, CosineHead
+from espnet_dice.dice.head import FINAL_DIM, TEMPERATURE
+from espnet_dice.dice.heads import LAST, Place, places
 from espnet_dice.dice.terms import TERMS, Context, Seen
 from espnet_dice.hubert.models import mask
 from espnet_dice.hubert.models.frames import n_frames
@@ -23,16 +25,24 @@ PENALTY = "dice_features_pen"
 
 
 class DiceHubertModel(AbsESPnetModel):
-    """A student, the head that predicts clusters, and the terms of the loss.
+    """A student, the heads that predict clusters, and the terms of the loss.
 
     Args:
         student: from :func:`students.build`.
         loss: list of {name, weight, conf}; names are those of :data:`terms.TERMS`.
-        n_clusters: K; None without label losses.
+        n_clusters: K, of several codebooks of each; None without label losses.
         labels: directory of the training labels, for ``dice_soft``.
         teacher: source of the teacher, for ``dice_feature``.
         normalized: whether waveforms come with mean 0 and variance 1.
-        final_dim, temperature: of the head (:class:`head.CosineHead`).
+        heights: relative height of the teacher's layer of each codebook, for ``heads: matched``.
+        head: ``cosine``, the paper's (:class:`head.CosineHead`), or ``linear``, ours
+            (:class:`head.LinearHead`).
+        final_dim, temperature: of the cosine head.
+        heads: which layer predicts which codebook, see :func:`heads.places`. The default is the
+            paper's for one codebook, one head on the last layer; all else is ours. A label loss is
+            the mean over heads. A head on the last layer comes after the student's last norm, where
+            it has one.
+        head_lr_factor: of the learning rate of the heads; 1 in the paper.
         mask_prob, mask_length: see :mod:`mask`; ``mask_prob`` 0 masks nothing.
         masked_weight, unmasked_weight: of the frames in label losses; 1 and 0 in the paper.
         features_pen: weight of the L2 penalty on the output of the student's convolutions
@@ -45,12 +55,16 @@ class DiceHubertModel(AbsESPnetModel):
         self,
         student: torch.nn.Module,
         loss: Sequence[dict[str, Any]],
-        n_clusters: int | None = None,
+        n_clusters: int | Sequence[int] | None = None,
         labels: str | None = None,
         teacher: str | None = None,
         normalized: bool = False,
+        heights: Sequence[float] | None = None,
+        head: str = "cosine",
         final_dim: int = FINAL_DIM,
         temperature: float = TEMPERATURE,
+        heads: str | Sequence[dict[str, int]] = LAST,
+        head_lr_factor: float = 1.0,
         mask_prob: float = mask.MASK_PROB,
         mask_length: int = mask.MASK_LENGTH,
         masked_weight: float = 1.0,
@@ -60,6 +74,8 @@ class DiceHubertModel(AbsESPnetModel):
         super().__init__()
         if not features_pen >= 0:
             raise ConfigError(f"model_conf: features_pen must be >= 0, not {features_pen}")
+        if not head_lr_factor > 0:
+            raise ConfigError(f"model_conf: head_lr_factor must be > 0, not {head_lr_factor}")
         entries = parse(loss)
         context = Context(student.dims, labels, teacher, normalized)
         self.student = student
@@ -68,7 +84,8 @@ class DiceHubertModel(AbsESPnetModel):
         self.terms = torch.nn.ModuleDict(
             {name: _term(name, context, conf) for name, _, conf in entries}
         )
-        self.head = None
+        self.places: list[Place] = []
+        self.head_lr_factor = head_lr_factor
         if any(term.from_labels for term in self.terms.values()):
             if n_clusters is None:
                 raise ConfigError("label losses need the number of clusters (--labels)")
@@ -77,7 +94,12 @@ class DiceHubertModel(AbsESPnetModel):
                     "model_conf: no frame counts: masked_weight and mask_prob, or unmasked_weight, "
                     "must be > 0"
                 )
-            self.head = CosineHead(student.dims[-1], n_clusters, final_dim, temperature)
+            clusters = [n_clusters] if isinstance(n_clusters, int) else list(n_clusters)
+            self.places = places(heads, len(clusters), len(student.dims) - 1, heights)
+        self.heads = torch.nn.ModuleList(
+            kinds.build(head, student.dims[p.layer], clusters[p.codebook], final_dim, temperature)
+            for p in self.places
+        )
         self.mask_prob = mask_prob
         self.mask_length = mask_length
         self.masked_weight = masked_weight
@@ -99,7 +121,7 @@ class DiceHubertModel(AbsESPnetModel):
         Args:
             speech: (B, S) samples at 16 kHz.
             speech_lengths: (B,).
-            labels: hard ids (B, T) or records (B, T, W).
+            labels: hard ids (B, T), of several codebooks (B, T, C), or records (B, T, W).
             labels_lengths: (B,).
             kwargs: ``utt_id``, for masks and messages.
 
@@ -124,24 +146,39 @@ class DiceHubertModel(AbsESPnetModel):
             ends = torch.tensor(frames, device=speech.device)
             valid = torch.arange(max(frames), device=speech.device) < ends[:, None]
         weights = losses.frame_weights(masks, valid, self.masked_weight, self.unmasked_weight)
-        logits = None
-        if self.head is not None:
+        predicted = []
+        if self.heads:
             self._check_labels(labels, labels_lengths, frames, utts)
-            logits = self.head(self.student.final(hidden[-1]))
-        seen = Seen(speech, lengths, hidden, weights, valid, logits, labels)
-        weight = weights.new_tensor(sum(frames)) if logits is None else weights.sum()
+            predicted = self._predict(hidden)
+        seen = Seen(speech, lengths, hidden, weights, valid, predicted, labels)
+        weight = weights.sum() if predicted else weights.new_tensor(sum(frames))
         penalty = losses.features_pen(squares) * (weight > 0) if squares else None
         loss, stats = self._loss(seen, utts, penalty)
-        if logits is not None:
+        if predicted:
             shown = ~masks if valid is None else ~masks & valid
-            stats["acc_m"] = losses.accuracy(logits, seen.ids, masks)
-            stats["acc_u"] = losses.accuracy(logits, seen.ids, shown)
+            codebook, logits = predicted[-1]
+            stats["acc_m"] = losses.accuracy(logits, seen.ids(codebook), masks)
+            stats["acc_u"] = losses.accuracy(logits, seen.ids(codebook), shown)
+            for place, (codebook, logits) in zip(self.places, predicted, strict=True):
+                if len(predicted) > 1:
+                    right = losses.accuracy(logits, seen.ids(codebook), masks)
+                    stats[f"acc_m_{place.name}"] = right
         stats["masked"] = masks.sum() / sum(frames)
         return force_gatherable((loss, stats, weight.detach()), loss.device)
 
     def collect_feats(self, speech, speech_lengths, **kwargs) -> dict[str, torch.Tensor]:
         """ESPnet's collect_stats has nothing to collect: the waveform is the input."""
         return {"feats": speech, "feats_lengths": speech_lengths}
+
+    def _predict(self, hidden: Sequence[torch.Tensor]) -> list[tuple[int, torch.Tensor]]:
+        """Of each head its codebook and its logits, (B, T, K)."""
+        found = []
+        for place, head in zip(self.places, self.heads, strict=True):
+            state = hidden[place.layer]
+            if place.layer == len(hidden) - 1:
+                state = self.student.final(state)
+            found.append((place.codebook, head(state)))
+        return found
 
     def _masks(self, frames: list[int], utts: list[str]) -> torch.Tensor:
         # ESPnet seeds torch for every epoch; validation has the same masks in every epoch

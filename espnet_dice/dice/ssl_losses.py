@@ -27,6 +27,7 @@ class Hard(AbsSSLLoss):
         num_classes: K.
         final_dim, temperature: of the head.
         layer: which of the encoder's outputs.
+        codebook: which of the label store's.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Hard(AbsSSLLoss):
         final_dim: int = FINAL_DIM,
         temperature: float = TEMPERATURE,
         layer: int = -1,
+        codebook: int = 0,
     ):
         super().__init__()
         self.util_attributes = ["mask"]
@@ -47,6 +49,7 @@ class Hard(AbsSSLLoss):
             "mask_info",
         ]
         self.layer = layer
+        self.codebook = codebook
         self.head = CosineHead(encoder_output_size, num_classes, final_dim, temperature)
 
     def forward(
@@ -62,7 +65,7 @@ class Hard(AbsSSLLoss):
         Args:
             encoder_output: of each layer, (B, T, D).
             encoder_output_lengths: (B,).
-            text: ids (B, T) or records (B, T, W).
+            text: ids (B, T), of several codebooks (B, T, C), or records (B, T, W).
             text_lengths: (B,).
             mask_info: ``mask_m``, (B, T) bool, True where the encoder did not see the frame.
         """
@@ -76,7 +79,7 @@ class Hard(AbsSSLLoss):
         masked = mask_info["mask_m"][:, :frames].to(text.device) & valid
         # ESPnet pads labels with -1
         text = text.clamp(min=0)
-        ids = hard_ids(text)
+        ids = hard_ids(text, self.codebook)
         loss = losses.weighted_mean(self.frame_losses(logits, text), masked.float())
         stats = {
             "loss_m": loss.detach(),
@@ -88,7 +91,7 @@ class Hard(AbsSSLLoss):
 
     def frame_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(B, T, K) logits and labels → (B, T)."""
-        return losses.hard(logits, hard_ids(labels))
+        return losses.hard(logits, hard_ids(labels, self.codebook))
 
 
 class Soft(Hard):
@@ -109,4 +112,4 @@ class Soft(Hard):
 
     def frame_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(B, T, K) logits and records (B, T, W) → (B, T)."""
-        return losses.soft(logits, self._soft(labels, self.tau))
+        return losses.soft(logits, self._soft(labels, self.tau, self.codebook))

@@ -9,6 +9,7 @@ GPUs know them.
 import argparse
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from espnet2.tasks.abs_task import AbsTask
@@ -20,17 +21,22 @@ from espnet2.utils.types import int_or_none, str_or_none
 
 from espnet_dice import registry
 from espnet_dice.dice.collate import DiceCollate
+from espnet_dice.dice.head import set_apart
+from espnet_dice.dice.heads import LAST, MATCHED, places
 from espnet_dice.dice.model import DiceHubertModel, parse
 from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError, DiceError
+from espnet_dice.io.json_files import read_json
 
 registry.register_task("espnet2.train.dataset")
 
 model_choices = ClassChoices(
     "model", {"dice_hubert": DiceHubertModel}, type_check=AbsESPnetModel, default="dice_hubert"
 )
-OURS = {"student", "loss", "n_clusters", "labels", "teacher", "normalized"}
-"""Arguments of the model that have options of their own."""
+OURS = {"student", "loss", "n_clusters", "labels", "teacher", "normalized", "heights"}
+"""Arguments of the model that have options of their own, or are read with the labels."""
+ABSOLUTE = ("cosineannealingwarmuprestarts", "cycliclr", "exponentialdecaywarmup", "onecyclelr")
+"""Schedulers that set one learning rate for all parameters, whatever the optimizer was given."""
 
 
 class DiceTrainer(Trainer):
@@ -84,9 +90,9 @@ class DiceHubertTask(AbsTask):
         )
         group.add_argument(
             "--num_classes",
-            type=int_or_none,
+            type=_clusters,
             default=None,
-            help="Number of clusters, where there is no --labels",
+            help="Number of clusters, where there is no --labels; of several codebooks 100,500",
         )
         group.add_argument(
             "--teacher",
@@ -118,9 +124,21 @@ class DiceHubertTask(AbsTask):
         for key in OURS & set(args.model_conf):
             raise ConfigError(f"model_conf: {key} is an option of its own: --{key}")
         DiceCollate(True, **_collate_conf(args))
+        if args.model_conf.get("head_lr_factor", 1) != 1 and str(args.scheduler) in ABSOLUTE:
+            raise ConfigError(
+                f"model_conf: head_lr_factor: scheduler {args.scheduler} gives all parameters one "
+                "learning rate: take another one, such as warmuplr"
+            )
         # without memory; imports transformers (6 s), which children forked afterwards then have
         with torch.device("meta"):
-            students.build(args.student, args.student_conf)
+            student = students.build(args.student, args.student_conf)
+        meta = _meta_of(args.labels)
+        clusters = args.num_classes if meta is None else meta["clusters"]
+        if clusters is not None:
+            heights = None if meta is None else meta.get("height")
+            number = 1 if isinstance(clusters, int) else len(clusters)
+            heads = args.model_conf.get("heads", LAST)
+            places(heads, number, len(student.dims) - 1, heights)
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
@@ -147,6 +165,16 @@ class DiceHubertTask(AbsTask):
         return ("labels",)
 
     @classmethod
+    def build_optimizers(
+        cls, args: argparse.Namespace, model: torch.nn.Module
+    ) -> list[torch.optim.Optimizer]:
+        """ESPnet's optimizer; heads with a learning rate of their own are groups of their own."""
+        optimizers = super().build_optimizers(args, model)
+        if model.head_lr_factor != 1:
+            set_apart(optimizers[0], model.heads.parameters(), model.head_lr_factor)
+        return optimizers
+
+    @classmethod
     def build_model(cls, args: argparse.Namespace) -> DiceHubertModel:
         """Build the model, and note in ``args`` all that it takes to do so again elsewhere.
 
@@ -157,6 +185,7 @@ class DiceHubertTask(AbsTask):
             from espnet_dice.labels.store import Reader
 
             args.num_classes = Reader(args.labels).codebook.clusters
+        matched = args.model_conf.get("heads") == MATCHED
         model = DiceHubertModel(
             students.build(args.student, args.student_conf),
             args.loss,
@@ -164,14 +193,32 @@ class DiceHubertTask(AbsTask):
             labels=args.labels,
             teacher=args.teacher,
             normalized=bool(args.collate_fn_conf.get("normalize")),
+            heights=(_meta_of(args.labels) or {}).get("height") if matched else None,
             **args.model_conf,
         )
+        if matched:
+            heads = [place.conf() for place in model.places]
+            args.model_conf = {**args.model_conf, "heads": heads}
         args.loss = copy.deepcopy(list(args.loss))
         for entry in args.loss:
             term = model.terms[entry["name"]]
             if hasattr(term, "resolved"):
                 entry["conf"] = {**(entry.get("conf") or {}), **term.resolved()}
         return model
+
+
+def _clusters(text: str) -> int | list[int] | None:
+    """``500``, ``100,500`` or ``none``."""
+    if "," in text:
+        return [int(one) for one in text.split(",")]
+    return int_or_none(text)
+
+
+def _meta_of(labels: str | None) -> dict | None:
+    """What a label store says of itself; None where there is none yet."""
+    from espnet_dice.labels import store
+
+    return None if labels is None else read_json(Path(labels) / store.META)
 
 
 def _collate_conf(args: argparse.Namespace) -> dict:

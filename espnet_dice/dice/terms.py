@@ -26,8 +26,9 @@ class Seen:
         hidden: the student's states, [0] the input of block 1, [l] after block l.
         weights: how much each frame counts in a label loss, (B, T).
         valid: (B, T) bool, or None where there is no padding.
-        logits: (B, T, K), or None without label losses.
-        labels: (B, T) ids or (B, T, W) records, or None.
+        predicted: of each head, which codebook it predicts, and its logits (B, T, K); empty
+            without label losses.
+        labels: (B, T) ids of one codebook, (B, T, C) of several, (B, T, W) records, or None.
     """
 
     speech: torch.Tensor
@@ -35,18 +36,20 @@ class Seen:
     hidden: list[torch.Tensor]
     weights: torch.Tensor
     valid: torch.Tensor | None
-    logits: torch.Tensor | None = None
+    predicted: Sequence[tuple[int, torch.Tensor]] = ()
     labels: torch.Tensor | None = None
 
-    @property
-    def ids(self) -> torch.Tensor:
-        """The hard labels, (B, T) int64."""
-        return hard_ids(self.labels)
+    def ids(self, codebook: int) -> torch.Tensor:
+        """The hard labels of a codebook, (B, T) int64."""
+        return hard_ids(self.labels, codebook)
 
 
-def hard_ids(labels: torch.Tensor) -> torch.Tensor:
-    """(B, T) ids or (B, T, W) records, whose first column they are, → (B, T) int64."""
-    return (labels if labels.dim() == 2 else labels[..., 0]).long()
+def hard_ids(labels: torch.Tensor, codebook: int = 0) -> torch.Tensor:
+    """(B, T) ids, (B, T, C) of several codebooks, or (B, T, W) records → (B, T) int64.
+
+    The first columns of a record are the hard labels.
+    """
+    return (labels if labels.dim() == 2 else labels[..., codebook]).long()
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Context:
 
 
 class Hard(torch.nn.Module):
-    """``dice_hard``: -log p(z_t) over masked frames (Eq. 2)."""
+    """``dice_hard``: -log p(z_t) over masked frames (Eq. 2), the mean over heads."""
 
     from_labels = True
 
@@ -76,11 +79,15 @@ class Hard(torch.nn.Module):
 
     def forward(self, seen: Seen) -> torch.Tensor:
         """The loss, a scalar."""
-        return losses.weighted_mean(losses.hard(seen.logits, seen.ids), seen.weights)
+        found = [
+            losses.weighted_mean(losses.hard(logits, seen.ids(codebook)), seen.weights)
+            for codebook, logits in seen.predicted
+        ]
+        return torch.stack(found).mean()
 
 
 class Soft(torch.nn.Module):
-    """``dice_soft``: KL to the soft label of Eq. 3 over masked frames.
+    """``dice_soft``: KL to the soft label of Eq. 3 over masked frames, the mean over heads.
 
     Args:
         tau: temperature τ of the labels. The paper's ablation has 1, 5 and 10.
@@ -97,32 +104,39 @@ class Soft(torch.nn.Module):
 
     def forward(self, seen: Seen) -> torch.Tensor:
         """The loss, a scalar in nats."""
-        values = losses.soft(seen.logits, self._soft(seen.labels, self.tau))
-        return losses.weighted_mean(values, seen.weights)
+        found = [
+            losses.weighted_mean(
+                losses.soft(logits, self._soft(seen.labels, self.tau, codebook)), seen.weights
+            )
+            for codebook, logits in seen.predicted
+        ]
+        return torch.stack(found).mean()
 
 
 class SoftLabels:
-    """Soft labels from a store's records and its codebook, which is read at first use."""
+    """Soft labels from a store's records and its codebooks, which are read at first use."""
 
     def __init__(self, store: str | None):
         self._store = store
-        self._tables: dict[str, torch.Tensor] | None = None
+        self._tables: list[dict[str, torch.Tensor]] = []
 
-    def __call__(self, records: torch.Tensor, tau: float) -> torch.Tensor:
-        """Records (…, W) → log p(i | H), (…, K)."""
-        from espnet_dice.labels import codec
+    def __call__(self, records: torch.Tensor, tau: float, codebook: int = 0) -> torch.Tensor:
+        """Records (…, W) → log p(i | H) of a codebook, (…, K)."""
+        from espnet_dice.labels import codebooks, codec
 
-        return losses.soft_labels(codec.distances(records, self._on(records.device)), tau)
+        tables = self._on(records.device)
+        own = codebooks.own_records(records, tables, codebook)
+        return losses.soft_labels(codec.distances(own, tables[codebook]), tau)
 
-    def _on(self, device: torch.device) -> dict[str, torch.Tensor]:
-        if self._tables is None:
+    def _on(self, device: torch.device) -> list[dict[str, torch.Tensor]]:
+        if not self._tables:
             from espnet_dice.labels.store import Reader
 
             if self._store is None:
                 raise ConfigError("dice_soft needs the label store's directory (--labels)")
-            self._tables = Reader(self._store).codebook.as_dict()
-        if self._tables["own_step"].device != device:
-            self._tables = {name: table.to(device) for name, table in self._tables.items()}
+            self._tables = [book.as_dict() for book in Reader(self._store).codebook.books]
+        if self._tables[0]["own_step"].device != device:
+            self._tables = [{k: t.to(device) for k, t in one.items()} for one in self._tables]
         return self._tables
 
 

@@ -81,6 +81,11 @@ def losses(entries: Sequence[Mapping[str, Any]]) -> str:
 def _labels(labels: Mapping[str, Any] | None) -> str:
     if labels is None:
         return "none, or no longer there"
+    if isinstance(labels["clusters"], list):
+        from espnet_dice.labels import store
+
+        books = "; ".join(_labels({**one, "kl": {}}) for one in store.each(labels))
+        return f"{len(labels['clusters'])} codebooks: {books}"
     k = f"K = {labels['clusters']}"
     if labels.get("source") == MFCC:
         return f"k-means of MFCC, {k}: the first iteration of HuBERT"

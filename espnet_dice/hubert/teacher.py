@@ -117,26 +117,32 @@ class FrozenSSLModel(torch.nn.Module):
 
 
 class LayerFeatures:
-    """One layer of a teacher, as k-means and labels see it.
+    """A layer of a teacher, or several beside each other, as k-means and labels see them.
 
     Args:
         teacher: the model.
-        layer: 1-based: the output of the whole block.
+        layer: 1-based: the output of the whole block. Of several layers a feature has the values
+            of the first, then those of the second, and so on; the teacher is run once.
 
     Attributes:
-        key: identifies teacher and layer.
-        dim: width.
+        key: identifies teacher and layers.
+        dims: width of each layer.
+        dim: of a feature, their sum.
+        heights: of each layer, its number by that of all, up to 1.
 
     Raises:
         ConfigError: the teacher has no such layer.
     """
 
-    def __init__(self, teacher: FrozenSSLModel, layer: int):
-        check_layer(teacher, layer)
+    def __init__(self, teacher: FrozenSSLModel, layer: int | Sequence[int]):
+        self.layers = (layer,) if isinstance(layer, int) else tuple(layer)
+        for one in self.layers:
+            check_layer(teacher, one)
         self.teacher = teacher
-        self.layer = layer
         self.key = layer_key(teacher.key, layer)
-        self.dim = teacher.dims[layer]
+        self.dims = tuple(teacher.dims[one] for one in self.layers)
+        self.dim = sum(self.dims)
+        self.heights = tuple(one / teacher.layers for one in self.layers)
 
     def features(self, wave: np.ndarray | torch.Tensor) -> torch.Tensor:
         """(samples,) → (frames, dim) float32 on the teacher's device.
@@ -148,7 +154,10 @@ class LayerFeatures:
 
     def batch(self, waves: Sequence[np.ndarray | torch.Tensor]) -> list[torch.Tensor]:
         """The same for several utterances in one forward pass, equal to it to float error."""
-        return [hidden[-1] for hidden in self.teacher.hidden(waves, self.layer)]
+        found = self.teacher.hidden(waves, max(self.layers))
+        if len(self.layers) == 1:
+            return [hidden[-1] for hidden in found]
+        return [torch.cat([hidden[one] for one in self.layers], dim=-1) for hidden in found]
 
 
 def load(source: str | Path, trust_pickle: bool = False) -> FrozenSSLModel:
@@ -179,8 +188,8 @@ def key_of(source: str | Path) -> str:
     return checkpoints.find(source).key()
 
 
-def layer_key(key: str, layer: int) -> str:
-    """The key of one layer of the teacher with ``key``."""
+def layer_key(key: str, layer: int | Sequence[int]) -> str:
+    """The key of one or several layers of the teacher with ``key``."""
     return digest({"teacher": key, "layer": layer})
 
 

@@ -31,15 +31,19 @@ class Upstream(Protocol):
 
 
 class Features(Protocol):
-    """One layer of an upstream.
+    """One layer of an upstream, or several, one behind the other in a feature.
 
     Attributes:
-        key: identifies upstream and layer.
-        dim: width.
+        key: identifies upstream and layers.
+        dims: width of each layer.
+        dim: of a feature, their sum.
+        heights: of each layer, its number by that of all, up to 1.
     """
 
     key: str
+    dims: tuple[int, ...]
     dim: int
+    heights: tuple[float, ...]
 
     def features(self, wave: np.ndarray) -> "torch.Tensor":
         """Samples (S,) at 16 kHz → (frames, dim) float32.
@@ -64,10 +68,12 @@ class Spectral:
     """
 
     size = 0
+    heights = (1.0,)
 
     def __init__(self, key: str, dim: int, compute: Callable[[np.ndarray], np.ndarray]):
         self.key = key
         self.dim = dim
+        self.dims = (dim,)
         self._compute = compute
 
     def features(self, wave: np.ndarray) -> "torch.Tensor":
@@ -133,9 +139,12 @@ def load(source: str | Path, device: str = "cpu", trust_pickle: bool = False) ->
 
 
 def load_layer(
-    source: str | Path, layer: int, device: str = "cpu", trust_pickle: bool = False
+    source: str | Path,
+    layer: int | Sequence[int],
+    device: str = "cpu",
+    trust_pickle: bool = False,
 ) -> Features:
-    """One layer of a source, see :func:`load`.
+    """One layer of a source, or several, see :func:`load`.
 
     Args:
         layer: 1-based, the output of the whole block; without meaning for :data:`SPECTRAL`.
@@ -163,7 +172,7 @@ def key_of(source: str | Path) -> str:
     return teacher.key_of(source)
 
 
-def layer_key_of(source: str | Path, layer: int) -> str:
+def layer_key_of(source: str | Path, layer: int | Sequence[int]) -> str:
     """The key of :func:`load_layer`'s result, without loading it.
 
     Raises:

@@ -2,9 +2,12 @@
 
 import argparse
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from espnet_dice.io.progress import LOG, QUIET, VERBOSE
+
+T = TypeVar("T")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -40,6 +43,13 @@ def true_false(text: str) -> bool:
     if text.lower() in ("false", "no", "0", "f", "n"):
         return False
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+
+
+def one_or_all(values: Sequence[T] | None) -> T | tuple[T, ...] | None:
+    """The value of an option that may be given several: the only one by itself, else all."""
+    if values is None:
+        return None
+    return values[0] if len(values) == 1 else tuple(values)
 
 
 def cores() -> int:

@@ -6,17 +6,14 @@ label, the distance to its centroid, and the packed code of the residual.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from espnet_dice.io.atomic import atomic_file
-from espnet_dice.io.errors import ConfigError, DataError
+from espnet_dice.io.errors import ConfigError
 from espnet_dice.labels import targets
 
 if TYPE_CHECKING:  # coding frames must not cost the import of torch
@@ -26,7 +23,8 @@ WORD = 16
 MAX_CLUSTERS = 1 << WORD
 MAX_BITS = 12
 """Most bits of one direction; mixtures asked for no more than 10 within 128 bytes a frame."""
-_TENSORS = ("centroids", "basis", "scores", "steps", "bits")
+TENSORS = ("centroids", "basis", "scores", "steps", "bits")
+"""Attributes that are arrays; :mod:`espnet_dice.labels.codebooks` writes and reads them."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,15 @@ class Codebook:
         """Of a record."""
         return 2 * self.width
 
+    @property
+    def books(self) -> tuple[Codebook, ...]:
+        """The only one; see :class:`espnet_dice.labels.codebooks.Codebooks`."""
+        return (self,)
+
+    def parts(self, features: Any) -> list[tuple[Codebook, Any]]:
+        """Each codebook with the features that it codes."""
+        return [(self, features)]
+
     def encode(self, features: np.ndarray | torch.Tensor) -> np.ndarray:
         """Features → records.
 
@@ -113,36 +120,6 @@ class Codebook:
             ConfigError: the codebook is one of hard labels only.
         """
         return dict(self._tables)
-
-    def save(self, path: str | Path) -> None:
-        """Write it as safetensors, in one step; the same codebook gives the same bytes."""
-        from safetensors.numpy import save
-
-        tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
-        kl = {str(tau): value for tau, value in self.kl.items()}
-        more = {"own_step": self.own_step, "soft": self.soft, "kl": kl}
-        with atomic_file(path, "wb") as f:
-            f.write(save(tensors, {"codebook": json.dumps(more)}))
-
-    @classmethod
-    def load(cls, path: str | Path) -> Codebook:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            DataError: missing or damaged.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "np") as f:
-                tensors = {name: f.get_tensor(name) for name in _TENSORS}
-                more = json.loads(f.metadata()["codebook"])
-        except FileNotFoundError:
-            raise DataError(f"{path}: missing; make the labels again") from None
-        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError) as err:
-            raise DataError(f"{path}: damaged codebook ({err}); make the labels again") from err
-        kl = {float(tau): value for tau, value in more.pop("kl").items()}
-        return cls(**tensors, **more, kl=kl)
 
     @cached_property
     def _tables(self) -> dict[str, torch.Tensor]:

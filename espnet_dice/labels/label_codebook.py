@@ -1,6 +1,7 @@
 """The code of soft labels that all sets of one labelling share, fitted once."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from espnet_dice.hubert import upstreams
 from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import StaleError
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.labels import quantizer, store
+from espnet_dice.labels import codebooks, quantizer, store
 from espnet_dice.labels.codebook import Codebook
 from espnet_dice.records import dumps
 
@@ -38,7 +39,7 @@ class Coding:
 
 def make_codebook(
     source: str,
-    layer: int,
+    layer: int | Sequence[int],
     found: quantizer.Quantizer,
     train: dumps.Dump,
     out: Path,
@@ -46,7 +47,7 @@ def make_codebook(
     device: str = "cpu",
     trust_pickle: bool = False,
 ) -> Path:
-    """The file of the codebook that all sets below ``out`` share, made if it is not there.
+    """The file of the codebook, or of all, that the sets below ``out`` share, made if missing.
 
     It is kept, because another machine could fit another one to the same frames.
     """
@@ -65,16 +66,19 @@ def make_codebook(
         frames = collect(features, [train], SAMPLE_FRAMES, coding.seed)
         # collected in the order of the ids: the codec keeps the first part for measuring
         frames = np.random.default_rng(coding.seed).permutation(frames)
+        how = (coding.tau, coding.max_kl, coding.max_bytes)
         with threadpool_limits(1):
-            codebook = codec.fit(
-                found.centroids, frames, coding.tau, coding.max_kl, coding.max_bytes
-            )
-        said = ", ".join(f"{kl:.1e} at τ = {tau:g}" for tau, kl in codebook.kl.items())
-        logging.info("label code: %d bytes a frame, KL %s", codebook.bytes_per_frame, said)
+            made = [
+                codec.fit(centroids, frames[:, begin:end], *how)
+                for centroids, (begin, end) in zip(found.codebooks, found.spans, strict=True)
+            ]
+        for codebook in made:
+            said = ", ".join(f"{kl:.1e} at τ = {tau:g}" for tau, kl in codebook.kl.items())
+            logging.info("label code: %d bytes a frame, KL %s", codebook.bytes_per_frame, said)
     else:
-        codebook = Codebook.hard(found.centroids)
+        made = [Codebook.hard(centroids) for centroids in found.codebooks]
     with atomic_dir(directory) as tmp:
-        codebook.save(tmp / store.CODEBOOK)
+        codebooks.save(codebooks.of(made, found.spans), tmp / store.CODEBOOK)
         made_from.finish(tmp)
     return path
 

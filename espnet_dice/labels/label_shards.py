@@ -1,6 +1,6 @@
 """Shards of a label store."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +12,9 @@ from espnet_dice.hubert import upstreams
 from espnet_dice.hubert.models.frames import STRIDE, n_frames
 from espnet_dice.io.errors import DataError, DiceError
 from espnet_dice.io.fingerprint import digest
-from espnet_dice.labels import store, targets
+from espnet_dice.labels import codebooks, store, targets
 from espnet_dice.labels.codebook import Codebook
+from espnet_dice.labels.codebooks import Codebooks
 from espnet_dice.records import dumps
 from espnet_dice.work import shards
 from espnet_dice.work.shards import Shard, Unusable
@@ -40,7 +41,7 @@ class Labelling:
     """
 
     source: str
-    layer: int
+    layer: int | tuple[int, ...]
     source_key: str
     codebook: Path
     device: str = "cpu"
@@ -85,23 +86,28 @@ class LabelShard(Shard):
 
         how = self.labelling
         source = _source(how.source, how.layer, how.trust_pickle, how.device, how.source_key)
-        codebook = Codebook.load(how.codebook)
-        uses = np.zeros(codebook.clusters, np.int64)
+        codebook = codebooks.load(how.codebook)
+        uses = [np.zeros(book.clusters, np.int64) for book in codebook.books]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             # TF32 has three digits; what is left of them depends on the batch's shape
             with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
                 labelled = self._labelled(source, codebook, problems, count)
-                index = store.write_shard(self.target, _counted(labelled, uses))
+                index = store.write_shard(self.target, _counted(labelled, uses), len(uses))
         finally:
             torch.set_num_threads(threads)
-        return {"bytes": self.target.stat().st_size, "index": index, "uses": uses.tolist()}
+        return {
+            "bytes": self.target.stat().st_size,
+            "index": index,
+            "uses": np.concatenate(uses).tolist(),
+            "heights": list(source.heights),
+        }
 
     def _labelled(
         self,
         source: upstreams.Features,
-        codebook: Codebook,
+        codebook: Codebook | Codebooks,
         problems: list[str],
         count: Callable[[int], None],
     ) -> Iterator[tuple[str, np.ndarray]]:
@@ -126,7 +132,10 @@ class LabelShard(Shard):
             raise Unusable
 
     def _to_blame(
-        self, source: upstreams.Features, codebook: Codebook, speech: dict[str, np.ndarray]
+        self,
+        source: upstreams.Features,
+        codebook: Codebook | Codebooks,
+        speech: dict[str, np.ndarray],
     ) -> list[str]:
         """What is wrong with each utterance of a batch."""
         problems = []
@@ -163,13 +172,15 @@ def batches(
 
 
 def label(
-    source: upstreams.Features, codebook: Codebook, speech: Mapping[str, np.ndarray]
+    source: upstreams.Features,
+    codebook: Codebook | Codebooks,
+    speech: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Records of the utterances of one batch, with the hard labels that each has alone.
 
     Args:
         source: of the features.
-        codebook: to code them with.
+        codebook: to code them with; or several.
         speech: utterance → samples.
 
     Raises:
@@ -194,10 +205,13 @@ def label(
     return found
 
 
-def _unsafe(features: Any, codebook: Codebook) -> bool:
-    length = features.double().square().sum(1).sqrt()
-    margins = targets.margins(features, codebook.centroids)
-    return bool((margins <= 2 * FLOAT_ERROR * length).any())
+def _unsafe(features: Any, codebook: Codebook | Codebooks) -> bool:
+    for book, part in codebook.parts(features):
+        length = part.double().square().sum(1).sqrt()
+        margins = targets.margins(part, book.centroids)
+        if bool((margins <= 2 * FLOAT_ERROR * length).any()):
+            return True
+    return False
 
 
 def _read(
@@ -213,16 +227,17 @@ def _read(
 
 
 def _counted(
-    labelled: Iterator[tuple[str, np.ndarray]], uses: np.ndarray
+    labelled: Iterator[tuple[str, np.ndarray]], uses: Sequence[np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
     for utt, records in labelled:
-        uses += np.bincount(records[:, 0], minlength=len(uses))
+        for n, counts in enumerate(uses):
+            counts += np.bincount(records[:, n], minlength=len(counts))
         yield utt, records
 
 
 @lru_cache(maxsize=1)
 def _source(
-    source: str, layer: int, trust_pickle: bool, device: str, key: str
+    source: str, layer: int | tuple[int, ...], trust_pickle: bool, device: str, key: str
 ) -> upstreams.Features:
     """The features, loaded once a process: a teacher costs seconds."""
     return upstreams.load_layer(source, layer, device, trust_pickle)

@@ -1,8 +1,13 @@
-"""Centroids in a directory, with what they were made from; and those that somebody else made."""
+"""Centroids in a directory, with what they were made from; and those that somebody else made.
+
+A quantizer is one codebook, or several: every number of clusters of every layer, all of the first
+layer, then all of the second, and so on.
+"""
 
 import io
 import logging
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,26 +28,67 @@ STAGE = "stage 3 (k-means)"
 
 @dataclass(frozen=True)
 class Quantizer:
-    """Centroids of a layer.
+    """Centroids of a layer, or of several.
 
     Attributes:
-        centroids: (K, D) float32.
+        codebooks: (K, D) float32 each.
+        layers: of each codebook.
         key: fingerprint of the directory.
         source_key: of the features that were clustered (:mod:`sources`).
         made_from: the whole fingerprint record.
     """
 
-    centroids: np.ndarray
+    codebooks: tuple[np.ndarray, ...]
+    layers: tuple[int, ...]
     key: str
     source_key: str
     made_from: dict[str, Any]
 
+    @property
+    def centroids(self) -> np.ndarray:
+        """Those of the only codebook, (K, D)."""
+        (only,) = self.codebooks
+        return only
 
-def save(directory: Path, centroids: np.ndarray) -> None:
-    """Write the centroids; the caller finishes the directory's fingerprint."""
-    packed = io.BytesIO()  # into a file on a full disk numpy writes a part, and does not say why
-    np.save(packed, np.ascontiguousarray(centroids, np.float32), allow_pickle=False)
-    (directory / CENTROIDS).write_bytes(packed.getbuffer())
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Of each codebook, the values [begin, end) of the source's features that it is of."""
+        ends: dict[int, int] = {}
+        for layer, centroids in zip(self.layers, self.codebooks, strict=True):
+            if layer not in ends:
+                ends[layer] = max(ends.values(), default=0) + centroids.shape[1]
+        return [
+            (ends[layer] - centroids.shape[1], ends[layer])
+            for layer, centroids in zip(self.layers, self.codebooks, strict=True)
+        ]
+
+
+def save(directory: Path, *codebooks: np.ndarray) -> list[Path]:
+    """Write the centroids; the caller finishes the directory's fingerprint.
+
+    Args:
+        directory: that is there.
+        codebooks: (K, D) each.
+
+    Returns:
+        The files.
+    """
+    paths = [directory / name for name in _names(len(codebooks))]
+    for path, centroids in zip(paths, codebooks, strict=True):
+        packed = io.BytesIO()  # to a file on a full disk numpy writes a part, and does not say why
+        np.save(packed, np.ascontiguousarray(centroids, np.float32), allow_pickle=False)
+        path.write_bytes(packed.getbuffer())
+    return paths
+
+
+def of_each(layer: int | Sequence[int], clusters: int | Sequence[int]) -> list[tuple[int, int]]:
+    """(layer, K) of each codebook, in the order in which they are kept."""
+    return [(one, k) for one in all_of(layer) for k in all_of(clusters)]
+
+
+def all_of(values: int | Sequence[int]) -> tuple[int, ...]:
+    """A layer or several, a number of clusters or several, as a tuple."""
+    return (values,) if isinstance(values, int) else tuple(values)
 
 
 def load(directory: str | Path) -> Quantizer:
@@ -57,9 +103,21 @@ def load(directory: str | Path) -> Quantizer:
     if "source" not in record["inputs"]:
         raise StaleError(f"{directory} is no quantizer: run {STAGE} first")
     checksums.verify(directory)
-    if not (directory / CENTROIDS).is_file():
-        raise StaleError(f"{directory / CENTROIDS}: missing; remove {directory}, run {STAGE} again")
-    return Quantizer(read(directory / CENTROIDS), key, record["inputs"]["source"], record)
+    said = record["settings"]
+    layers = tuple(one for one, _ in of_each(said.get("layer", 0), said.get("clusters", 0)))
+    codebooks = []
+    for path in (directory / name for name in _names(len(layers))):
+        if not path.is_file():
+            raise StaleError(f"{path}: missing; remove {directory}, run {STAGE} again")
+        codebooks.append(read(path))
+    return Quantizer(tuple(codebooks), layers, key, record["inputs"]["source"], record)
+
+
+def _names(number: int) -> list[str]:
+    if number == 1:
+        return [CENTROIDS]
+    stem, _, kind = CENTROIDS.partition(".")
+    return [f"{stem}.{n}.{kind}" for n in range(number)]
 
 
 def read(path: str | Path, trust_pickle: bool = False) -> np.ndarray:

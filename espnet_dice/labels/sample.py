@@ -20,8 +20,8 @@ from espnet_dice.records import dumps
 SPREAD = 4
 """Chosen utterances hold this many times the frames that are kept: neighbouring frames are alike,
 and every frame costs a teacher's forward pass."""
-BYTES_PER_VALUE = 4 * 2
-"""float32, once for the sample and at most once more while k-means works on it."""
+BYTES_PER_VALUE = 4
+"""float32."""
 
 
 def choose(lengths: Mapping[str, int], max_frames: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -61,9 +61,14 @@ def choose(lengths: Mapping[str, int], max_frames: int, seed: int = 0) -> dict[s
     }
 
 
-def most_frames(dim: int, limit_bytes: float = 2e9) -> int:
-    """How many frames of ``dim`` values k-means can hold in ``limit_bytes``."""
-    return int(limit_bytes // (BYTES_PER_VALUE * dim))
+def most_frames(*dims: int, limit_bytes: float = 2e9) -> int:
+    """How many frames k-means can hold in ``limit_bytes``.
+
+    Args:
+        dims: of each layer in a feature: all are held, and while k-means works on one that again.
+        limit_bytes: of both.
+    """
+    return int(limit_bytes // (BYTES_PER_VALUE * (sum(dims) + max(dims))))
 
 
 def collect(source: Features, sets: list[dumps.Dump], max_frames: int, seed: int) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 A store is a directory with ``labels.N.bin``, ``labels.scp`` (a line an utterance: ``utt
 labels.N.bin:offset frames crc crc``), ``codebook.safetensors``, ``store.json`` and the fingerprint,
-which says what it was made from. In a shard an utterance is a block: its hard labels (frames,) and
-then the rest of its records (frames, width - 1), little-endian 16-bit words, each part with a
-CRC-32 of its own, so that hard labels are read without the code.
+which says what it was made from. In a shard an utterance is a block: its hard labels (frames,), of
+C codebooks (frames, C), and then the rest of its records (frames, width - C), little-endian 16-bit
+words, each part with a CRC-32 of its own, so that hard labels are read without the code.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from espnet_dice.io.json_files import write_json
 
 if TYPE_CHECKING:
     from espnet_dice.labels.codebook import Codebook
+    from espnet_dice.labels.codebooks import Codebooks
 
 SCP, CODEBOOK, META = "labels.scp", "codebook.safetensors", "store.json"
 FORMAT = 1
@@ -58,12 +59,15 @@ def shard_name(number: int) -> str:
     return f"labels.{number}.bin"
 
 
-def write_shard(path: Path, labelled: Iterable[tuple[str, np.ndarray]]) -> dict[str, Entry]:
+def write_shard(
+    path: Path, labelled: Iterable[tuple[str, np.ndarray]], codebooks: int = 1
+) -> dict[str, Entry]:
     """Write the records of utterances to one shard, which appears whole or not at all.
 
     Args:
         path: the shard.
         labelled: (utterance, records (frames, width) uint16), in the order to write.
+        codebooks: C, the first columns of a record, which are hard labels.
 
     Returns:
         utterance → where it is.
@@ -78,15 +82,18 @@ def write_shard(path: Path, labelled: Iterable[tuple[str, np.ndarray]]) -> dict[
                 raise DataError(f"{path}: {utt}: labelled twice")
             if not len(records):
                 raise DataError(f"{path}: {utt}: no frames")
-            ids = np.ascontiguousarray(records[:, 0], "<u2").tobytes()
-            code = np.ascontiguousarray(records[:, 1:], "<u2").tobytes()
+            ids = np.ascontiguousarray(records[:, :codebooks], "<u2").tobytes()
+            code = np.ascontiguousarray(records[:, codebooks:], "<u2").tobytes()
             index[utt] = Entry(path.name, f.tell(), len(records), zlib.crc32(ids), zlib.crc32(code))
             f.write(ids + code)
     return index
 
 
 def write_index(
-    directory: Path, codebook: Codebook, index: Mapping[str, Entry], more: Mapping[str, Any]
+    directory: Path,
+    codebook: Codebook | Codebooks,
+    index: Mapping[str, Entry],
+    more: Mapping[str, Any],
 ) -> None:
     """Write codebook, ``labels.scp`` and ``store.json`` beside shards that are there.
 
@@ -94,9 +101,12 @@ def write_index(
         directory: of the store.
         codebook: that the records were made with.
         index: utterance → where it is.
-        more: what else ``store.json`` should say (JSON-able).
+        more: what else ``store.json`` should say (JSON-able); of several codebooks what belongs
+            to each is a list, see :func:`each`.
     """
-    codebook.save(directory / CODEBOOK)
+    from espnet_dice.labels import codebooks
+
+    codebooks.save(codebook, directory / CODEBOOK)
     with atomic_file(directory / SCP) as f:
         for utt, e in index.items():
             f.write(f"{utt} {e.shard}:{e.offset} {e.frames} {e.crc_ids:08x} {e.crc_code:08x}\n")
@@ -115,7 +125,11 @@ def write_index(
     write_json(directory / META, meta)
 
 
-def write(directory: str | Path, codebook: Codebook, labelled: Mapping[str, np.ndarray]) -> None:
+def write(
+    directory: str | Path,
+    codebook: Codebook | Codebooks,
+    labelled: Mapping[str, np.ndarray],
+) -> None:
     """Write a whole store of one shard; its fingerprint is the caller's to finish.
 
     Args:
@@ -124,12 +138,25 @@ def write(directory: str | Path, codebook: Codebook, labelled: Mapping[str, np.n
         labelled: utterance → records.
     """
     directory = Path(directory)
-    index = write_shard(directory / shard_name(1), labelled.items())
+    index = write_shard(directory / shard_name(1), labelled.items(), len(codebook.books))
     write_index(directory, codebook, index, {})
 
 
+def each(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What ``store.json`` says, of each codebook by itself.
+
+    Of several codebooks ``clusters``, ``layer`` and what else belongs to each are lists.
+    """
+    if not isinstance(meta["clusters"], list):
+        return [dict(meta)]
+    return [
+        {key: value[n] if isinstance(value, list) else value for key, value in meta.items()}
+        for n in range(len(meta["clusters"]))
+    ]
+
+
 class Reader(Mapping):
-    """A finished store: utterance → records (frames, width) int32, column 0 the hard label.
+    """A finished store: utterance → records (frames, width) int32, the hard labels first.
 
     Files are opened at first use, in each process for itself; every read is checked.
 
@@ -144,10 +171,11 @@ class Reader(Mapping):
         self.key = fingerprint.key_of(self.directory, MADE_BY)
         self.meta = self._meta()
         self.width: int = self.meta["width"]
+        self.codebooks: int = len(each(self.meta))
         self._index = self._read_index()
         self._check_sizes()
         self._maps: dict[str, np.ndarray] = {}
-        self._codebook: Codebook | None = None
+        self._codebook: Codebook | Codebooks | None = None
 
     def __len__(self) -> int:
         return len(self._index)
@@ -163,34 +191,38 @@ class Reader(Mapping):
         entry = self._index[utt]
         ids, code = self._part(utt, entry, 0), self._part(utt, entry, 1)
         records = np.empty((entry.frames, self.width), np.int32)
-        records[:, 0] = ids
-        records[:, 1:] = code.reshape(entry.frames, self.width - 1)
+        records[:, : self.codebooks] = ids.reshape(entry.frames, self.codebooks)
+        records[:, self.codebooks :] = code.reshape(entry.frames, self.width - self.codebooks)
         return records
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_maps": {}}  # maps do not go to other processes
 
     def ids(self, utt: str) -> np.ndarray:
-        """Hard labels (frames,) int64 of an utterance; its code is not touched."""
-        return self._part(utt, self._index[utt], 0).astype(np.int64)
+        """Hard labels (frames,) int64 of an utterance, of C codebooks (frames, C).
+
+        Its code is not touched.
+        """
+        ids = self._part(utt, self._index[utt], 0).astype(np.int64)
+        return ids if self.codebooks == 1 else ids.reshape(-1, self.codebooks)
 
     def frames(self, utt: str) -> int:
         """Number of records of an utterance, from the index."""
         return self._index[utt].frames
 
     @property
-    def codebook(self) -> Codebook:
-        """The codebook, checked against its checksum.
+    def codebook(self) -> Codebook | Codebooks:
+        """The codebook, or all of them, checked against the checksum.
 
         Raises:
             DataError: it is missing or damaged.
         """
         if self._codebook is None:
-            from espnet_dice.labels.codebook import Codebook
+            from espnet_dice.labels import codebooks
 
             path = self.directory / CODEBOOK
             self._same(path, self.meta["codebook_sha256"])
-            self._codebook = Codebook.load(path)
+            self._codebook = codebooks.load(path)
         return self._codebook
 
     def check(self) -> None:
@@ -199,10 +231,11 @@ class Reader(Mapping):
         Raises:
             DataError: the first thing that is wrong.
         """
-        clusters = self.codebook.clusters
+        clusters = [book.clusters for book in self.codebook.books]
         for utt in self:
-            if self[utt][:, 0].max() >= clusters:
-                raise DataError(f"{self.directory}: {utt}: a label above K = {clusters}")
+            for ids, k in zip(self[utt].T[: self.codebooks], clusters, strict=True):
+                if ids.max() >= k:
+                    raise DataError(f"{self.directory}: {utt}: a label above K = {k}")
 
     def _meta(self) -> dict[str, Any]:
         path = self.directory / META
@@ -254,8 +287,8 @@ class Reader(Mapping):
         """The hard labels (part 0) or the rest (part 1) of a block, as flat words."""
         if entry.shard not in self._maps:
             self._maps[entry.shard] = np.memmap(self.directory / entry.shard, "<u2", "r")
-        start = entry.offset // 2 + (entry.frames if part else 0)
-        count = entry.frames * (self.width - 1 if part else 1)
+        start = entry.offset // 2 + (entry.frames * self.codebooks if part else 0)
+        count = entry.frames * (self.width - self.codebooks if part else self.codebooks)
         words = np.array(self._maps[entry.shard][start : start + count])
         if zlib.crc32(words) != (entry.crc_code if part else entry.crc_ids):
             raise _damaged(self.directory / entry.shard, f"{utt}: wrong checksum")

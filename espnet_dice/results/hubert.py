@@ -17,7 +17,7 @@ class Labels:
 
     Attributes:
         name: of the labels, and the set.
-        meta: ``store.json``.
+        meta: ``store.json``, of one codebook.
         agreement: purity and PNMI with an alignment, or None where none was given.
     """
 
@@ -78,7 +78,8 @@ def read(exp: Path, alignment: Path | None = None) -> Students | None:
     if found is None:
         return None
     rows, probes = found
-    labels = [_labels(path.parent, alignment) for path in sorted(exp.glob("labels/*/*/store.json"))]
+    stores = sorted(exp.glob("labels/*/*/store.json"))
+    labels = [one for path in stores for one in _labels(path.parent, alignment)]
     taught = {Path(str(label.meta.get("source"))).name for label in labels}
     teachers = {r.system for r in rows if f"dice_{r.system}" in taught} | {rows[0].system}
     exports = {r.system: read_json(exp / f"dice_{r.system}/export/export.json") for r in rows}
@@ -122,17 +123,20 @@ def _ranks(scores: Mapping[str, float], less: bool) -> dict[str, int]:
     return {name: better.index(score) + 1 for name, score in scores.items()}
 
 
-def _labels(directory: Path, alignment: Path | None) -> Labels:
-    agreement = None
+def _labels(directory: Path, alignment: Path | None) -> list[Labels]:
+    """Of each codebook."""
+    from espnet_dice.labels import store
+
+    metas = store.each(read_json(directory / store.META))
+    agreements: list[Mapping[str, float] | None] = [None] * len(metas)
     if alignment is not None:
-        from espnet_dice.labels import store
         from espnet_dice.labels.label_report import compare
 
         reader = store.Reader(directory)
         if any(utt in reader for utt in _aligned(alignment)):  # else it is of another set
-            agreement = compare(reader, alignment)
+            agreements = [compare(reader, alignment, n) for n in range(len(metas))]
     name = f"{directory.parent.name}/{directory.name}"
-    return Labels(name, read_json(directory / "store.json"), agreement)
+    return [Labels(name, *one) for one in zip(metas, agreements, strict=True)]
 
 
 def _aligned(alignment: Path) -> list[str]:

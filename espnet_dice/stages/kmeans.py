@@ -4,9 +4,12 @@
         --dump dump/raw --sets train --out exp/quantizer/teacher_l9_k500
 
 The teacher streams: nothing but the sample is kept, in memory. ``--source mfcc`` clusters MFCC.
+Several layers or numbers of clusters make several codebooks, each layer with each number, from one
+pass over the sample: ``--layer 6 9 12 --clusters 100 500`` makes six.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +29,8 @@ SAMPLE_FRAMES, CLUSTERS = 200_000, 500
 
 def make_quantizer(
     source: str,
-    layer: int,
-    n_clusters: int,
+    layer: int | Sequence[int],
+    n_clusters: int | Sequence[int],
     sets: list[dumps.Dump],
     out: Path,
     seed: int = 0,
@@ -35,12 +38,12 @@ def make_quantizer(
     trust_pickle: bool = False,
     device: str = "cpu",
 ) -> bool:
-    """Cluster a layer, unless that was done from exactly this.
+    """Cluster a layer, or several, unless that was done from exactly this.
 
     Args:
         source: ``mfcc`` or a teacher, see :func:`upstreams.load_layer`.
-        layer: of the teacher, 1-based.
-        n_clusters: K.
+        layer: of the teacher, 1-based; or several.
+        n_clusters: K; or several for each layer.
         sets: speech (dump/raw), never the validation set.
         out: the quantizer's directory.
         seed: of the sample and of k-means.
@@ -54,9 +57,13 @@ def make_quantizer(
     Raises:
         DiceError: the teacher, the layer or the speech is not usable.
     """
-    for option, value in (("--clusters", n_clusters), ("--sample_frames", sample_frames)):
+    layers, clusters = quantizer.all_of(layer), quantizer.all_of(n_clusters)
+    for option, value in (("--clusters", min(clusters)), ("--sample_frames", sample_frames)):
         if value < 1:
             raise ConfigError(f"{option} {value}: give at least 1")
+    for option, values in (("--layer", layers), ("--clusters", clusters)):
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{option} {' '.join(map(str, values))}: give each number once")
     for dump in sets:
         dumps.check_rate(dump)
     made_from = Fingerprint(
@@ -76,24 +83,35 @@ def make_quantizer(
         return False
     logging.info("%s: %s", out, made_from.why(out))
     found = upstreams.load_layer(source, layer, device, trust_pickle)
-    frames = collect(found, sets, min(sample_frames, sample.most_frames(found.dim)), seed)
+    dims = found.dims
+    frames = collect(found, sets, min(sample_frames, sample.most_frames(*dims)), seed)
     del found  # k-means needs its memory
     if not np.ptp(frames, axis=0).any():
         raise DataError(f"{sets[0].path}: all frames are the same: is the speech silent?")
-    logging.info("k-means: %d frames of %d values, K = %d", *frames.shape, n_clusters)
+    ends = np.cumsum(dims)
+    codebooks = []
+    for one, begin, end in zip(layers, ends - dims, ends, strict=True):
+        if len(layers) > 1:
+            logging.info("k-means: layer %d", one)
+        part = np.ascontiguousarray(frames[:, begin:end])
+        codebooks += [_fit(part, k, seed, device, sets[0]) for k in clusters]
+    with atomic_dir(out) as tmp:
+        made_from.finish(tmp, checksums.of(quantizer.save(tmp, *codebooks)))
+    return True
+
+
+def _fit(frames: np.ndarray, k: int, seed: int, device: str, dump: dumps.Dump) -> np.ndarray:
+    logging.info("k-means: %d frames of %d values, K = %d", *frames.shape, k)
     try:
-        centroids = kmeans.fit(_on(frames, device), n_clusters, seed)
+        centroids = kmeans.fit(_on(frames, device), k, seed)
     except DataError as err:
-        raise DataError(f"{sets[0].path}: {err}") from err
+        raise DataError(f"{dump.path}: {err}") from err
     logging.info(
         "k-means: mean squared distance to the nearest centroid %.4g, variance of the frames %.4g",
         kmeans.inertia(frames, centroids),
         kmeans.inertia(frames, frames.mean(axis=0, keepdims=True)),  # var() would copy them all
     )
-    with atomic_dir(out) as tmp:
-        quantizer.save(tmp, centroids)
-        made_from.finish(tmp, checksums.of([tmp / quantizer.CENTROIDS]))
-    return True
+    return centroids
 
 
 def use_given(
@@ -137,8 +155,7 @@ def use_given(
             "dimensions: they belong to another model"
         )
     with atomic_dir(out) as tmp:
-        quantizer.save(tmp, centroids)
-        made_from.finish(tmp, checksums.of([tmp / quantizer.CENTROIDS]))
+        made_from.finish(tmp, checksums.of(quantizer.save(tmp, centroids)))
     return True
 
 
@@ -154,9 +171,11 @@ def main(argv: list[str] | None = None) -> None:
     """Cluster: a command."""
     parser = options.parser(__doc__)
     parser.add_argument("--source", required=True, help="'mfcc', a checkpoint or an experiment")
-    parser.add_argument("--layer", type=int, default=9, help="from 1, after the whole block")
     parser.add_argument(
-        "--clusters", type=int, default=None, help=f"K ({CLUSTERS}; of --given: its own)"
+        "--layer", type=int, nargs="+", default=[9], help="from 1, after the whole block; several"
+    )
+    parser.add_argument(
+        "--clusters", type=int, nargs="+", help=f"K ({CLUSTERS}; of --given: its own); several"
     )
     parser.add_argument("--given", type=Path, help="centroids to use instead: .npy or a pickle")
     parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
@@ -177,17 +196,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--nj", type=int, default=None, help="threads (cores)")
     args = parser.parse_args(argv)
     setup_logging()
+    layer, clusters = options.one_or_all(args.layer), options.one_or_all(args.clusters)
     if args.given:
-        how = (args.source, args.layer, args.out, args.trust_pickle, args.clusters)
-        made = use_given(args.given, *how)
+        if isinstance(layer, tuple) or isinstance(clusters, tuple):
+            raise ConfigError("--given: one file is one codebook: name one --layer")
+        made = use_given(args.given, args.source, layer, args.out, args.trust_pickle, clusters)
     else:
         import torch
 
         torch.set_num_threads(args.nj or options.cores())
         made = make_quantizer(
             args.source,
-            args.layer,
-            CLUSTERS if args.clusters is None else args.clusters,
+            layer,
+            CLUSTERS if clusters is None else clusters,
             [dumps.load(args.dump / name) for name in args.sets],
             args.out,
             args.seed,

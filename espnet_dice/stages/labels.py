@@ -6,7 +6,8 @@
 
 makes ``exp/labels/teacher_l9_k500/<set>``, label stores (:mod:`espnet_dice.labels.store`). Features
 stream through and are never on disk. The code of soft labels is fitted once, to the first set, and
-serves all. A killed run goes on with the shards that are missing, and gives the same bytes.
+serves all. A killed run goes on with the shards that are missing, and gives the same bytes. With a
+quantizer of several codebooks ``--layer`` names its layers, and one pass makes the labels of all.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,7 @@ from espnet_dice.io import options
 from espnet_dice.io.errors import DataError, ProblemList, StaleError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.labels import label_report, quality, quantizer, store
-from espnet_dice.labels.codebook import Codebook
+from espnet_dice.labels import codebooks, label_report, quality, quantizer, store
 from espnet_dice.labels.label_codebook import Coding, begun_codebook, make_codebook
 from espnet_dice.labels.label_shards import Labelling, cut
 from espnet_dice.records import dumps
@@ -34,7 +34,7 @@ from espnet_dice.work.sharded import Part, Sharded
 
 def label_sets(
     source: str,
-    layer: int,
+    layer: int | tuple[int, ...],
     quantizer_dir: Path,
     sets: Sequence[dumps.Dump],
     out: Path,
@@ -50,8 +50,8 @@ def label_sets(
 
     Args:
         source: ``mfcc`` or a teacher, see :func:`upstreams.load_layer`.
-        layer: of the teacher, 1-based.
-        quantizer_dir: made by the k-means stage from the same layer.
+        layer: of the teacher, 1-based; or several.
+        quantizer_dir: made by the k-means stage from the same layers.
         sets: speech (dump/raw), the training set first.
         out: where ``<set>`` goes.
         nj: processes; the labels do not depend on it.
@@ -87,7 +87,8 @@ def label_sets(
     labelling = Labelling(
         str(source), layer, source_key, codebook, device, trust_pickle, batch_frames
     )
-    settings = {"layer": layer, "clusters": len(found.centroids), **asdict(coding)}
+    clusters = options.one_or_all([len(centroids) for centroids in found.codebooks])
+    settings = {"layer": layer, "clusters": clusters, **asdict(coding)}
     made = 0
     with nullcontext(pool) if pool else Pool(nj) as workers:
         for dump in sets:
@@ -98,7 +99,9 @@ def label_sets(
                 "data": dump.key,
             }
             made_from = Fingerprint("labels", settings, inputs)
-            made += _label_set(dump, out / dump.name, labelling, made_from, workers, part)
+            made += _label_set(
+                dump, out / dump.name, labelling, found.layers, made_from, workers, part
+            )
     return made
 
 
@@ -106,6 +109,7 @@ def _label_set(
     dump: dumps.Dump,
     out: Path,
     labelling: Labelling,
+    layers: tuple[int, ...],
     made_from: Fingerprint,
     workers: Pool,
     part: Part | None,
@@ -120,30 +124,41 @@ def _label_set(
         dump.path,
         made_from,
         shards,
-        lambda records: _assemble(out, dump, records, labelling),
+        lambda records: _assemble(out, dump, records, labelling, layers),
     )
     return made.make(workers, part)
 
 
-def _assemble(out: Path, dump: dumps.Dump, records: list[dict], labelling: Labelling) -> None:
-    codebook = Codebook.load(labelling.codebook)
+def _assemble(
+    out: Path,
+    dump: dumps.Dump,
+    records: list[dict],
+    labelling: Labelling,
+    layers: tuple[int, ...],
+) -> None:
+    codebook = codebooks.load(labelling.codebook)
     index: dict[str, store.Entry] = {}
-    uses = np.zeros(codebook.clusters, np.int64)
+    ends = np.cumsum([book.clusters for book in codebook.books])
+    uses = np.zeros(ends[-1], np.int64)
     for record in records:
         index |= {utt: store.Entry(*entry) for utt, entry in record["index"].items()}
         uses += record["uses"]
-    used = int((uses > 0).sum())
-    if used == 1 and codebook.clusters > 1 and uses.sum() > 1:
-        raise DataError(
-            f"{dump.path}: all {uses.sum()} frames have label {int(uses.argmax())}: is "
-            "the speech silent, or was the quantizer made for other features?"
-        )
+    of_each = np.split(uses, ends[:-1])
+    for counts in of_each:
+        if (counts > 0).sum() == 1 and len(counts) > 1 and counts.sum() > 1:
+            raise DataError(
+                f"{dump.path}: all {counts.sum()} frames have label {int(counts.argmax())}: is "
+                "the speech silent, or was the quantizer made for other features?"
+            )
     more = {
         "source": labelling.source,
-        "layer": labelling.layer,
-        "clusters_used": used,
-        "perplexity": round(quality.perplexity(uses), 2),
+        "layer": options.one_or_all(layers),
+        "clusters_used": options.one_or_all([int((counts > 0).sum()) for counts in of_each]),
+        "perplexity": options.one_or_all([round(quality.perplexity(c), 2) for c in of_each]),
     }
+    if len(layers) > 1:
+        heights = dict(zip(dict.fromkeys(layers), records[0]["heights"], strict=True))
+        more["height"] = [heights[layer] for layer in layers]
     store.write_index(out, codebook, index, more)
 
 
@@ -151,7 +166,9 @@ def main(argv: list[str] | None = None) -> None:
     """Label: a command."""
     parser = options.parser(__doc__)
     parser.add_argument("--source", required=True, help="'mfcc', a checkpoint or an experiment")
-    parser.add_argument("--layer", type=int, default=9, help="from 1, after the whole block")
+    parser.add_argument(
+        "--layer", type=int, nargs="+", default=[9], help="from 1, after the whole block; several"
+    )
     parser.add_argument("--quantizer", required=True, type=Path, help="made by stage 3")
     parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
     parser.add_argument("--sets", required=True, nargs="+", help="sets; the training set first")
@@ -195,7 +212,7 @@ def main(argv: list[str] | None = None) -> None:
     def do(part: Part | None) -> int:
         return label_sets(
             args.source,
-            args.layer,
+            options.one_or_all(args.layer),
             args.quantizer,
             sets,
             args.out,

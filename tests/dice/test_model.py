@@ -27,7 +27,7 @@ def stored(monkeypatch, codebook):
     """A label store that needs no directory."""
 
     def on(self, device):
-        return codebook.as_dict()
+        return [codebook.as_dict()]
 
     monkeypatch.setattr(terms.SoftLabels, "_on", on)
 
@@ -69,10 +69,9 @@ def log_probs(model, batch, row, samples, masked):
     speech = batch["speech"][row : row + 1, :samples]
     hidden = model.student(speech, None, torch.from_numpy(masked)[None])
     x = model.student.final(hidden[-1])[0].double()
-    p = x @ model.head.project.weight.double().T + model.head.project.bias.double()
-    cos = torch.nn.functional.cosine_similarity(
-        p[:, None], model.head.embeddings.double()[None], dim=-1
-    )
+    (head,) = model.heads
+    p = x @ head.project.weight.double().T + head.project.bias.double()
+    cos = torch.nn.functional.cosine_similarity(p[:, None], head.embeddings.double()[None], dim=-1)
     return torch.log_softmax(cos / 0.1, -1).detach().numpy()
 
 
@@ -309,7 +308,7 @@ def test_state_dict_is_the_student_the_head_and_the_projections(stored, teacher,
     model = tiny.model(loss=both, teacher="x", labels="y")
     model(**tiny.batch({"a": 9000}, codebook))
     names = {key.partition(".")[0] for key in model.state_dict()}
-    assert names == {"student", "head", "terms"}
+    assert names == {"student", "heads", "terms"}
     terms_ = [key for key in model.state_dict() if key.startswith("terms")]
     assert terms_ == [f"terms.dice_feature.projections.{k}.weight" for k in (0, 1)]
 
@@ -329,7 +328,7 @@ def test_other_students_train_too(kind):
     model = DiceHubertModel(student, [{"name": "dice_hard"}], n_clusters=tiny.K).train()
     loss, _, weight = model(**tiny.batch({"a": 9000, "b": 9000}))
     loss.backward()
-    assert weight > 0 and model.head.embeddings.grad.abs().sum() > 0
+    assert weight > 0 and model.heads[0].embeddings.grad.abs().sum() > 0
     assert all(p.grad is not None for p in student.feature_extractor.parameters())
 
 
@@ -356,7 +355,7 @@ def test_float16_that_overflows_is_named_and_stopped(monkeypatch):
         return hidden
 
     monkeypatch.setattr(model.student, "forward", overflowing)
-    model.head.half()
+    model.heads.half()
     with pytest.raises(DiceError, match=r"(?s)not finite.*float16.*utterances: b: float16 over"):
         model(**tiny.batch({"a": 9000, "b": 9000, "c": 9000}))
 

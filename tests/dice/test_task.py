@@ -61,7 +61,7 @@ def test_a_model_is_built_again_from_what_its_config_says(task, tmp_path):
     args.student_conf = tiny.STUDENT
     args.loss = [{"name": "dice_soft", "conf": {"tau": 2.0}}]
     model = task.build_model(args)
-    assert args.num_classes == tiny.K == len(model.head.embeddings)
+    assert args.num_classes == tiny.K == len(model.heads[0].embeddings)
     args.labels = "/nowhere"
     again = task.build_model(args)
     again.load_state_dict(model.state_dict())

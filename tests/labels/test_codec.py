@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import rel_entr, softmax
 
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.labels import codec
+from espnet_dice.labels import codebooks, codec
 from espnet_dice.labels.codebook import Codebook
 from tests.labels.mixture import mixture
 
@@ -144,10 +144,10 @@ def test_autocast_does_not_reach_the_code(data, codebook):
 
 
 def test_what_is_stored_comes_back(tmp_path, data, codebook):
-    codebook.save(tmp_path / "a")
-    codebook.save(tmp_path / "b")
+    codebooks.save(codebook, tmp_path / "a")
+    codebooks.save(codebook, tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    again = Codebook.load(tmp_path / "a")
+    again = codebooks.load(tmp_path / "a")
     assert again.kl == codebook.kl
     np.testing.assert_array_equal(again.encode(data[0][:50]), codebook.encode(data[0][:50]))
     for name, table in again.as_dict().items():
@@ -156,20 +156,20 @@ def test_what_is_stored_comes_back(tmp_path, data, codebook):
 
 def test_damaged_codebooks(tmp_path, codebook):
     with pytest.raises(DataError, match="missing"):
-        Codebook.load(tmp_path / "none")
-    codebook.save(tmp_path / "a")
+        codebooks.load(tmp_path / "none")
+    codebooks.save(codebook, tmp_path / "a")
     whole = (tmp_path / "a").read_bytes()
     for broken in (b"", whole[:100], whole[:-10], b"junk" * 10):
         (tmp_path / "a").write_bytes(broken)
         with pytest.raises(DataError, match="damaged"):
-            Codebook.load(tmp_path / "a")
+            codebooks.load(tmp_path / "a")
 
 
 def test_hard_labels_only(tmp_path, data):
     code = Codebook.hard(data[1])
     assert code.bytes_per_frame == 2
-    code.save(tmp_path / "hard")
-    records = Codebook.load(tmp_path / "hard").encode(data[0])
+    codebooks.save(code, tmp_path / "hard")
+    records = codebooks.load(tmp_path / "hard").encode(data[0])
     np.testing.assert_array_equal(records, cdist(*data).argmin(1)[:, None])
     with pytest.raises(ConfigError, match="hard labels only"):
         codec.distances(torch.from_numpy(records.astype(np.int64)), code)

@@ -22,6 +22,7 @@ from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import DataError, ProblemList, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.labels import codec, kmeans, label_report, label_shards, quantizer, store
+from espnet_dice.labels.codebook import Codebook
 from espnet_dice.records import dumps
 from espnet_dice.stages import labels
 from espnet_dice.stages.features import make_features
@@ -98,7 +99,7 @@ def test_labels_are_those_of_the_features(world, tmp_path):
 
 
 def test_as_many_labels_as_frames_at_every_length():
-    codebook = labels.Codebook.hard(np.eye(3, 39))
+    codebook = Codebook.hard(np.eye(3, 39))
     wave = noise(0.25).astype(np.float32)
     for samples in range(400, 4001):
         found = label_shards.label(upstreams.SPECTRAL["mfcc"], codebook, {"u": wave[:samples]})
@@ -198,7 +199,7 @@ class Sloppy:
 
 def test_a_label_does_not_depend_on_its_batch():
     """Centroids stand so that every second frame lies between two, up to 1e-5."""
-    codebook = labels.Codebook.hard(np.stack([np.arange(0, 40) + 10.0, np.zeros(40)], 1))
+    codebook = Codebook.hard(np.stack([np.arange(0, 40) + 10.0, np.zeros(40)], 1))
     rng = np.random.default_rng(0)
     speech = {f"u{i}": rng.normal(size=400 + 320 * i).astype(np.float32) for i in range(20)}
     source = Sloppy()
@@ -211,7 +212,7 @@ def test_a_label_does_not_depend_on_its_batch():
 
 
 def test_only_utterances_with_near_ties_are_heard_twice():
-    codebook = labels.Codebook.hard(np.stack([np.arange(0, 40) + 10.2, np.zeros(40)], 1))
+    codebook = Codebook.hard(np.stack([np.arange(0, 40) + 10.2, np.zeros(40)], 1))
     speech = {f"u{i}": np.zeros(400 + 320 * i, np.float32) for i in range(5)}
     source = Sloppy()
     label_shards.label(source, codebook, speech)

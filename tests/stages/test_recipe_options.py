@@ -167,3 +167,20 @@ def test_options_that_are_wrong(tmp_path, options, message):
     done = run(tmp_path, KD, options)
     assert done.returncode == 2 and done.stderr.startswith(f"error: {message}")
     assert not (tmp_path / "commands").exists()
+
+
+def test_several_layers_and_clusters(tmp_path):
+    options = "--teacher|hub/base|--layer|6 12|--clusters|100 500|--soft|false"
+    made = commands(tmp_path, DICE, options)
+    (quantized,), (labelled,) = made["kmeans"], made["labels"]
+    tag = "base_l6-12_k100-500_seed0"
+    assert after(quantized, "--layer", 3) == ["6", "12", "--clusters"]
+    assert after(quantized, "--clusters", 3) == ["100", "500", "--dump"]
+    assert after(quantized, "--out") == [f"exp/quantizer/{tag}"]
+    assert after(labelled, "--layer", 3) == ["6", "12", "--quantizer"]
+    assert after(labelled, "--soft") == ["false"]
+    assert f"labels=exp/labels/{tag}" in made["train"][0]
+    said = run(tmp_path, DICE, "--layer|6 b").stderr
+    assert "--layer must be whole numbers, not 'b'" in said
+    assert "several, not ' '" in run(tmp_path, DICE, "--clusters| ").stderr
+    assert "is one codebook" in run(tmp_path, DICE, "--quantizer|x.npy|--layer|6 9").stderr

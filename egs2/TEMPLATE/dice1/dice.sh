@@ -46,6 +46,7 @@ clusters=500
 quantizer=
 trust_pickle=false
 sample_frames=200000
+soft=true
 tau=1
 
 # Students
@@ -102,13 +103,17 @@ $(corpus_help)
     --it1_layer        Layer whose labels iteration 2 learns (default="${it1_layer}")
     --it1_clusters     Clusters of that layer (default="${it1_clusters}")
   Labels
-    --layer            Layer of the teacher, from 1, after the whole block (default="${layer}")
-    --clusters         Clusters K of that layer (default="${clusters}")
+    --layer            Layer of the teacher, from 1, after the whole block; several, quoted: a
+                       codebook each (default="${layer}")
+    --clusters         Clusters K of that layer; several, quoted: so many codebooks of each layer
+                       (default="${clusters}")
     --quantizer        Centroids to use instead of k-means: .npy, or the pickle of a scikit-learn
                        KMeans (default="${quantizer}")
     --trust_pickle     Run the pickle of --quantizer or --teacher where it cannot be read otherwise,
                        and with it any code in it (default="${trust_pickle}")
     --sample_frames    Frames that k-means sees at most (default="${sample_frames}")
+    --soft             Keep what soft labels need in the label stores, too; false: two bytes a frame
+                       and codebook (default="${soft}")
     --tau              Smallest temperature that soft labels must be good at; a student's own τ, which
                        may not be below it, is in its config (default="${tau}")
   Students
@@ -132,8 +137,8 @@ END
 
 parse_options "$@"
 check_numbers stage stop_stage nj threads ngpu num_nodes seed fs iterations mfcc_clusters \
-    it1_layer it1_clusters layer clusters sample_frames
-check_bools resample allow_pipes trust_pickle onnx skip_data_prep skip_train skip_eval
+    it1_layer it1_clusters sample_frames
+check_bools resample allow_pipes trust_pickle soft onnx skip_data_prep skip_train skip_eval
 check_paths dumpdir expdir train_set valid_set
 skip_stages skip_data_prep 1
 skip_stages skip_train 2 3 4 5
@@ -150,6 +155,15 @@ done
 
 read -ra seed_list <<< "${seeds:-${seed}}"
 check_each seeds "${seed_list[@]}"
+read -ra layers <<< "${layer}"
+check_each layer "${layers[@]}"
+read -ra numbers <<< "${clusters}"
+check_each clusters "${numbers[@]}"
+for name in layer clusters; do
+    [ -n "${!name// /}" ] || die "--${name} must be a whole number, or several, not '${!name}'"
+done
+[ -z "${quantizer}" ] || [ ${#layers[@]} -eq 1 ] ||
+    die "--quantizer ${quantizer} is one codebook: name one --layer, not '${layer}'"
 
 start_recipe
 read -ra student_configs <<< "${student_config}"
@@ -165,6 +179,11 @@ add_sets "${train_set}" "${valid_set}" "${probe_train}" "${probe_dev}" "${test_s
 device=cpu
 [ "${ngpu}" -eq 0 ] || device=cuda
 audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
+
+joined() {
+    local IFS=-
+    echo "$*"
+}
 
 # A teacher that is given, or the last of those that are trained here.
 teacher_tag=$(stem_of "${teacher_config}" train_dice_)$(args_tag "${teacher_args}")
@@ -184,7 +203,7 @@ fi
 if [ -n "${quantizer}" ]; then
     labels=${teacher_name}_l${layer}_$(basename "${quantizer%.*}")
 else
-    labels=${teacher_name}_l${layer}_k${clusters}_seed${seed}
+    labels=${teacher_name}_l$(joined "${layers[@]}")_k$(joined "${numbers[@]}")_seed${seed}
 fi
 
 students=()
@@ -204,15 +223,20 @@ add_students() { # labels, configs …: one job a config and seed
 add_students "${labels}" "${student_configs[@]}"
 add_students "${mfcc}" ${scratch_configs[@]+"${scratch_configs[@]}"}
 
-quantize() { # tag, source, layer, clusters
-    run kmeans --source "$2" --layer "$3" --clusters "$4" --dump "${dump}" --sets "${train_set}" \
-        --out "${expdir}/quantizer/$1" --seed "${seed}" --sample_frames "${sample_frames}" \
-        --device "${device}" --trust_pickle "${trust_pickle}"
+quantize() { # tag, source, layers, clusters
+    local layers numbers
+    read -ra layers <<< "$3"
+    read -ra numbers <<< "$4"
+    run kmeans --source "$2" --layer "${layers[@]}" --clusters "${numbers[@]}" --dump "${dump}" \
+        --sets "${train_set}" --out "${expdir}/quantizer/$1" --seed "${seed}" \
+        --sample_frames "${sample_frames}" --device "${device}" --trust_pickle "${trust_pickle}"
 }
-label() { # tag, source, layer
-    run labels --source "$2" --layer "$3" --quantizer "${expdir}/quantizer/$1" --dump "${dump}" \
-        --sets "${train_set}" "${valid_set}" --out "${expdir}/labels/$1" --nj "${nj}" \
-        --tau "${tau}" --device "${device}" --trust_pickle "${trust_pickle}" --cmd "${label_cmd}"
+label() { # tag, source, layers
+    local layers
+    read -ra layers <<< "$3"
+    run labels --source "$2" --layer "${layers[@]}" --quantizer "${expdir}/quantizer/$1" \
+        --dump "${dump}" --sets "${train_set}" "${valid_set}" --out "${expdir}/labels/$1" \
+        --nj "${nj}" --soft "${soft}" --tau "${tau}" --device "${device}" --trust_pickle "${trust_pickle}" --cmd "${label_cmd}"
 }
 # HuBERT needs neither transcripts nor speakers, some probes do.
 check_probe_sets() {
