@@ -16,15 +16,25 @@ def mean_softmax(logits, variances, noise):
     return np.mean(draws, axis=0)
 
 
-def token_kd(student, teacher, lengths, temperature):
-    """-T² Σ p̂_T log p_T; student, teacher: probabilities (B, L, V)."""
+def certainty_weights(teachers, weights):
+    """r_k (1 - H_k / log V), over their sum; teachers: probabilities of one token, (V,) each."""
+    shares = []
+    for probs, r in zip(teachers, weights, strict=True):
+        entropy = -sum(p * math.log(p) for p in probs if p > 0)
+        shares.append(r * max(1 - entropy / math.log(len(probs)), 1e-6))
+    return [s / sum(shares) for s in shares]
+
+
+def token_kd(student, teacher, lengths, temperature, weight=None):
+    """-T² Σ w p̂_T log p_T; student, teacher: probabilities (B, L, V); weight: (B, L) or 1."""
     total = 0.0
     for b, n in enumerate(lengths):
         for i in range(n):
             p = student[b, i] ** (1 / temperature)
             q = teacher[b, i] ** (1 / temperature)
             p, q = p / p.sum(), q / q.sum()
-            total -= sum(q[v] * math.log(p[v]) for v in range(len(p)))
+            w = 1.0 if weight is None else weight[b, i]
+            total -= w * sum(q[v] * math.log(p[v]) for v in range(len(p)))
     return temperature**2 * total
 
 

@@ -24,7 +24,7 @@ CONFIG, MODEL = "config.yaml", "model.pth"
 # in a directory: espnet_model_zoo takes a name without one, from a hub, for a plain word
 BPE, STATS = "data/bpe.model", "data/feats_stats.npz"
 PLAIN = {"model": "espnet", "decoder": "transformer"}
-VARIANCE = "decoder.variance."
+TRAINING_ONLY = ("decoder.variance.", "kd_batches")
 # Where the training data was: of no use elsewhere.
 DATA_KEYS = (
     "train_data_path_and_name_and_type",
@@ -68,8 +68,8 @@ def plain_config(config: dict[str, Any], bpe_model: str, stats: str | None) -> d
 
 
 def plain_state(state: dict) -> dict:
-    """The parameters without the variance head's."""
-    return {k: v for k, v in state.items() if not k.startswith(VARIANCE)}
+    """The parameters without the variance head's and a schedule's counter."""
+    return {k: v for k, v in state.items() if not k.startswith(TRAINING_ONLY)}
 
 
 def check_state(state: dict, model) -> None:

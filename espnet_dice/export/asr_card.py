@@ -5,6 +5,7 @@ from typing import Any
 
 from espnet_dice.export.card import NOT_SAID, UNKNOWN, code, licence_of, measured_on, render
 from espnet_dice.hubert.models.frames import SAMPLE_RATE
+from espnet_dice.kd.schedule import WEIGHTS, largest
 
 RAW = "raw"
 
@@ -66,7 +67,7 @@ def loss(conf: Mapping[str, Any]) -> str:
     """
     ctc = conf.get("ctc_weight", 0.5)
     said = f"{ctc:g}·CTC + {1 - ctc:g}·attention (label smoothing {conf.get('lsm_weight', 0):g})"
-    alpha, beta, on_ctc = (conf.get(k) or 0 for k in ("kd_alpha", "kd_beta", "kd_ctc"))
+    alpha, beta, on_ctc = (largest(conf, key) for key in WEIGHTS)
     if alpha:
         what = "token distributions"
         if beta:

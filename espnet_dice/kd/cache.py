@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # checking a cache must not cost the import of torch
 STAGE = "teacher_outputs"
 # stems of the ark and the scp in a cache directory: the decoder's matrices, the CTC branch's
 DECODER, CTC = "teacher", "ctc"
+FACTS = "facts.json"
 
 
 def pack(log_probs: np.ndarray, variances: np.ndarray | None, token_ids: np.ndarray) -> np.ndarray:

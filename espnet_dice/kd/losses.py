@@ -5,6 +5,8 @@ option here. Sums run over the tokens of a batch that are not padding and are di
 (ESPnet's habit: the batch size, or the number of tokens where ``length_normalized_loss`` is set).
 """
 
+import math
+
 import torch
 
 UNC_VECTORS = ("variance", "std", "log_variance")
@@ -38,7 +40,11 @@ def with_temperature(log_probs: torch.Tensor, temperature: float) -> torch.Tenso
 
 
 def soft_cross_entropy(
-    student: torch.Tensor, teacher: torch.Tensor, valid: torch.Tensor, temperature: float = 1.0
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    valid: torch.Tensor,
+    temperature: float = 1.0,
+    weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """-Σ T² · p̂_T · log p_T over valid positions (token KD; CTC KD on frames).
 
@@ -50,6 +56,7 @@ def soft_cross_entropy(
         teacher: log p̂, (B, L, V), without gradient.
         valid: (B, L) bool; what is False never contributes.
         temperature: T > 0.
+        weight: of each position, (B, L); None is 1.
 
     Returns:
         Scalar, the sum over valid positions.
@@ -59,6 +66,8 @@ def soft_cross_entropy(
     teacher = teacher.masked_fill(~valid.unsqueeze(-1), 0.0)
     teacher = with_temperature(teacher, temperature).exp()
     per_token = -(teacher * student).sum(dim=-1)
+    if weight is not None:
+        per_token = per_token * weight
     return temperature**2 * per_token.masked_fill(~valid, 0.0).sum()
 
 
@@ -85,6 +94,7 @@ def uncertainty_matching(
     valid: torch.Tensor,
     vector: str = "variance",
     norm: str = "nmse",
+    weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Σ over valid tokens of the normalised squared error of the noise vectors s and t.
 
@@ -104,6 +114,7 @@ def uncertainty_matching(
         valid: (B, L) bool; what is False never contributes.
         vector: see :func:`uncertainty_vector`.
         norm: as above.
+        weight: of each token, (B, L); None is 1.
 
     Returns:
         Scalar, the sum over valid tokens.
@@ -127,6 +138,8 @@ def uncertainty_matching(
         per_token = (s - t).square().mean(-1)
     else:
         raise ValueError(f"unc_norm must be one of {UNC_NORMS}, not {norm!r}")
+    if weight is not None:
+        per_token = per_token * weight
     return per_token.masked_fill(~valid, 0.0).sum()
 
 
@@ -150,6 +163,35 @@ def mix(
 def over_teachers(losses: list[torch.Tensor], weights: list[float]) -> torch.Tensor:
     """Σ_k r_k · L_k over teachers k. Scalars in, scalar out."""
     return sum(r * loss for r, loss in zip(weights, losses, strict=True))
+
+
+def certainty_weights(
+    teachers: list[torch.Tensor], weights: list[float], valid: torch.Tensor
+) -> list[torch.Tensor]:
+    """r_k of each token, larger for the teacher that is surer of it (ours).
+
+    r_k(t) = r_k c_k(t) / Σ_j r_j c_j(t), c = 1 - H(p̂) / log V: one less the
+    normalised entropy.
+    Where no teacher is sure of anything (c below 1e-6) they weigh r_k.
+
+    Args:
+        teachers: log p̂ of each, (B, L, V).
+        weights: r_k.
+        valid: (B, L) bool; elsewhere the weights are r_k.
+
+    Returns:
+        (B, L) for each teacher; they sum to Σ r_k = 1.
+    """
+    shares = []
+    for log_probs, r in zip(teachers, weights, strict=True):
+        # what is padded may be NaN; a uniform distribution is none
+        uniform = -math.log(log_probs.size(-1))
+        log_probs = log_probs.masked_fill(~valid.unsqueeze(-1), uniform)
+        entropy = torch.special.entr(log_probs.exp()).sum(-1)
+        certainty = 1 + entropy / uniform
+        shares.append(r * certainty.clamp(min=1e-6))
+    total = sum(shares)
+    return [share / total for share in shares]
 
 
 def _length(x: torch.Tensor) -> torch.Tensor:

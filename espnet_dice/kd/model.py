@@ -2,6 +2,7 @@
 
 Kim et al., Interspeech 2021: L = w_ctc · L_ctc + (1 - w_ctc) · [(1-α) L_NLL + α L_KD],
 L_KD = Σ_k r_k [(1-β) L_tok,k + β L_unc,k]. With kd_alpha 0: a teacher, or a student without KD.
+α, β and the share of KD in the CTC loss may rise or fall, see :mod:`espnet_dice.kd.schedule`.
 """
 
 import torch
@@ -10,15 +11,13 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 
 from espnet_dice import compat
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.kd import alone, losses, warp
-from espnet_dice.kd.teachers import (
-    CachedTeachers,
-    OnlineTeachers,
-    check_variances,
-    ctc_pair,
-    parse,
-)
+from espnet_dice.kd import alone, losses, schedule, warp
+from espnet_dice.kd.taught import Taught
+from espnet_dice.kd.teachers import CachedTeachers, OnlineTeachers, check_variances, parse
 from espnet_dice.kd.variance import log_mean_softmax
+
+TEACHER_WEIGHTS = ("fixed", "certainty")
+BATCHES = "kd_batches"
 
 
 class UncertaintyKDModel(ESPnetASRModel):
@@ -31,6 +30,11 @@ class UncertaintyKDModel(ESPnetASRModel):
         kd_ctc: share of KD in the CTC loss (frame-wise soft cross-entropy); the paper's wording
             points to the decoder only, so 0. The targets follow the student's time warping.
         kd_convex: (1-w)·a + w·b if true (default), a + w·b if false; open in the paper.
+        kd_beta_added: L_tok + β L_unc whatever kd_convex says (ours): matching comes on top of
+            token KD, whose weight stays α; with (1-β) it takes as much from it.
+        kd_alpha_end, kd_beta_end, kd_ctc_end, kd_schedule_batches: linear schedules (ours).
+        kd_teacher_weights: ``fixed``: r_k as given; ``certainty``: of each token r_k times how sure
+            teacher k is of it (:func:`losses.certainty_weights`; ours).
         unc_vector: which noise vector is matched (:data:`losses.UNC_VECTORS`).
         unc_norm: how its squared error is normalised (:data:`losses.UNC_NORMS`).
         teachers: list of {name, weight[, exp, model_file]}; weights r_k sum to 1.
@@ -46,6 +50,12 @@ class UncertaintyKDModel(ESPnetASRModel):
         kd_temperature: float = 1.0,
         kd_ctc: float = 0.0,
         kd_convex: bool = True,
+        kd_beta_added: bool = False,
+        kd_alpha_end: float | None = None,
+        kd_beta_end: float | None = None,
+        kd_ctc_end: float | None = None,
+        kd_schedule_batches: int = 0,
+        kd_teacher_weights: str = "fixed",
         unc_vector: str = "variance",
         unc_norm: str = "nmse",
         teachers: list[dict] | None = None,
@@ -54,42 +64,66 @@ class UncertaintyKDModel(ESPnetASRModel):
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        self._check(kd_alpha, kd_beta, kd_temperature, kd_ctc, kd_convex, unc_vector, unc_norm)
-        self.kd_alpha = kd_alpha
-        self.kd_beta = kd_beta
-        self.kd_temperature = kd_temperature
-        self.kd_ctc = kd_ctc
+        self.ramps = schedule.ramps(
+            {
+                "kd_alpha": kd_alpha,
+                "kd_beta": kd_beta,
+                "kd_ctc": kd_ctc,
+                "kd_alpha_end": kd_alpha_end,
+                "kd_beta_end": kd_beta_end,
+                "kd_ctc_end": kd_ctc_end,
+                "kd_schedule_batches": kd_schedule_batches,
+            }
+        )
+        self.alpha, self.beta, self.ctc_share = (r.most for r in self.ramps.values())
+        """The largest values that the weights have; 0 where one is off throughout."""
         self.kd_convex = kd_convex
-        self.unc_vector = unc_vector
-        self.unc_norm = unc_norm
+        self.beta_convex = kd_convex and not kd_beta_added
+        self._check(kd_temperature, unc_vector, unc_norm, kd_teacher_weights)
+        if kd_schedule_batches:
+            # in the checkpoint: a training that goes on is where it was
+            self.register_buffer(BATCHES, torch.zeros((), dtype=torch.long))
         self.teacher_mode = teacher_mode
-        self.teachers = parse(teachers or [], kd_alpha + kd_ctc, teacher_mode)
+        self.teachers = parse(teachers or [], self.alpha + self.ctc_share, teacher_mode)
+        by_certainty = kd_teacher_weights == "certainty"
+        self.taught = Taught(self.teachers, by_certainty, kd_temperature, unc_vector, unc_norm)
         tokens = list(self.token_list)
-        if kd_ctc > 0:
+        if self.ctc_share > 0:
             warp.track(self.specaug)
         self._online = OnlineTeachers(self.teachers, tokens, teacher_samples)
         self._cached = CachedTeachers(self.teachers, self.vocab_size, self.ignore_id)
 
-    def _check(self, alpha, beta, temperature, ctc, convex, vector, norm) -> None:
+    def _check(self, temperature, vector, norm, teacher_weights) -> None:
         if self.use_transducer_decoder or self.use_linear_decoder or self.decoder is None:
             raise ConfigError("uncertainty_kd needs an attention decoder (ctc_weight < 1)")
         if self.interctc_weight != 0.0 or self.lang_token_id is not None:
             raise ConfigError("uncertainty_kd has no interctc_weight and no lang_token_id")
         if not hasattr(self.decoder, "forward_with_variance"):
             raise ConfigError("uncertainty_kd needs decoder: uncertainty_transformer")
-        for name, value in (("kd_alpha", alpha), ("kd_beta", beta), ("kd_ctc", ctc)):
-            if value < 0 or (convex and value > 1):
-                raise ConfigError(f"{name} must be in [0, 1], not {value}")
+        for name, ramp in self.ramps.items():
+            convex = self.beta_convex if name == "kd_beta" else self.kd_convex
+            for key, value in ((name, ramp.first), (f"{name}_end", ramp.last)):
+                if value < 0 or (convex and value > 1):
+                    raise ConfigError(f"{key} must be in [0, 1], not {value}")
         if temperature <= 0:
             raise ConfigError(f"kd_temperature must be > 0, not {temperature}")
-        if ctc > 0 and self.ctc is None:
+        if self.ctc_share > 0 and self.ctc is None:
             raise ConfigError("kd_ctc > 0 needs ctc_weight > 0")
         if vector not in losses.UNC_VECTORS:
             raise ConfigError(f"unc_vector must be one of {losses.UNC_VECTORS}, not {vector!r}")
         if norm not in losses.UNC_NORMS:
             raise ConfigError(f"unc_norm must be one of {losses.UNC_NORMS}, not {norm!r}")
-        if alpha > 0 and beta > 0 and self.decoder.variance is None:
+        if teacher_weights not in TEACHER_WEIGHTS:
+            raise ConfigError(
+                f"kd_teacher_weights must be one of {TEACHER_WEIGHTS}, not {teacher_weights!r}"
+            )
+        if self.alpha > 0 and self.beta > 0 and self.decoder.variance is None:
             raise ConfigError("kd_beta > 0 needs a student with variances (decoder_conf: variance)")
+
+    def _now(self, name: str) -> float:
+        """A weight at this batch."""
+        seen = getattr(self, BATCHES, None)
+        return self.ramps[name](0 if seen is None else int(seen))
 
     def forward(
         self,
@@ -126,18 +160,20 @@ class UncertaintyKDModel(ESPnetASRModel):
             loss_ctc, ctc_stats = self._ctc_loss(memory, memory_lens, text, text_lengths, found)
             stats.update(ctc_stats)
             loss = self.ctc_weight * loss_ctc + (1 - self.ctc_weight) * loss_att
+        if self.training and hasattr(self, BATCHES):
+            self.kd_batches += 1
         stats["loss"] = loss.detach()
         return force_gatherable((loss, stats, batch_size), loss.device)
 
     def _targets(self, speech, speech_lengths, text, text_lengths, ys_out, batch):
-        with_ctc = self.kd_ctc > 0
-        if self.kd_alpha == 0.0 and not with_ctc:
+        with_ctc = self.ctc_share > 0
+        if self.alpha == 0.0 and not with_ctc:
             return []
         if self.teacher_mode == "online":
             found = self._online(speech, speech_lengths, text, text_lengths, with_ctc)
         else:
             found = self._cached(batch, ys_out, with_ctc)
-        if self.kd_alpha > 0 and self.kd_beta > 0:
+        if self.alpha > 0 and self.beta > 0:
             check_variances(found, self.teachers)
         return found
 
@@ -158,10 +194,10 @@ class UncertaintyKDModel(ESPnetASRModel):
             valid = ys_out != self.ignore_id
             stats["variance"] = variances.detach()[valid].mean()
         loss = loss_nll
-        if self.kd_alpha > 0:
+        if self.alpha > 0:
             loss_kd, kd_stats = self._kd_loss(log_probs, variances, ys_out, found)
             stats.update(kd_stats)
-            loss = losses.mix(loss_nll, loss_kd, self.kd_alpha, self.kd_convex)
+            loss = losses.mix(loss_nll, loss_kd, self._now("kd_alpha"), self.kd_convex)
         stats["loss_att"] = loss.detach()
         stats["acc"] = compat.th_accuracy(
             logits.reshape(-1, self.vocab_size), ys_out, ignore_label=self.ignore_id
@@ -175,41 +211,22 @@ class UncertaintyKDModel(ESPnetASRModel):
     def _kd_loss(self, log_probs, variances, ys_out, found):
         valid = ys_out != self.ignore_id
         denom = valid.sum() if self.criterion_att.normalize_length else ys_out.size(0)
-        weights = [t.weight for t in self.teachers]
-        tok = [
-            losses.soft_cross_entropy(log_probs, t.log_probs, valid, self.kd_temperature) / denom
-            for t in found
-        ]
-        loss_tok = losses.over_teachers(tok, weights)
+        loss_tok = self.taught.tokens(log_probs, found, valid) / denom
         stats = {"loss_tok": loss_tok.detach()}
-        if self.kd_beta == 0.0:
+        if self.beta == 0.0:
             return loss_tok, stats
-        unc = [
-            losses.uncertainty_matching(
-                variances, t.variances, valid, self.unc_vector, self.unc_norm
-            )
-            / denom
-            for t in found
-        ]
-        loss_unc = losses.over_teachers(unc, weights)
+        loss_unc = self.taught.uncertainty(variances, found, valid) / denom
         stats["loss_unc"] = loss_unc.detach()
         # r_k and β commute: both are linear
-        return losses.mix(loss_tok, loss_unc, self.kd_beta, self.kd_convex), stats
+        return losses.mix(loss_tok, loss_unc, self._now("kd_beta"), self.beta_convex), stats
 
     def _ctc_loss(self, memory, memory_lens, text, text_lengths, found):
         loss, cer = self._calc_ctc_loss(memory, memory_lens, text, text_lengths)
         stats = {"loss_ctc": loss.detach(), "cer_ctc": cer}
-        if self.kd_ctc > 0:
+        if self.ctc_share > 0:
             log_probs = self.ctc.log_softmax(memory)
             found = warp.follow(self.specaug, found, memory.size(1))
-            per_teacher = [
-                losses.soft_cross_entropy(
-                    *ctc_pair(log_probs, memory_lens, target, teacher), self.kd_temperature
-                )
-                / memory.size(0)
-                for target, teacher in zip(found, self.teachers, strict=True)
-            ]
-            loss_kd = losses.over_teachers(per_teacher, [t.weight for t in self.teachers])
+            loss_kd = self.taught.frames(log_probs, memory_lens, found) / memory.size(0)
             stats["loss_ctc_kd"] = loss_kd.detach()
-            loss = losses.mix(loss, loss_kd, self.kd_ctc, self.kd_convex)
+            loss = losses.mix(loss, loss_kd, self._now("kd_ctc"), self.kd_convex)
         return loss, stats

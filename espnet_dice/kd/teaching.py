@@ -11,10 +11,13 @@ from pathlib import Path
 import yaml
 
 from espnet_dice.io import espnet_options
-from espnet_dice.io.errors import ConfigError
-from espnet_dice.kd import cache
+from espnet_dice.io.errors import ConfigError, StaleError
+from espnet_dice.io.json_files import read_json
+from espnet_dice.kd import cache, schedule
 from espnet_dice.records import dumps, experiment
 from espnet_dice.records.layers import read_trained
+
+DEV = "dev"
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,12 @@ class Teaching:
     @staticmethod
     def wanted(model_conf: dict) -> bool:
         """True if a config's ``model_conf`` turns KD on."""
-        return bool(model_conf.get("kd_alpha") or model_conf.get("kd_ctc"))
+        return any(schedule.largest(model_conf, key) for key in ("kd_alpha", "kd_ctc"))
 
     @staticmethod
     def reads_ctc(model_conf: dict) -> bool:
         """True if a config's ``model_conf`` turns KD on the CTC branch on."""
-        return bool(model_conf.get("kd_ctc"))
+        return schedule.largest(model_conf, "kd_ctc") > 0
 
     def options(
         self, model_conf: dict, train: dumps.Dump, valid: dumps.Dump, token_key: str
@@ -70,10 +73,7 @@ class Teaching:
                 other features than the student.
             StaleError: a teacher or a cache is missing, unfinished or made from something else.
         """
-        for key in ("kd_alpha", "kd_beta", "kd_ctc"):
-            value = model_conf.get(key, 0)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ConfigError(f"model_conf: {key} must be a number, not {value!r}")
+        schedule.ramps(model_conf)
         named = model_conf.get("teachers") or []
         if not isinstance(named, list) or not all(isinstance(e, dict) for e in named):
             raise ConfigError("model_conf: teachers: must be a list of 'name', 'weight'")
@@ -82,6 +82,8 @@ class Teaching:
             {"name": name, "weight": 1.0 / len(self.teachers)} for name in self.teachers
         ]
         found = [self._experiment(entry) for entry in entries]
+        if any(entry.get("weight") == DEV for entry in entries):
+            entries = self._weighed(entries, valid)
         chosen = {"mode": self.mode, "teachers": entries}
         if self.mode == "online":
             for teacher in found:
@@ -110,6 +112,33 @@ class Teaching:
                     command += [flag, espnet_options.triple(scp, f"teacher{k}_ctc", "kaldi_ark")]
         return command, inputs, chosen
 
+    def _weighed(self, entries: list[dict], valid: dumps.Dump) -> list[dict]:
+        """``weight: dev`` (ours): r_k ∝ 1 / (1 - p_k), p_k teacher k's mean p̂ of the right token.
+
+        Of the student's validation set, so that no test set has a part in it.
+
+        Raises:
+            ConfigError: not all have it, or the outputs are not cached.
+        """
+        if self.mode != "cached" or not all(entry.get("weight") == DEV for entry in entries):
+            raise ConfigError(
+                f"model_conf: teachers: weight: {DEV} is for all of them or none, and needs "
+                "--teacher_mode cached"
+            )
+        right = []
+        for entry in entries:
+            facts = read_json(self.outputs / str(entry["name"]) / valid.name / cache.FACTS)
+            if facts is None:
+                raise StaleError(
+                    f"{self.outputs / str(entry['name']) / valid.name} does not say how sure the "
+                    "teacher is: run stage 6 again, with that directory moved away"
+                )
+            right.append(facts["right"])
+        return [
+            {**entry, "weight": weight}
+            for entry, weight in zip(entries, inverse_errors(right), strict=True)
+        ]
+
     def _their_key(self, dump: dumps.Dump) -> str:
         """The key of what the teachers heard, of the same speech as the student's set."""
         if self.dump is None:
@@ -124,6 +153,13 @@ class Teaching:
             known = ", ".join(self.teachers) or "none given"
             raise ConfigError(f"model_conf: teachers: no teacher {name!r} (known: {known})")
         return experiment.load(self.teachers[name], "stage 5 (teachers)")
+
+
+def inverse_errors(right: list[float]) -> list[float]:
+    """Weights ∝ 1 / (1 - p), which sum to 1; to six places, so that a config can hold them."""
+    shares = [1 / max(1 - p, 1e-6) for p in right]
+    rounded = [round(s / sum(shares), 6) for s in shares[:-1]]
+    return [*rounded, round(1 - sum(rounded), 6)]
 
 
 def _check_input(teacher: experiment.Experiment, dump: dumps.Dump) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from espnet_dice.io import fingerprint, texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
+from espnet_dice.kd.schedule import WEIGHTS, largest
 from espnet_dice.records.experiment import NAME, is_current
 from espnet_dice.results import alignment, score
 from espnet_dice.results.statistics import Interval, rate
@@ -64,16 +65,16 @@ class System:
     def is_taught(self) -> bool:
         """Whether teachers were part of its loss."""
         conf = self.config.get("model_conf") or {}
-        return bool(conf.get("kd_alpha") or conf.get("kd_ctc"))
+        return any(largest(conf, key) for key in ("kd_alpha", "kd_ctc"))
 
     @property
     def taught(self) -> str:
         """In words: by whom, and what of them."""
         conf = self.config.get("model_conf") or {}
-        alpha, beta, ctc = (conf.get(k) or 0 for k in ("kd_alpha", "kd_beta", "kd_ctc"))
+        alpha, beta, ctc = (largest(conf, key) for key in WEIGHTS)
         if not self.is_taught:
             return "–"
-        parts = ["tokens"] if alpha and beta < 1 else []
+        parts = ["tokens"] if alpha and (beta < 1 or conf.get("kd_beta_added")) else []
         parts += ["uncertainty"] if alpha and beta else []
         parts += ["CTC"] if ctc else []
         return f"{' + '.join(self.teachers)}: {', '.join(parts)}"
@@ -82,7 +83,7 @@ class System:
     def matches_uncertainty(self) -> bool:
         """Whether uncertainty matching was part of its loss."""
         conf = self.config.get("model_conf") or {}
-        return bool(conf.get("kd_alpha") and conf.get("kd_beta"))
+        return all(largest(conf, key) for key in ("kd_alpha", "kd_beta"))
 
     def token_uncertainty(self, name: str) -> TokenUncertainty | None:
         """What it says of a set token by token, if this model was asked."""

@@ -17,6 +17,7 @@ from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.progress import setup_logging
+from espnet_dice.kd.schedule import WEIGHTS, largest
 from espnet_dice.records.layers import read_trained
 from espnet_dice.results.table import JSON, layout
 from espnet_dice.training.ssl_encoder import NAME
@@ -155,12 +156,12 @@ def _encoder(config: dict[str, Any]) -> str:
 
 def _taught(conf: dict[str, Any]) -> str:
     """``tokens, CTC, uncertainty of a, b``."""
-    alpha, beta = conf.get("kd_alpha") or 0, conf.get("kd_beta") or 0
-    if not alpha and not conf.get("kd_ctc"):
+    alpha, beta, ctc = (largest(conf, key) for key in WEIGHTS)
+    if not alpha and not ctc:
         return "–"
     names = ", ".join(t["name"] for t in conf.get("teachers") or ())
-    what = ["tokens"] if alpha and beta < 1 else []
-    what += ["CTC"] if conf.get("kd_ctc") else []
+    what = ["tokens"] if alpha and (beta < 1 or conf.get("kd_beta_added")) else []
+    what += ["CTC"] if ctc else []
     what += ["uncertainty"] if alpha and beta else []
     return f"{', '.join(what)} of {names}"
 

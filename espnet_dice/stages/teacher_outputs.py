@@ -16,6 +16,7 @@ from espnet_dice.io import options
 from espnet_dice.io.arks import write_scp
 from espnet_dice.io.errors import cli
 from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.json_files import write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd import cache
 from espnet_dice.kd.teacher_shards import Asking, TeacherShard, cut
@@ -103,14 +104,20 @@ def assemble(shards: list[TeacherShard], records: list[dict]) -> None:
             for utt, offset in record["rows"][stem]
         ]
         write_scp(sorted(entries), out / f"{stem}.scp")
-    logging.info("%s: %s", out, describe([r.get("totals") or r["sums"] for r in records]))
+    facts = mean_of([r.get("totals") or r["sums"] for r in records])
+    write_json(out / cache.FACTS, facts)
+    logging.info("%s: %s", out, describe(facts))
 
 
-def describe(totals: list[dict[str, float]]) -> str:
-    """How sure a teacher is: tokens, mean p̂ of the reference, mean entropy, mean variance."""
+def mean_of(totals: list[dict[str, float]]) -> dict[str, float]:
+    """Means over all tokens from the shards' sums, and how many tokens there are."""
     total = {key: sum(part[key] for part in totals) for key in totals[0]}
-    mean = {key: value / total["tokens"] for key, value in total.items()}
-    line = f"{total['tokens']} tokens, p(reference) {mean['right']:.3f}"
+    return {k: v if k == "tokens" else v / total["tokens"] for k, v in total.items()}
+
+
+def describe(mean: dict[str, float]) -> str:
+    """How sure a teacher is: tokens, mean p̂ of the reference, mean entropy, mean variance."""
+    line = f"{mean['tokens']} tokens, p(reference) {mean['right']:.3f}"
     line += f", entropy {mean['entropy']:.3f} nats"
     return line + (f", variance {mean['variance']:.3f}" if "variance" in mean else "")
 

@@ -72,14 +72,16 @@ def make_job(
         data += ["--normalize", "utterance_mvn"]  # the model's own frontend has no statistics
     names: dict = {"dim": train.dim}
     conf = model_conf(config, extra)
-    if teaching is not None and teaching.wanted(conf):
+    if teaching is not None:
         try:
-            found = teaching.options(conf, train, valid, token_key)
+            wanted = teaching.wanted(conf)
+            found = teaching.options(conf, train, valid, token_key) if wanted else None
         except ConfigError as err:
             raise ConfigError(f"{config}: {err}") from err
-        more, more_inputs, names["teaching"] = found
-        data += more
-        inputs |= more_inputs
+        if found:
+            more, more_inputs, names["teaching"] = found
+            data += more
+            inputs |= more_inputs
     return Job(
         task="asr",
         out=out,

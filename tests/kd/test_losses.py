@@ -1,6 +1,7 @@
 """The distillation losses against plain float64 loops, and their gradients."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -171,6 +172,37 @@ def test_mix():
 
 def test_over_teachers_weights_each_loss():
     assert losses.over_teachers([torch.tensor(2.0), torch.tensor(6.0)], [0.75, 0.25]).item() == 3.0
+
+
+def test_certainty_weights_are_one_less_the_normalised_entropy(data):
+    teachers = [x.log_softmax(-1) for x in data[:2]]
+    teachers[1] = torch.where(torch.arange(L)[:, None] == 1, -math.log(V), teachers[1])  # no idea
+    found = losses.certainty_weights(teachers, [0.75, 0.25], VALID)
+    for b, i in VALID.nonzero().tolist():
+        probs = [t[b, i].exp().tolist() for t in teachers]
+        want = references.certainty_weights(probs, [0.75, 0.25])
+        assert [w[b, i].item() for w in found] == pytest.approx(want, rel=1e-9, abs=1e-12)
+    assert found[0][0, 1] > 0.999
+    # a one-hot distribution has -inf in it; padding holds anything
+    sure = torch.where(torch.arange(V) == 2, 0.0, -torch.inf).expand(B, L, V)
+    rubbish = sure.masked_fill(~VALID.unsqueeze(-1), torch.nan)
+    both = torch.stack(losses.certainty_weights([rubbish, teachers[0]], [0.5, 0.5], VALID))
+    assert torch.isfinite(both).all() and both.sum(0) == pytest.approx(torch.ones(B, L))
+
+
+def test_weights_of_tokens(data):
+    student, teacher = data[0].log_softmax(-1), data[1].log_softmax(-1)
+    weight = torch.rand(B, L, dtype=torch.float64)
+    found = losses.soft_cross_entropy(student, teacher, VALID, 2.0, weight)
+    probs = student.exp().numpy(), teacher.exp().numpy()
+    assert found.item() == pytest.approx(references.token_kd(*probs, LENGTHS, 2.0, weight))
+    each = [
+        losses.uncertainty_matching(*data[2:], VALID & (torch.arange(L) == i), weight=None)
+        for i in range(L)
+    ]
+    row = torch.arange(1.0, L + 1).expand(B, L)
+    found = losses.uncertainty_matching(*data[2:], VALID, weight=row)
+    assert found.item() == pytest.approx(sum((i + 1) * x.item() for i, x in enumerate(each)))
 
 
 def test_unknown_names_are_refused(data):
