@@ -1,0 +1,218 @@
+"""An equal search: as many trials for every arm, drawn alike, halved alike, chosen on dev alone.
+
+    python benchmarks/search/search.py benchmarks/search/kd_few.yaml --jobs 2
+
+from the root of the checkout, after stages 1 to 6 of the recipe that the space names. Trials are
+trained by ``espnet_dice.stages.train`` and decoded, without a language model, by
+``espnet_dice.stages.decode``. Each rung trains its trials up to its epochs, going on from their
+checkpoints, and keeps the best of each arm for the next. ``OUT/trials.jsonl`` has a line for each
+trial and rung; a killed search goes on. At the end ``OUT/TABLE.md`` and ``OUT/winners/<arm>.yaml``.
+"""
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.search import table
+from benchmarks.search.space import Trial, draw
+from espnet_dice.io import fingerprint
+from espnet_dice.io.atomic import write_text
+from espnet_dice.io.errors import ConfigError, DiceError, cli
+from espnet_dice.io.progress import setup_logging
+from espnet_dice.results.score import error_rates, read_text
+
+ROOT = Path(__file__).resolve().parents[2]
+TRIALS = "trials.jsonl"
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
+
+
+class Search:
+    """A space, its recipe, and what has been tried.
+
+    Args:
+        space: the YAML file.
+        out: directory of trials and results; None: ``exp/search_<name>`` of the recipe.
+        jobs: trainings at a time, one thread each.
+    """
+
+    def __init__(self, space: Path, out: Path | None = None, jobs: int = 2):
+        self.space = yaml.safe_load(space.read_text(encoding="utf-8"))
+        self.recipe = (space.parent / self.space["recipe"]).resolve()
+        self.out = (out or self.recipe / f"exp/search_{space.stem}").resolve()
+        self.jobs = jobs
+        self.rungs = self.space["rungs"]
+        self.trials = draw(self.space, self.space["trials"], self.space["seed"])
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.lines = self._read()
+
+    def _read(self) -> list[dict[str, Any]]:
+        """What is known already; lines of other settings than are drawn now end the search."""
+        file = self.out / TRIALS
+        lines = []
+        for raw in file.read_bytes().split(b"\n")[:-1] if file.exists() else ():
+            try:
+                lines.append(json.loads(raw))
+            except json.JSONDecodeError:
+                continue  # cut short by a kill, and then appended to
+        drawn = {t.tag: t for t in self.trials}
+        for line in lines:
+            trial = drawn.get(line["tag"])
+            if trial is None or (trial.keys, trial.base) != (line["keys"], line["base"]):
+                raise ConfigError(
+                    f"{file}: {line['tag']} was drawn from another space: choose another --out"
+                )
+        return lines
+
+    def _note(self, line: dict[str, Any]) -> None:
+        file = self.out / TRIALS
+        with open(file, "ab") as f:
+            if f.tell() and file.read_bytes()[-1:] != b"\n":
+                f.write(b"\n")
+            f.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            f.flush()
+            os.fsync(f.fileno())
+        self.lines.append(line)
+
+    def known(self, epochs: int) -> dict[str, dict[str, Any]]:
+        """Tag → line of the trials that were scored after so many epochs."""
+        return {line["tag"]: line for line in self.lines if line["epochs"] == epochs}
+
+    def survivors(self, rung: int) -> list[Trial]:
+        """The trials of a rung: all, or those that the rung before kept of each arm."""
+        if rung == 0:
+            return self.trials
+        before = self.rungs[rung - 1]
+        scored = [x for x in self.known(before["epochs"]).values() if x["wer"] is not None]
+        kept = set()
+        for arm in self.space["arms"]:
+            best = sorted(
+                (x for x in scored if x["arm"] == arm), key=lambda x: (x["wer"], x["tag"])
+            )
+            kept |= {x["tag"] for x in best[: before["keep"]]}
+        return [t for t in self.trials if t.tag in kept]
+
+    def run(self, chunk: int) -> None:
+        """Train and score everything that is not known yet, so many trials at a time."""
+        for rung, at in enumerate(self.rungs):
+            left = [t for t in self.survivors(rung) if t.tag not in self.known(at["epochs"])]
+            for start in range(0, len(left), chunk):
+                self._try(left[start : start + chunk], at["epochs"])
+                self.report()
+
+    def _try(self, trials: list[Trial], epochs: int) -> None:
+        began = time.monotonic()
+        configs = self.out / "configs"
+        configs.mkdir(exist_ok=True)
+        for t in trials:
+            base = os.path.relpath(self.recipe / t.base, configs)
+            text = yaml.safe_dump(t.config(base, epochs), sort_keys=False, allow_unicode=True)
+            write_text(configs / f"{t.tag}.yaml", text)
+        try:
+            self._train(trials)
+        except subprocess.CalledProcessError:
+            for t in trials:  # which one?
+                if not self._done(t, epochs):
+                    try:
+                        self._train([t])
+                    except subprocess.CalledProcessError:
+                        logging.warning("%s failed: see its train.log", t.tag)
+        trained = [t for t in trials if self._done(t, epochs)]
+        if not trained:
+            raise DiceError(f"none of {', '.join(t.tag for t in trials)} was trained")
+        self._decode(trained)
+        seconds = round((time.monotonic() - began) / len(trials), 1)
+        for t in trials:
+            rates = self._rates(t) if t in trained else {"wer": None, "cer": None}
+            head = {"tag": t.tag, "arm": t.arm, "trial": t.number, "epochs": epochs}
+            self._note({**head, **rates, "s": seconds, "base": t.base, "keys": t.keys})
+
+    def _exp(self, trial: Trial) -> Path:
+        return self.out / f"asr_{trial.tag}"
+
+    def _done(self, trial: Trial, epochs: int) -> bool:
+        record = fingerprint.read(self._exp(trial)) or {}
+        return bool(record.get("done")) and record["settings"]["max_epoch"] == epochs
+
+    def _train(self, trials: list[Trial]) -> None:
+        s = self.space
+        words = ["train", "--task", "asr", "--dump", s["dump"], "--token_list", s["token_list"]]
+        words += ["--train", s["train"], "--valid", s["valid"], "--exp", str(self.out)]
+        words += ["--nj", str(self.jobs), "--threads", "1", "--seed", str(s["seed"])]
+        words += ["--teacher_outputs", "exp/teacher_outputs"]
+        for name, exp in s["teachers"].items():
+            words += ["--teacher", f"{name}={exp}"]
+        for t in trials:
+            words += ["--job", t.tag, str(self.out / "configs" / f"{t.tag}.yaml")]
+        self._stage(words, MALLOC)
+
+    def _decode(self, trials: list[Trial]) -> None:
+        words = ["decode", "--config", self.space["inference_config"], "--nj", str(self.jobs)]
+        words += ["--tag", "search", "--sets", f"{self.space['dump']}/{self.space['dev']}"]
+        self._stage([*words, "--systems", *(str(self._exp(t)) for t in trials)])
+
+    def _stage(self, words: list[str], env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", f"espnet_dice.stages.{words[0]}", *words[1:]]
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        env = {**os.environ, "PYTHONPATH": path, **(env or {})}
+        subprocess.run(command, cwd=self.recipe, env=env, check=True)
+
+    def _rates(self, trial: Trial) -> dict[str, float]:
+        dev = self.space["dev"]
+        said = read_text(self._exp(trial) / "decode_search_no_lm" / dev / "text")
+        reference = read_text(self.recipe / self.space["dump"] / dev / "text")
+        rates = error_rates(reference, said)
+        return {"wer": rates["wer"], "cer": rates["cer"]}
+
+    def report(self) -> None:
+        """Write the table, and the best trial of each arm at the last rung as a config."""
+        write_text(self.out / "TABLE.md", table.layout(self.lines, self.space))
+        last = self.known(self.rungs[-1]["epochs"])
+        for arm, own in self.space["arms"].items():
+            found = [x for x in last.values() if x["arm"] == arm and x["wer"] is not None]
+            if not found:
+                continue
+            best = min(found, key=lambda x: (x["wer"], x["tag"]))
+            trial = Trial(arm, best["trial"], own["base"], best["keys"])
+            config = trial.config(Path(own["base"]).name, best["epochs"])
+            said = f"# {arm}: trial {best['trial']} of {self.space['trials']}, "
+            said += f"{best['wer']:.1f} % WER on {self.space['dev']} without LM\n"
+            (self.out / "winners").mkdir(exist_ok=True)
+            text = said + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, indent=4)
+            write_text(self.out / "winners" / f"{arm}.yaml", text)
+
+
+def main() -> int:
+    """The command."""
+    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    p.add_argument("space", type=Path, help="YAML: recipe, sets, rungs, groups, arms")
+    p.add_argument("--out", type=Path, help="trials and results (exp/search_<space> of the recipe)")
+    p.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each (2)")
+    p.add_argument(
+        "--chunk", type=int, default=12, help="trials trained, then decoded, at a time (12)"
+    )
+    p.add_argument("--draw", action="store_true", help="print the trials, and do nothing")
+    a = p.parse_args()
+    setup_logging()
+    search = Search(a.space, a.out, a.jobs)
+    if a.draw:
+        for t in search.trials:
+            print(json.dumps({"tag": t.tag, "base": t.base, **t.keys}, ensure_ascii=False))
+        return 0
+    search.run(a.chunk)
+    search.report()
+    print((search.out / "TABLE.md").read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    cli(main)

@@ -1,0 +1,56 @@
+"""The search in tables: the best of each arm, arms against each other in pairs, all trials."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+RESAMPLES, SEED = 2000, 0
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float]:
+    """95 % of the means of resampled differences."""
+    rng = np.random.default_rng(SEED)
+    values = np.asarray(differences)
+    means = values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def layout(lines: list[dict[str, Any]], space: dict[str, Any]) -> str:
+    """Markdown of everything that is known."""
+    scored = [line for line in lines if line["wer"] is not None]
+    arms, rungs = list(space["arms"]), [r["epochs"] for r in space["rungs"]]
+    said = [f"WER % on {space['dev']}, without LM; seed {space['seed']}.", ""]
+    head = [f"{e} epochs: best, median (trials)" for e in rungs]
+    said += [f"| arm | {' | '.join(head)} |", f"|---|{'---|' * len(rungs)}"]
+    for arm in arms:
+        cells = []
+        for e in rungs:
+            found = [x["wer"] for x in scored if x["arm"] == arm and x["epochs"] == e]
+            cells.append(
+                f"{min(found):.1f}, {statistics.median(found):.1f} ({len(found)})" if found else "–"
+            )
+        said.append(f"| {arm} | {' | '.join(cells)} |")
+    by = {(x["arm"], x["trial"]): x["wer"] for x in scored if x["epochs"] == rungs[0]}
+    pairs = []
+    for k, first in enumerate(arms):
+        for second in arms[k + 1 :]:
+            d = [by[second, n] - by[a, n] for a, n in by if a == first and (second, n) in by]
+            if len(d) > 1:
+                low, high = interval(d)
+                better = sum(x < 0 for x in d)
+                pairs.append(
+                    f"| {second} − {first} | {statistics.mean(d):+.1f} ({low:+.1f} to {high:+.1f}) "
+                    f"| {better} of {len(d)} |"
+                )
+    if pairs:
+        said += ["", f"Trials of the same number, {rungs[0]} epochs:", ""]
+        said += ["| arms | mean difference (95 %) | better |", "|---|--:|--:|", *pairs]
+    said += ["", "| trial | epochs | WER | CER | keys |", "|---|--:|--:|--:|---|"]
+    for x in sorted(lines, key=lambda x: (arms.index(x["arm"]), x["trial"], x["epochs"])):
+        rates = " | ".join("–" if x[k] is None else f"{x[k]:.1f}" for k in ("wer", "cer"))
+        keys = ", ".join(f"{k.partition('.')[2] or k} {v}" for k, v in x["keys"].items())
+        said.append(f"| {x['tag']} | {x['epochs']} | {rates} | {keys} |")
+    return "\n".join(said) + "\n"

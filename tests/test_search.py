@@ -1,0 +1,157 @@
+"""The equal search: what is drawn, halved and kept; nothing is trained here."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.search import search as searching
+from benchmarks.search import table
+from benchmarks.search.space import draw
+from espnet_dice.io.errors import ConfigError
+from espnet_dice.records.settings import read_config
+
+ROOT = Path(__file__).resolve().parents[1]
+SPACE = {
+    "recipe": "recipe", "dump": "dump", "token_list": "tokens", "train": "tr", "valid": "va",
+    "dev": "dev", "inference_config": "conf/decode.yaml", "teachers": {"a": "exp/asr_a"},
+    "trials": 4, "seed": 3, "rungs": [{"epochs": 2, "keep": 2}, {"epochs": 4}],
+    "groups": {
+        "schedule": {"optim_conf.lr": {"log": [0.001, 0.01]}, "batch_bins": [1, 2, 3]},
+        "kd": {
+            "model_conf.kd_alpha": {"uniform": [0.2, 0.8]},
+            "whom": [{"model_conf.a": 1, "model_conf.b": 2}, {"model_conf.c": 3}],
+        },
+    },
+    "arms": {
+        "none": {"base": "conf/none.yaml", "groups": ["schedule"]},
+        "tok": {"base": "conf/tok.yaml", "groups": ["schedule", "kd"]},
+    },
+}  # fmt: skip
+
+
+def test_arms_share_what_they_have_in_common_and_more_trials_keep_the_first():
+    few, more = draw(SPACE, 4, 3), draw(SPACE, 30, 3)
+    assert few == more[: len(few)] and draw(SPACE, 4, 4) != few
+    none, tok = ([t for t in more if t.arm == arm] for arm in ("none", "tok"))
+    assert len(none) == len(tok) == 30
+    for a, b in zip(none, tok, strict=True):
+        assert a.keys.items() <= b.keys.items() and a.tag[-2:] == b.tag[-2:]
+    rates = [t.keys["optim_conf.lr"] for t in none]
+    assert min(rates) >= 0.001 and max(rates) <= 0.01
+    assert sum(r < 0.001 * 10**0.5 for r in rates) in range(8, 23)  # half, on a logarithmic scale
+    assert {t.keys["batch_bins"] for t in none} == {1, 2, 3}
+    assert {tuple(k for k in t.keys if k[-2] == ".") for t in tok} == {
+        ("model_conf.a", "model_conf.b"), ("model_conf.c",),
+    }  # fmt: skip
+    config = tok[0].config("base.yaml", 7)
+    assert config["base"] == "base.yaml" and config["max_epoch"] == 7
+    assert config["model_conf"]["kd_alpha"] == tok[0].keys["model_conf.kd_alpha"]
+
+
+def test_another_dimension_changes_no_other():
+    wider = json.loads(json.dumps(SPACE))
+    wider["groups"]["schedule"]["grad_clip"] = [1, 5]
+    for a, b in zip(draw(SPACE, 9, 0), draw(wider, 9, 0), strict=True):
+        assert a.keys.items() <= b.keys.items()
+
+
+@pytest.mark.parametrize("options", [[], {"log": [2, 1]}, {"gauss": [0, 1]}, 3])
+def test_a_wrong_range_is_named(options):
+    wrong = {**SPACE, "groups": {**SPACE["groups"], "kd": {"model_conf.x": options}}}
+    with pytest.raises(ConfigError, match="groups.kd.model_conf.x"):
+        draw(wrong, 1, 0)
+
+
+class Killed(Exception):
+    """What a kill is here."""
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch):
+    """Stages that note what they are asked; WER is the learning rate, and \"tok\" is better."""
+    asked, budget = [], [10**9]
+
+    def stage(self, words, env=None):
+        asked.append(words)
+        budget[0] -= 1
+        if budget[0] < 0:
+            raise Killed
+        if words[0] == "train":
+            for at in (i for i, w in enumerate(words) if w == "--job"):
+                out = self.out / f"asr_{words[at + 1]}"
+                out.mkdir(exist_ok=True)
+                settings = {"max_epoch": read_config(words[at + 2])["max_epoch"]}
+                record = {"key": "", "settings": settings, "inputs": {}, "done": True}
+                (out / ".fingerprint.json").write_text(json.dumps(record))
+
+    def rates(self, trial):
+        wer = 1e3 * trial.keys["optim_conf.lr"] - (trial.arm == "tok")
+        return {"wer": wer, "cer": wer / 2}
+
+    (tmp_path / "recipe/conf").mkdir(parents=True)
+    for arm in ("none", "tok"):
+        (tmp_path / f"recipe/conf/{arm}.yaml").write_text("grad_clip: 5\n")
+    space = tmp_path / "space.yaml"
+    space.write_text(yaml.safe_dump(SPACE))
+    monkeypatch.setattr(searching.Search, "_stage", stage)
+    monkeypatch.setattr(searching.Search, "_rates", rates)
+    return lambda: searching.Search(space), asked, budget
+
+
+def test_a_killed_search_goes_on_and_ends_with_the_same(search):
+    make, asked, budget = search
+    budget[0] = 3
+    with pytest.raises(Killed):
+        make().run(3)
+    done = len(make().lines)
+    assert done == 3
+    with open(make().out / "trials.jsonl", "ab") as f:
+        f.write(b'{"tag": "tok_0')
+    budget[0] = 10**9
+    again = make()
+    again.run(3)
+    trained = [w for words in asked if words[0] == "train" for w in words]
+    assert trained.count("none_00") == 1 + 1 * ("none_00" in {t.tag for t in again.survivors(1)})
+    assert len(again.known(2)) == 8 and len(again.known(4)) == 4
+    for arm in ("none", "tok"):
+        first = [x for x in again.known(2).values() if x["arm"] == arm]
+        best = {x["tag"] for x in sorted(first, key=lambda x: x["wer"])[:2]}
+        assert {x["tag"] for x in again.known(4).values() if x["arm"] == arm} == best
+        config = read_config(again.out / f"configs/{min(best)}.yaml")
+        assert config["max_epoch"] == 4 and config["grad_clip"] == 5
+    winner = yaml.safe_load((again.out / "winners/tok.yaml").read_text())
+    assert winner["base"] == "tok.yaml" and winner["max_epoch"] == 4
+    said = (again.out / "TABLE.md").read_text()
+    assert "| tok − none | -1.0 (-1.0 to -1.0) | 4 of 4 |" in said
+    assert make().lines == again.lines
+
+
+def test_trials_of_another_space_are_not_mixed_in(search):
+    make, _, _ = search
+    again = make()
+    again.run(8)
+    file = again.out / "trials.jsonl"
+    file.write_text(file.read_text().replace('"batch_bins": ', '"batch_bins": 1'))
+    with pytest.raises(ConfigError, match="was drawn from another space"):
+        make()
+
+
+def test_the_interval_is_that_of_the_mean():
+    low, high = table.interval([1.0] * 9)
+    assert low == high == 1.0
+    low, high = table.interval([-1.0, 1.0] * 50)
+    assert -0.25 < low < 0 < high < 0.25  # 1.96 / √100
+
+
+@pytest.mark.parametrize("name", ["kd_few", "kd_wrong"])
+def test_the_spaces_are_whole_and_equal(name):
+    space = yaml.safe_load((ROOT / f"benchmarks/search/{name}.yaml").read_text())
+    trials = draw(space, space["trials"], space["seed"])
+    arms = {arm: [t for t in trials if t.arm == arm] for arm in space["arms"]}
+    assert list(arms) == ["none", "tok", "unc"]
+    assert {len(found) for found in arms.values()} == {space["trials"]} and space["trials"] >= 24
+    recipe = ROOT / "benchmarks/search" / space["recipe"]
+    for arm in space["arms"].values():
+        assert read_config(recipe / arm["base"])["model"] == "uncertainty_kd"
