@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from espnet_dice.io.progress import LOG_EVERY_S
-from espnet_dice.training.monitor import clock
+from espnet_dice.training.monitor import format_duration
 
 BATCH, HYPOTHESES, SECONDS = 32, 128, 160
 """Utterances searched at once: at most 32; with wide beams so many that they have 128 hypotheses:
@@ -107,5 +107,5 @@ class Queue:
                 self.bar.close()
         elif now - self.last >= LOG_EVERY_S and done:
             self.last = now
-            left = clock((self.total - done) * (now - self.start) / done)
+            left = format_duration((self.total - done) * (now - self.start) / done)
             logging.info("decoding: %d/%d utterances, %s left", done, self.total, left)

@@ -188,7 +188,7 @@ def _span(utt: Utterance, frames: int, rate: int) -> tuple[int, int]:
         raise _bad(
             utt,
             f"the segment {utt.start:g} s to {end} goes beyond the recording "
-            f"({frames / rate:.2f} s); mend segments",
+            f"({frames / rate:.2f} s); fix segments",
         )
     stop = min(stop, frames)
     if stop <= start:

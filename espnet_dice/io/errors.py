@@ -12,7 +12,7 @@ from espnet_dice.io.processes import Ended, end_with_recipe, raising_when_ended
 
 
 class DiceError(Exception):
-    """Something the user can mend; shown as one message without a traceback."""
+    """Something the user can fix; shown as one message without a traceback."""
 
 
 class DataError(DiceError):
@@ -95,7 +95,7 @@ def describe_memory(err: BaseException) -> str | None:
 def cli(main: Callable[[], int | None]) -> None:
     """Run a command's ``main`` and leave the process with a sensible exit code.
 
-    0 is success, 2 an error that the user can mend (one message on stderr), 130 an interrupt, 143
+    0 is success, 2 an error that the user can fix (one message on stderr), 130 an interrupt, 143
     SIGTERM; anything else raises as it is. A command that a recipe started ends with the recipe.
     ``ESPNET_DICE_DEBUG=1`` or ``--debug`` shows tracebacks; the latter is taken off the arguments,
     so no parser needs it.

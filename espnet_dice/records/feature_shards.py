@@ -113,7 +113,7 @@ class FeatureShard(Shard):
                         raise ValueError(f"{length:.1f} ms are too short for one frame")
                     stats.add(matrix)
                 except ValueError as err:
-                    problems.append(f"{utt.name}: {err}; mend or remove the utterance")
+                    problems.append(f"{utt.name}: {err}; fix or remove the utterance")
                 else:
                     yield utt.id, matrix
 

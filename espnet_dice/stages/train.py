@@ -21,7 +21,7 @@ from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd.teaching import Teaching
 from espnet_dice.records import dumps, experiment, tokens
-from espnet_dice.training import asr, dice, lm, running
+from espnet_dice.training import asr, dice, lm, training_options
 from espnet_dice.training.jobs import Job, run_jobs
 
 
@@ -165,14 +165,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--teacher_outputs", type=Path, help="asr: cached outputs (--exp)")
     parser.add_argument("--teacher_dump", type=Path, help="asr: teachers' features, if not --dump")
-    running.add_options(parser)
+    training_options.add_options(parser)
     args = parser.parse_args(argv)
     setup_logging()
     for name in NEEDED[args.task]:
         if getattr(args, name) is None:
             raise ConfigError(f"--{name} is needed with --task {args.task}")
     entries = entries_of(args)
-    run_jobs(TASKS[args.task](entries, args), **running.chosen(args))
+    run_jobs(TASKS[args.task](entries, args), **training_options.chosen(args))
     for entry in entries:
         print(summary(args.task, args.exp / f"{args.task}_{entry.tag}"))
 

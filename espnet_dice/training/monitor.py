@@ -13,7 +13,7 @@ from espnet_dice.io.progress import LOG_EVERY_S
 from espnet_dice.records import train_log
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration for people: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     s = round(seconds)
     if s < 60:
@@ -100,7 +100,7 @@ class Watched:
             parts.append(f"batch {self.batch} of the first epoch" if self.batch else "starting")
         else:
             parts.append(f"{self.seconds_per_epoch:.1f} s/epoch")
-            parts.append(f"{clock(self.seconds_left(now))} left")
+            parts.append(f"{format_duration(self.seconds_left(now))} left")
         return f"{self.name}: " + ", ".join(parts)
 
 
@@ -157,5 +157,10 @@ class Monitor:
         seconds = now - w.started_at if w.started_at else 0.0
         score = f"valid {w.metric} {w.score:.3f}" if w.score is not None else "no new epoch"
         logging.info(
-            "%s: %d of %d epochs, %s, %s", w.name, w.epoch, w.max_epoch, score, clock(seconds)
+            "%s: %d of %d epochs, %s, %s",
+            w.name,
+            w.epoch,
+            w.max_epoch,
+            score,
+            format_duration(seconds),
         )

@@ -131,7 +131,7 @@ def run_here(task: str, options: list[str], out: Path, first: bool = True) -> No
         task: ``asr``, ``lm`` or ``dice``.
         options: the command's options.
         out: the experiment directory.
-        first: this rank mends and writes the directory; the others only read it.
+        first: this rank repairs and writes the directory; the others only read it.
 
     Raises:
         DataError: another training writes the directory, or a launcher started several processes
@@ -145,7 +145,7 @@ def run_here(task: str, options: list[str], out: Path, first: bool = True) -> No
 
 
 def repair(out: Path) -> None:
-    """Mend what a kill between two files of one epoch leaves behind.
+    """Repair what a kill between two files of one epoch leaves behind.
 
     ESPnet writes ``checkpoint.pth`` and then ``<n>epoch.pth``; without the second, averaging would
     fail many epochs later (and see :func:`epochs.finish`). Where a checkpoint or an epoch is not as

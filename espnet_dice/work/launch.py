@@ -101,7 +101,7 @@ def run(command: list[str], out: Path, log: Path) -> None:
     if code:
         raise DiceError(
             f"{command[0]} ended with code {code}. The end of {log}:\n{tail(log)}\n"
-            "The same command goes on from the last whole epoch once the cause is mended."
+            "The same command goes on from the last whole epoch once the cause is fixed."
         )
 
 

@@ -108,7 +108,7 @@ def _check(work: Work, child: mp.Process, receiver: Connection) -> None:
         how += " (out of memory?)"
     raise DiceError(
         f"{work.name} failed ({how}). The end of {work.log}:\n{tail(work.log)}\n"
-        "The same command goes on from the last whole state once the cause is mended."
+        "The same command goes on from the last whole state once the cause is fixed."
     )
 
 

@@ -217,7 +217,7 @@ def no_times() -> Command:
     return check()
 
 
-@case(AREA, "a segment beyond its recording", "segments:1: a", "goes beyond", "mend segments")
+@case(AREA, "a segment beyond its recording", "segments:1: a", "goes beyond", "fix segments")
 def beyond() -> Command:
     segmented("a u000 0 9.5")
     return check()

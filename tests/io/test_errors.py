@@ -33,7 +33,7 @@ def run(body, *args, **env):
     [
         ("pass", 0, ""),
         ("return 3", 3, ""),
-        ("raise DataError('a.wav: u1: bad; mend it')", 2, "error: a.wav: u1: bad; mend it\n"),
+        ("raise DataError('a.wav: u1: bad; fix it')", 2, "error: a.wav: u1: bad; fix it\n"),
         ("open('/nix/x')", 2, "error: /nix/x: No such file or directory\n"),
         ("raise OSError(28, 'full', 'x.ark')", 2, "error: no space left while writing x.ark: "),
         ("open('x' * 256, 'w')", 2, f"error: {'x' * 256}: File name too long; a name has at most"),
