@@ -1,9 +1,5 @@
 """A config: read with its bases, checked before anything is started, split into what matters.
 
-    python -m espnet_dice.records.settings conf/train_asr_small.yaml >flat.yaml
-
-prints a config with its bases merged in, as an unmodified ESPnet reads it.
-
 ESPnet checks a config deep inside the training process, with a page of usage text or a traceback;
 here one message names the file and the key.
 """

@@ -46,7 +46,7 @@ def make_job(
     out = experiment.directory_of(exp, "dice", tag)
     for dump in (train, valid):
         if dump.dim:
-            raise ConfigError(f"{dump.path}: students hear waveforms: --feats_type raw")
+            raise ConfigError(f"{dump.path}: students take waveforms: --feats_type raw")
         dumps.check_rate(dump)
     names = losses_of(config)
     inputs = {"train": train.key, "valid": valid.key}
