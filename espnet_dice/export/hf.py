@@ -1,6 +1,8 @@
 """A student as a directory that ``transformers.HubertModel.from_pretrained`` loads.
 
-s3prl's upstream ``hf_hubert_custom`` (the real SUPERB) takes the same directory.
+s3prl's upstream ``hf_hubert_custom`` (the real SUPERB) takes the same directory. ``stem: mel`` is
+no model of transformers: its directory carries the code (:mod:`mel_hubert`), for ``AutoModel`` with
+``trust_remote_code=True``.
 """
 
 from pathlib import Path
@@ -9,6 +11,7 @@ import torch
 
 from espnet_dice.hubert.models.backbone import Backbone
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
+from espnet_dice.hubert.models.stem import is_mel
 from espnet_dice.hubert.teacher import FrozenSSLModel
 from espnet_dice.io.errors import ConfigError
 
@@ -22,8 +25,24 @@ def can_export(model: FrozenSSLModel) -> bool:
     return isinstance(model.model, Backbone)
 
 
+def carries_code(model: FrozenSSLModel) -> bool:
+    """Whether transformers needs the code in the directory to load it."""
+    return can_export(model) and is_mel(model.model.config)
+
+
+def _classes(model: FrozenSSLModel) -> tuple[type, type]:
+    """Configuration and model; the code of the latter is copied if it is not transformers' own."""
+    if carries_code(model):
+        from espnet_dice.hubert.models.mel_hubert import MelHubertConfig, MelHubertModel
+
+        return MelHubertConfig, MelHubertModel
+    from transformers import HubertConfig, HubertModel
+
+    return HubertConfig, HubertModel
+
+
 def write(model: FrozenSSLModel, directory: Path) -> float:
-    """Write config.json, model.safetensors and preprocessor_config.json, and compare.
+    """Write config.json, model.safetensors, preprocessor_config.json, perhaps code, and compare.
 
     Args:
         model: a loaded student (:func:`teacher.load`).
@@ -35,7 +54,7 @@ def write(model: FrozenSSLModel, directory: Path) -> float:
     Raises:
         ConfigError: the student is no HuBERT, or what was written computes something else.
     """
-    from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+    from transformers import Wav2Vec2FeatureExtractor
 
     if not can_export(model):
         raise ConfigError(
@@ -43,9 +62,11 @@ def write(model: FrozenSSLModel, directory: Path) -> float:
             "export it as ONNX"
         )
     state = model.model.state_dict()
-    config = HubertConfig.from_dict(model.model.config.to_dict())
+    values = {k: v for k, v in model.model.config.to_dict().items() if k != "model_type"}
+    config_class, model_class = _classes(model)
+    config = config_class.from_dict(values)
     with _quiet():
-        theirs = HubertModel(config)
+        theirs = model_class(config)
         theirs.load_state_dict(state, strict=True)
         theirs.save_pretrained(directory)
         Wav2Vec2FeatureExtractor(
@@ -53,7 +74,7 @@ def write(model: FrozenSSLModel, directory: Path) -> float:
             sampling_rate=SAMPLE_RATE,
             do_normalize=model.normalize,
             # group-norm models were never trained with one
-            return_attention_mask=config.feat_extract_norm == "layer",
+            return_attention_mask=config.feat_extract_norm == "layer" or carries_code(model),
         ).save_pretrained(directory)
     (directory / "model.safetensors").chmod((directory / "config.json").stat().st_mode)
     return check(model, directory)
@@ -65,10 +86,10 @@ def check(model: FrozenSSLModel, directory: Path) -> float:
     Raises:
         ConfigError: parameters are missing, or a difference is above 1e-4.
     """
-    from transformers import HubertModel, Wav2Vec2FeatureExtractor
+    from transformers import Wav2Vec2FeatureExtractor
 
     with _quiet():
-        theirs, said = HubertModel.from_pretrained(
+        theirs, said = _classes(model)[1].from_pretrained(
             directory, output_loading_info=True, local_files_only=True
         )
         prepare = Wav2Vec2FeatureExtractor.from_pretrained(directory, local_files_only=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espnet_dice.export.card import NOT_SAID, UNKNOWN, code, licence_of, render
+from espnet_dice.hubert.models import sizes
 from espnet_dice.results.dice_results import means
 
 MFCC = "mfcc"
@@ -46,6 +47,7 @@ def make(
         "parameters": parameters,
         "layers": f"{report['layers']}, width {report['dim']}",
         "input": f"mono, 16000 Hz, {normalize}; a frame every 20 ms",
+        **_stem(config),
         "loss": losses(config.get("loss") or [{"name": "dice_hard"}]),
         "labels": _labels(labels),
         **_teacher(teacher),
@@ -64,6 +66,7 @@ def make(
         facts=facts,
         probes=_probes(row, probes) if row else [],
         hf=hf,
+        carries_code=hf and report["hf"].get("carries_code", False),
     )
 
 
@@ -76,6 +79,16 @@ def losses(entries: Sequence[Mapping[str, Any]]) -> str:
         shown = code(f"{entry['name']} ({more})" if more else entry["name"])
         said.append(shown if weight == 1 else f"{weight:g} × {shown}")
     return " + ".join(said)
+
+
+def _stem(config: Mapping[str, Any]) -> dict[str, str]:
+    """What is said of a stem that is not HuBERT's."""
+    conf = config.get("student_conf") or {}
+    if conf.get("stem") != sizes.MEL:
+        return {}
+    norm = conf.get("mel_norm", sizes.MEL_STEM["mel_norm"])
+    said = "80 log-mel filters, two convolutions; not HuBERT's own"
+    return {"stem": f"{said} (`mel`, `mel_norm: {norm}`)"}
 
 
 def _labels(labels: Mapping[str, Any] | None) -> str:

@@ -16,6 +16,7 @@ import torch
 from espnet_dice.hubert import architecture as architectures
 from espnet_dice.hubert.formats import checkpoints
 from espnet_dice.hubert.models import students
+from espnet_dice.hubert.models.stem import is_mel
 
 OURS, PLAIN = "dice_ssl", "torchaudiohubert"
 MODEL = "encoder.model."
@@ -101,6 +102,8 @@ def _why_not(conf: Mapping[str, Any], said: Mapping[str, Any] | None) -> str | N
     if said is None or said["student"] != "hubert":
         return "its SSL model is no HuBERT"
     full = students.hubert_config(_student_conf(said))
+    if is_mel(full):
+        return "its SSL model has the stem mel"
     for key, value in FIXED.items():
         if getattr(full, key) != value:
             return f"its SSL model has {key} {getattr(full, key)}"

@@ -1,8 +1,9 @@
 """The export of one HuBERT student: files, their comparison with the trained model, and the card.
 
 ``exp/dice_<tag>/export`` holds ``hf/`` (config.json, model.safetensors, preprocessor_config.json,
-and README.md, the model card), ``model.onnx``, ``model.int8.onnx`` and ``export.json`` with the
-differences and speeds that were measured while exporting. No file is a pickle.
+and README.md, the model card; with ``stem: mel`` also mel_hubert.py and mel.py, its code),
+``model.onnx``, ``model.int8.onnx`` and ``export.json`` with the differences and speeds that were
+measured while exporting. No file is a pickle.
 """
 
 import logging
@@ -56,7 +57,8 @@ class StudentExport:
         }
         if hf.can_export(model):
             (directory / "hf").mkdir()
-            report["hf"] = {"largest_difference": hf.write(model, directory / "hf")}
+            worst = hf.write(model, directory / "hf")
+            report["hf"] = {"largest_difference": worst, "carries_code": hf.carries_code(model)}
         else:
             report["no_hf"] = "no HuBERT, so nothing for transformers"
         if self.onnx:

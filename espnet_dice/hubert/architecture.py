@@ -13,6 +13,7 @@ import torch
 from espnet_dice.hubert import teacher
 from espnet_dice.hubert.formats import checkpoints
 from espnet_dice.hubert.models import sizes, students
+from espnet_dice.hubert.models.stem import is_mel
 from espnet_dice.io.errors import ConfigError
 
 KEYS = ("student", "student_conf", "normalize", "eps")
@@ -85,7 +86,8 @@ def _hubert(config) -> dict[str, Any]:
     from transformers import HubertConfig
 
     values, defaults = config.to_dict(), HubertConfig().to_dict()
-    return {
+    mel = {"stem": sizes.MEL, "mel_norm": config.mel_norm} if is_mel(config) else {}
+    return mel | {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in values.items()
         if key in defaults

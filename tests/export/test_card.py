@@ -68,6 +68,16 @@ def facts(text):
     return {line[0]: line[1] for line in rows if len(line) == 2}
 
 
+def test_a_mel_stem_is_said_and_so_is_its_code():
+    report = {**REPORT, "hf": {"largest_difference": 1e-6, "carries_code": True}}
+    text = student(report=report, student_conf={"stem": "mel"})
+    assert facts(text)["stem"].startswith("80 log-mel filters") and "utterance" in text
+    assert 'AutoModel.from_pretrained(".", trust_remote_code=True)' in text
+    assert "HubertModel" not in text
+    plain = student(student_conf={"stem": "full"})
+    assert "stem" not in facts(plain) and "trust_remote_code" not in plain
+
+
 def test_a_student(tmp_path):
     text = student()
     found = ModelCard(text)

@@ -73,6 +73,6 @@ def test_missing_parameters_are_found(tmp_path):
 
 def test_other_encoders_have_no_place_there(tmp_path):
     mine = student("espnet", {"encoder_conf": ENCODER, **STEM})
-    assert not hf.can_export(mine)
+    assert not hf.can_export(mine) and not hf.carries_code(mine)
     with pytest.raises(ConfigError, match="no class for EspnetStudent; export it as ONNX"):
         hf.write(mine, tmp_path)

@@ -9,7 +9,7 @@ from espnet_dice.hubert import teacher
 from espnet_dice.hubert.models import students
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError
-from tests.hubert.tiny_models import BASE, noise
+from tests.hubert.tiny_models import BASE, MEL, noise
 
 if missing_for_onnx():
     pytest.skip("the extra onnx is not installed", allow_module_level=True)
@@ -19,20 +19,33 @@ from espnet_dice.export import onnx
 CONF = {**BASE, "num_hidden_layers": 1}
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def made(conf, tmp_path_factory):
     """A student that wants normalised waveforms, its graphs, and what was measured."""
     torch.manual_seed(1)
     model = teacher.FrozenSSLModel(
-        students.build("hubert", CONF), "key", "exp/dice_a", normalize=True
+        students.build("hubert", conf), "key", "exp/dice_a", normalize=True
     )
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 0.05 * torch.randn_like(p)
     directory = tmp_path_factory.mktemp("onnx")
     return model, directory, onnx.write(model, directory)
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    return made(CONF, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def mel(tmp_path_factory):
+    return made({**CONF, **MEL}, tmp_path_factory)
+
+
 @pytest.mark.parametrize("samples", [400, 719, 720, 7777])
-def test_any_length_and_batch_from_the_raw_waveform(exported, samples):
-    model, directory, _ = exported
+@pytest.mark.parametrize("stem", ["exported", "mel"])
+def test_any_length_and_batch_from_the_raw_waveform(stem, request, samples):
+    model, directory, _ = request.getfixturevalue(stem)
     speech = 0.2 * noise(3, samples).numpy() + 0.05
     last, hidden = onnx.session(directory / onnx.FLOAT)(speech)
     assert hidden.shape == (2, 3, n_frames(samples), 48)
@@ -58,6 +71,18 @@ def test_matrix_products_are_quantised_and_convolutions_are_not(exported):
     # query, key, value, output and two layers of the feed-forward, and the stem's projection
     assert kinds.count("MatMulInteger") == 7
     assert kinds.count("Conv") == 8 and "ConvInteger" not in kinds
+
+
+def test_the_spectrum_of_a_mel_stem_is_not_quantised(mel):
+    import onnx as reader
+
+    _, directory, figures = mel
+    nodes = reader.load(directory / onnx.INT8).graph.node
+    kinds = [n.op_type for n in nodes]
+    # beside the seven: scores and values of attention, the transform and the filters
+    assert kinds.count("MatMulInteger") == 7 and kinds.count("MatMul") == 4
+    assert kinds.count("Conv") == 3 and "If" not in kinds and "Loop" not in kinds
+    assert figures[onnx.FLOAT]["relative_error"] < 1e-5 < figures[onnx.INT8]["relative_error"]
 
 
 def test_nothing_of_this_machine_is_in_the_files(exported):

@@ -7,7 +7,7 @@ from espnet_dice.export import ssl_encoder
 from espnet_dice.hubert import architecture
 from espnet_dice.hubert.ssl import SSLEncoder
 from tests.hubert import tiny
-from tests.hubert.tiny_models import BASE, LARGE, noise, save
+from tests.hubert.tiny_models import BASE, LARGE, MEL, noise, save
 
 
 @pytest.mark.parametrize("layer", [None, 2])
@@ -45,6 +45,7 @@ def test_espnets_encoder_computes_the_same(tmp_path, conf, normalize, layer):
         ({"output_size": 8}, tiny.STUDENT, "output_size: 8 is ours alone"),
         ({}, {**tiny.STUDENT, "hidden_act": "relu"}, "its SSL model has hidden_act relu"),
         ({}, {**tiny.STUDENT, "feat_proj_layer_norm": False}, "has feat_proj_layer_norm False"),
+        ({}, {**tiny.STUDENT, **MEL}, "its SSL model has the stem mel"),
     ],
 )
 def test_what_it_cannot_compute_stays_ours(conf, student, why):

@@ -11,7 +11,7 @@ from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.hubert.ssl import SSLEncoder
 from espnet_dice.io.errors import ConfigError
 from tests.hubert import tiny
-from tests.hubert.tiny_models import BASE, ENCODER, LARGE, WAVLM, noise, perturbed, save
+from tests.hubert.tiny_models import BASE, ENCODER, LARGE, MEL, WAVLM, noise, perturbed, save
 
 LENGTHS = torch.tensor([9000, 400, 719, 5555])
 CONV = {"hidden_size": 24, "num_hidden_layers": 2, "kernel_size": 5, "conv_dim": [8] * 7}
@@ -222,8 +222,9 @@ def test_a_layer_drops_what_is_above_it(base):
         ("hubert", tiny.STUDENT),
         ("conv", CONV),
         ("espnet", {"encoder": "conformer", "encoder_conf": ENCODER, "conv_dim": [8] * 7}),
+        ("hubert", {**tiny.STUDENT, **MEL}),
     ],
-    ids=["hubert", "conv", "espnet"],
+    ids=["hubert", "conv", "espnet", "mel"],
 )
 @torch.no_grad()
 def test_every_student_can_be_an_encoder(student, conf):

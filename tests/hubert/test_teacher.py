@@ -22,7 +22,7 @@ from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import experiment
 from tests.hubert import espnet_checkpoints
-from tests.hubert.tiny_models import BASE, LARGE, noise, save
+from tests.hubert.tiny_models import BASE, LARGE, MEL, MEL_BASE, noise, save
 
 WAVES = [0.1 * noise(6000) + 0.02, 3 * noise(400, seed=1), 0.01 * noise(3210, seed=2)]
 
@@ -322,10 +322,21 @@ def test_our_own_experiment_is_a_teacher(tmp_path, normalize):
     assert torch.equal(teacher.LayerFeatures(mine, 2).features(WAVES[0]), wanted)
 
 
-def test_a_conv_student_is_a_teacher(tmp_path):
-    conf = {"hidden_size": 32, "num_hidden_layers": 2, "kernel_size": 7, "conv_dim": [8] * 7}
+@pytest.mark.parametrize("stem", [{"conv_dim": [8] * 7}, MEL], ids=["convolutions", "mel"])
+def test_a_conv_student_is_a_teacher(tmp_path, stem):
+    conf = {"hidden_size": 32, "num_hidden_layers": 2, "kernel_size": 7, **stem}
     directory, _ = own_experiment(tmp_path / "dice_c", "conv", conf)
     assert teacher.load(directory).layers == 2
+
+
+def test_a_student_with_a_mel_stem_is_a_teacher(tmp_path):
+    conf = {**MEL_BASE, "mel_norm": "corpus"}
+    directory, model = own_experiment(tmp_path / "dice_m", conf=conf)
+    mine = teacher.load(directory)
+    with torch.no_grad():
+        for wave, found in zip(WAVES, mine.hidden(WAVES), strict=True):
+            for a, b in zip(found, model(wave[None]), strict=True):
+                torch.testing.assert_close(a, b[0], rtol=0, atol=2e-5)
 
 
 def test_an_experiment_that_is_not_whole(tmp_path):

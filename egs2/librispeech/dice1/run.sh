@@ -24,7 +24,8 @@ export CALLER_DIR=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # Also in conf/: train_dice_narrow_soft (τ = 5), …_narrow_feature, …_narrow_ssl_feature, …_narrow_d4_hard,
-# …_shallow_2l_hard, …_shallow_3l_hard; not in the paper: …_slim_hard, …_tapered_hard, …_conv_hard.
+# …_shallow_2l_hard, …_shallow_3l_hard; not in the paper: …_slim_hard, …_tapered_hard, …_conv_hard,
+# …_narrow_mel_hard.
 # shellcheck disable=SC2016  # $PYTHON, $CORPUS and $SETS are for stage 1
 exec ../../TEMPLATE/dice1/dice.sh \
     --local_data '$PYTHON local/librispeech_data.py --corpus "$CORPUS" --out data $SETS' \

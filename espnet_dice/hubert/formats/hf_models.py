@@ -1,6 +1,7 @@
 """Hugging Face's HuBERT, wav2vec 2.0 and WavLM, and what other layouts are turned into.
 
 wav2vec 2.0 computes what HuBERT computes, under the same names; WavLM has another attention.
+``mel_hubert`` is our own export of a HuBERT with ``stem: mel``; the code beside it is not run.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from espnet_dice.io.errors import ConfigError
 
 EPS = 1e-7
 """What Wav2Vec2FeatureExtractor adds to a waveform's variance."""
-TYPES = ("hubert", "wav2vec2", "wavlm")
+TYPES = ("hubert", "wav2vec2", "wavlm", "mel_hubert")
 
 
 def load(found: Checkpoint, trust_pickle: bool) -> tuple[torch.nn.Module, bool, float]:

@@ -27,8 +27,8 @@ SCALE = 32768.0
 FLOOR = torch.finfo(torch.float32).eps
 """Smallest energy of a filter; Kaldi's."""
 NORMS = ("utterance", "corpus", "none")
-EPS = 1e-5
-"""Added to a variance, as HuBERT's norms do."""
+EPS = 0.01
+"""Added to a variance of log energies: what moves by less than 0.1, 0.4 dB, is not made loud."""
 LEARNED = 360_000
 """Mel frames, one hour, over which ``corpus`` learns its mean and variance."""
 KERNELS, STRIDES = (3, 3), (1, 2)
@@ -67,6 +67,11 @@ class MelStem(torch.nn.Module):
             self.register_buffer("variance", torch.ones(FILTERS))
         self.register_buffer("transform", transform(), persistent=False)
         self.register_buffer("filters", filters(), persistent=False)
+
+    def tabulate(self) -> None:
+        """Compute anew what no checkpoint holds."""
+        self.transform.copy_(transform())
+        self.filters.copy_(filters())
 
     def forward(self, speech: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Frames of a batch; an utterance has those that it would have alone.
