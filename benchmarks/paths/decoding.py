@@ -40,13 +40,14 @@ def rows(options: Any) -> Iterator[Row]:
 
 def _search(config: Path) -> Iterator[Row]:
     from espnet_dice.decoding import decoder
+    from espnet_dice.records import dumps
     from espnet_dice.stages import decode
 
     torch.set_num_threads(1)
     exp, sets = Path("exp"), [Path("dump/fbank_pitch") / SET]
     (d,) = decode.plan([exp / SYSTEM], sets, exp / LM, [True], config)
     recogniser = decoder.build(d)
-    features = decoder.Features(d.dump)
+    features = dumps.Inputs(d.dump)
     speech = [features(u) for u in list(d.dump.lengths)[:UTTERANCES]]
     texts: dict[str, list[str]] = {}
 

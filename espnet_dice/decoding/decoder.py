@@ -12,9 +12,8 @@ from pathlib import Path
 
 from espnet_dice import compat
 from espnet_dice.decoding.decode_queue import Queue
-from espnet_dice.io import texts
-from espnet_dice.io.arks import ArkReader
-from espnet_dice.io.errors import ConfigError, DataError
+from espnet_dice.io.errors import ConfigError
+from espnet_dice.records import dumps
 from espnet_dice.training import trainer
 
 # Speech2Text's defaults suit no one: they are spelt out here, and a config may change them.
@@ -86,7 +85,7 @@ def decode_all(queue: Queue, worker: int, threads: int, device: str) -> None:
             wanted = (d.system.directory, d.lm and d.lm.directory, json.dumps(d.conf))
             if wanted != key:
                 key, recogniser = wanted, build(d, device)
-            loader = Features(d.dump)
+            loader = dumps.Inputs(d.dump)
             (d.out / "parts").mkdir(exist_ok=True)
             part = open(d.out / "parts" / f"{worker}.jsonl", "ab")
             if part.tell():
@@ -197,27 +196,3 @@ def _too_short_is_empty() -> Iterator[None]:
 def decode_one(recogniser, speech) -> dict:
     """Decode one utterance, see :func:`decode_batch`."""
     return decode_batch(recogniser, [speech])[0]
-
-
-class Features:
-    """Random access to a set's features or waves by utterance."""
-
-    def __init__(self, dump):
-        self.dump = dump
-        path = dump.speech.split(",")[0]
-        if dump.dim:
-            self.table = ArkReader(path)  # Kaldi's own runs entries that are commands
-        else:
-            self.table = texts.table(Path(path))
-
-    def __call__(self, utt: str):
-        """(T, F) float32 features, or (N,) float32 samples in [-1, 1]."""
-        import numpy as np
-
-        if utt not in self.table:
-            raise DataError(f"{self.dump.path}: {utt} has no features: run stage 2 again")
-        if self.dump.dim:
-            return np.array(self.table[utt], dtype=np.float32)
-        import soundfile
-
-        return soundfile.read(self.table[utt], dtype="float32")[0]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.decoding.decoder import Features
 from espnet_dice.export import ENCODER, ENCODER_INT8
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
@@ -50,7 +49,7 @@ def measure(directory: Path, test: dumps.Dump, token_list: Path, utterances: int
     from espnet_dice.export import asr_onnx, onnx
 
     pieces = spm.SentencePieceProcessor(model_file=str(token_list / tokens.MODEL))
-    entries, reference, features = tokens.entries(token_list), words(test.text), Features(test)
+    entries, reference, features = tokens.entries(token_list), words(test.text), dumps.Inputs(test)
     chosen = choose(test.lengths, utterances, asr_onnx.MAX_FRAMES)
     if not chosen:
         raise DataError(f"{test.path}: no utterance of {asr_onnx.MAX_FRAMES} frames or fewer")

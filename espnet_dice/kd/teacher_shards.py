@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.io import texts
-from espnet_dice.io.arks import ArkReader, write_ark
+from espnet_dice.io.arks import write_ark
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import digest
 from espnet_dice.kd import cache
@@ -196,10 +195,5 @@ def _texts(dump: Path, token_list: Path) -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def _speech(dump: Path) -> Callable[[str], np.ndarray]:
-    if (dump / "feats.scp").exists():
-        return ArkReader(dump / "feats.scp").__getitem__
-    import soundfile
-
-    paths = texts.table(dump / "wav.scp")
-    return lambda utt: soundfile.read(paths[utt], dtype="float32")[0]
+def _speech(dump: Path) -> dumps.Inputs:
+    return dumps.Inputs(dumps.load(dump))

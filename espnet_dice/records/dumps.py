@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_dice.io import espnet_options, fingerprint, texts
+from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.audio import SAMPLE_RATE, AudioOptions, AudioReader
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
@@ -157,3 +158,32 @@ class Waves(Mapping):
 
     def __getitem__(self, utt: str) -> np.ndarray:
         return self._reader.read(self._utterances[utt])[0]
+
+
+class Inputs:
+    """What a recogniser takes, by utterance.
+
+    Args:
+        dump: features or waves.
+    """
+
+    def __init__(self, dump: Dump):
+        self._dump = dump
+        if dump.dim:
+            self._table: Mapping = ArkReader(dump.path / "feats.scp")  # Kaldi's own runs commands
+        else:
+            self._table = texts.table(dump.path / "wav.scp")
+
+    def __call__(self, utt: str) -> np.ndarray:
+        """(T, F) float32 features, or (N,) float32 samples in [-1, 1].
+
+        Raises:
+            DataError: there is no such utterance, or its archive is damaged.
+        """
+        if utt not in self._table:
+            raise DataError(f"{self._dump.path}: {utt} has no features: run stage 2 again")
+        if self._dump.dim:
+            return np.array(self._table[utt], dtype=np.float32)
+        import soundfile
+
+        return soundfile.read(self._table[utt], dtype="float32")[0]

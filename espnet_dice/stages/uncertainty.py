@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_dice.decoding.decoder import Features
 from espnet_dice.decoding.noise import noisy_inputs
 from espnet_dice.io import fingerprint, options, texts
 from espnet_dice.io.atomic import atomic_file
@@ -178,7 +177,7 @@ def ask(
     arrays = token_uncertainty.ask(
         model,
         entries,
-        noisy.__getitem__ if noisy else Features(a.dump),
+        noisy.__getitem__ if noisy else dumps.Inputs(a.dump),
         lengths,
         texts_of(a, token_list),
         a.n_samples,

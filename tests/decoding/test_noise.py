@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from espnet_dice.decoding.decoder import Features
 from espnet_dice.decoding.noise import add_noise, noisy_inputs
 from espnet_dice.io.errors import DataError
 from espnet_dice.records import dumps
+from espnet_dice.records.dumps import Inputs
 from espnet_dice.stages import features
 from tests.corpus import make_corpus
 
@@ -28,7 +28,7 @@ def test_without_noise_the_inputs_are_those_of_the_features_stage(tmp_path, feat
     dump = dumps.load(tmp_path / "dump/s")
     found = noisy_inputs(dump, tmp_path / "data", np.inf)
     assert found.keys() == dump.lengths.keys()
-    read = Features(dump)
+    read = Inputs(dump)
     for utt, matrix in found.items():
         assert np.allclose(matrix, read(utt), atol=1e-6)
     other = noisy_inputs(dump, tmp_path / "data", 5)

@@ -51,7 +51,7 @@ def test_each_token_as_in_beam_search(recipe, asked, name):
     hypotheses = uncertainty.texts_of(
         uncertainty.plan([e.directory], [TEST], tiny.TOKENS)[0], tiny.TOKENS
     )
-    speech = uncertainty.Features(dump)
+    speech = dumps.Inputs(dump)
     for which in ("ref", "hyp"):
         said = {k: found.utterance(which, k) for k in ("ids", "top", "p", "confidence", "entropy")}
         for u, utt in enumerate(found.utterances):
