@@ -14,6 +14,7 @@ from typing import Any
 import espnet_dice
 from espnet_dice.export import asr_card, hubert_card
 from espnet_dice.export.card import NAME, code
+from espnet_dice.hubert import upstreams
 from espnet_dice.io import fingerprint
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DiceError
@@ -136,8 +137,7 @@ def _probed(system: experiment.Experiment) -> tuple[dict[str, Any] | None, dict[
     found = read_json(path)
     if not isinstance(found, dict):  # of recognisers
         return None, {}
-    from espnet_dice.hubert import upstreams  # imports torch
-
-    name, key = system.name.removeprefix("dice_"), upstreams.key_of(str(system.directory))
-    rows = [r for r in found["systems"] if r["system"] == name and r["model"] == key]
+    name = system.name.removeprefix("dice_")
+    rows = [r for r in found["systems"] if r["system"] == name]
+    rows = [r for r in rows if upstreams.is_current(str(system.directory), r["model"])]
     return (rows[0] if rows else None), found["probes"]

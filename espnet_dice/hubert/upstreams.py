@@ -1,5 +1,6 @@
 """What is clustered, labelled and probed: a frozen SSL model, or spectral features in its place."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE, n_frames
-from espnet_dice.io.errors import DataError
+from espnet_dice.io.errors import DataError, DiceError
 
 if TYPE_CHECKING:
     import torch
@@ -170,6 +171,15 @@ def key_of(source: str | Path) -> str:
     from espnet_dice.hubert import teacher
 
     return teacher.key_of(source)
+
+
+def is_current(source: str | Path, key: str) -> bool:
+    """Whether a result, which names the key of its model, belongs to the present one."""
+    try:
+        return key_of(source) == key
+    except DiceError as err:
+        logging.warning("%s", err)
+        return False
 
 
 def layer_key_of(source: str | Path, layer: int | Sequence[int]) -> str:

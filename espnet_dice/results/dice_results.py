@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from espnet_dice.hubert import upstreams
 from espnet_dice.io.atomic import write_text
-from espnet_dice.io.errors import DataError, DiceError
+from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.probes.result import OUT, RUN, SPEED
 from espnet_dice.records.layers import read_trained
@@ -70,7 +71,9 @@ def collect(exp: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
     for name, source in run["systems"].items():
         found = [read_json(exp / OUT / name / file) for file in run["results"][name]]
         keys = list(run["results"][name].values())
-        if [r and r["key"] for r in found] != keys or not _is_current(source, found[0]):
+        whole = [r and r["key"] for r in found] == keys
+        model = found[0]["made_from"]["inputs"]["upstream"] if whole else ""
+        if not (whole and upstreams.is_current(source, model)):
             logging.warning("%s: not probed, or trained again since: left out; run stage 6", name)
             continue
         scores: dict[str, dict[int, float]] = {}
@@ -79,7 +82,6 @@ def collect(exp: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
             records[record["task"]] = record
         speed = (read_json(exp / OUT / name / SPEED) or {}).get("cpu_s_per_audio_s")
         loss, labels, seed = trained_with(Path(source))
-        model = found[0]["made_from"]["inputs"]["upstream"]
         rows.append(Row(name, loss, labels, found[0]["parameters"], seed, speed, scores, model))
     if not rows:
         raise DataError(f"no probe below {exp} belongs to the models that are there: run stage 6")
@@ -92,16 +94,6 @@ def read(exp: Path) -> tuple[list[Row], Mapping[str, Mapping[str, Any]]] | None:
     if not isinstance(found, dict) or not found.get("systems"):
         return None
     return [Row(**row) for row in found["systems"]], found["probes"]
-
-
-def _is_current(source: str, record: Mapping[str, Any]) -> bool:
-    from espnet_dice.hubert import upstreams
-
-    try:
-        return upstreams.key_of(source) == record["made_from"]["inputs"]["upstream"]
-    except DiceError as err:
-        logging.warning("%s", err)
-        return False
 
 
 def trained_with(source: Path) -> tuple[str, str, int | None]:
