@@ -29,13 +29,13 @@ def batch(device: str = "cpu") -> dict[str, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
     from espnet_dice.hubert.models import mask
 
-    spans = [mask.spans(FRAMES, mask.generator(0, str(i)), 0.8, 10) for i in range(BATCH)]
+    spans = [mask.span_mask(FRAMES, mask.utterance_rng(0, str(i)), 0.8, 10) for i in range(BATCH)]
     return {
         "speech": torch.randn(BATCH, SAMPLES, generator=g).to(device),
         "speech_lengths": torch.full((BATCH,), SAMPLES, device=device),
         "labels": torch.randint(K, (BATCH, FRAMES), generator=g, dtype=torch.int32).to(device),
         "labels_lengths": torch.full((BATCH,), FRAMES, device=device),
-        "mask": mask.batch(spans, FRAMES).to(device),
+        "mask": mask.pad_masks(spans, FRAMES).to(device),
     }
 
 

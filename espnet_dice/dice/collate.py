@@ -8,7 +8,7 @@ import torch
 
 from espnet_dice.dice import crop
 from espnet_dice.hubert.models.frames import RECEPTIVE, n_frames
-from espnet_dice.hubert.models.mask import generator
+from espnet_dice.hubert.models.mask import utterance_rng
 from espnet_dice.io.errors import ConfigError, DataError
 
 MAX_FRAMES = 780
@@ -136,8 +136,8 @@ class DiceCollate:
         seed = self._seed() if self.random_crop else 0
         cuts = []
         for utt, n, (speech, labels) in zip(utts, frames, pairs, strict=True):
-            rng = generator(seed, utt) if self.random_crop else None
-            cuts.append(crop.cut(speech, labels, crop.choose(n, wanted, rng), wanted))
+            rng = utterance_rng(seed, utt) if self.random_crop else None
+            cuts.append(crop.cut(speech, labels, crop.crop_start(n, wanted, rng), wanted))
         return cuts
 
     def _seed(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from espnet_dice.hubert.models.frames import first_sample, n_frames, n_samples
 
 
-def choose(frames: int, wanted: int, rng: np.random.Generator | None) -> int:
+def crop_start(frames: int, wanted: int, rng: np.random.Generator | None) -> int:
     """The first frame of a crop.
 
     Args:

@@ -184,10 +184,10 @@ class DiceHubertModel(AbsESPnetModel):
         # ESPnet seeds torch for every epoch; validation has the same masks in every epoch
         seed = int(torch.randint(2**31, ())) if self.training else 0
         drawn = [
-            mask.spans(n, mask.generator(seed, utt), self.mask_prob, self.mask_length)
+            mask.span_mask(n, mask.utterance_rng(seed, utt), self.mask_prob, self.mask_length)
             for n, utt in zip(frames, utts, strict=True)
         ]
-        return mask.batch(drawn, max(frames))
+        return mask.pad_masks(drawn, max(frames))
 
     def _check_labels(self, labels, labels_lengths, frames, utts) -> None:
         if labels is None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from espnet_dice.dice import losses
-from espnet_dice.dice.heard import Heard
+from espnet_dice.dice.teacher_cache import TeacherCache
 from espnet_dice.io.errors import ConfigError
 
 
@@ -152,7 +152,7 @@ class Feature(torch.nn.Module):
         alphas: α_l of each pair.
         teacher_dim: D_T; asked of the teacher where it is not given.
         keep_gb: memory for what the teacher has said of crops that come back, on a CPU only; see
-            :mod:`heard`. 0 keeps nothing.
+            :mod:`teacher_cache`. 0 keeps nothing.
     """
 
     from_labels = False
@@ -171,11 +171,11 @@ class Feature(torch.nn.Module):
         if keep_gb < 0:
             raise ConfigError(f"loss: dice_feature: keep_gb must be ≥ 0, not {keep_gb:g}")
         self._keep = int(keep_gb * 1e9)
-        self._heard: Heard | None = None
+        self._cache: TeacherCache | None = None
         if layers is None or teacher_dim is None:
             teacher = self._load("cpu")
             teacher_dim = teacher.dim
-            layers = layers or matched(len(context.dims) - 1, teacher.layers)
+            layers = layers or matched_layers(len(context.dims) - 1, teacher.layers)
             _check_layers(layers, len(context.dims) - 1, teacher.layers)
         self.layers = [(int(s), int(t)) for s, t in layers]
         self.alphas = list(alphas) if alphas else [1 / len(self.layers)] * len(self.layers)
@@ -211,11 +211,11 @@ class Feature(torch.nn.Module):
         layers = [t for _, t in self.layers]
         if not self._keep or speech.device.type != "cpu":
             return teacher(speech, lengths, layers=max(layers))
-        if self._heard is None:
-            self._heard = Heard(
+        if self._cache is None:
+            self._cache = TeacherCache(
                 lambda wave: teacher.hidden([wave], max(layers))[0], layers, self._keep
             )
-        return self._heard(speech, lengths)
+        return self._cache(speech, lengths)
 
     def _load(self, device: torch.device | str) -> Any:
         if not self._teacher:
@@ -237,7 +237,7 @@ class Feature(torch.nn.Module):
 TERMS = {"dice_hard": Hard, "dice_soft": Soft, "dice_feature": Feature}
 
 
-def matched(student: int, teacher: int) -> list[list[int]]:
+def matched_layers(student: int, teacher: int) -> list[list[int]]:
     """Pairs of blocks at the same relative height, the last with the last.
 
     Args:

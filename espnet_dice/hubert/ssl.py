@@ -168,8 +168,10 @@ class SSLEncoder(AbsEncoder):
     def _draw_mask(self, frames: torch.Tensor) -> torch.Tensor:
         # seeded by torch, whose seed ESPnet sets and keeps in checkpoints
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        rows = [mask.spans(int(n), rng, self.mask_prob, self.mask_length) for n in frames.tolist()]
-        return mask.batch(rows, int(frames.max())).to(frames.device)
+        rows = [
+            mask.span_mask(int(n), rng, self.mask_prob, self.mask_length) for n in frames.tolist()
+        ]
+        return mask.pad_masks(rows, int(frames.max())).to(frames.device)
 
 
 def _check(input_size, source, architecture, freeze, freeze_steps, mask_prob, subsample) -> None:

@@ -267,7 +267,7 @@ def test_a_crop_has_the_labels_of_its_samples(samples, drawn):
     total = frames.n_frames(samples)
     wanted = drawn.draw(st.integers(1, total))
     seed = drawn.draw(st.one_of(st.none(), st.integers(0, 99)))
-    start = crop.choose(total, wanted, None if seed is None else np.random.default_rng(seed))
+    start = crop.crop_start(total, wanted, None if seed is None else np.random.default_rng(seed))
     speech, labels = np.arange(samples), np.arange(total)
     cut, kept = crop.cut(speech, labels, start, wanted)
     assert frames.n_frames(len(cut)) == wanted == len(kept)

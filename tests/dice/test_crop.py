@@ -47,7 +47,7 @@ def test_a_crops_frames_see_what_their_labels_saw():
     offsets = []
     for _ in range(200):
         wanted = int(rng.integers(1, len(labels) + 1))
-        start = crop.choose(len(labels), wanted, rng)
+        start = crop.crop_start(len(labels), wanted, rng)
         speech, cut = crop.cut(samples, labels, start, wanted)
         offsets.append((first_samples(speech) - cut) / 320)
     assert np.abs(np.concatenate(offsets)).max() == 0
@@ -55,9 +55,9 @@ def test_a_crops_frames_see_what_their_labels_saw():
 
 def test_every_start_is_drawn():
     rng = np.random.default_rng(0)
-    drawn = np.bincount([crop.choose(10, 7, rng) for _ in range(4000)])
+    drawn = np.bincount([crop.crop_start(10, 7, rng) for _ in range(4000)])
     assert len(drawn) == 4 and np.abs(drawn / 1000 - 1).max() < 0.1
-    assert crop.choose(10, 7, None) == 1 and crop.choose(7, 7, rng) == 0
+    assert crop.crop_start(10, 7, None) == 1 and crop.crop_start(7, 7, rng) == 0
 
 
 def test_records_are_cut_along_their_frames():
@@ -72,4 +72,4 @@ def test_a_crop_beyond_the_utterance_is_refused(start, frames):
     with pytest.raises(ValueError, match="of 49"):
         crop.cut(np.zeros(16000), np.zeros(49), start, frames)
     with pytest.raises(ValueError, match="50"):
-        crop.choose(49, 50, None)
+        crop.crop_start(49, 50, None)

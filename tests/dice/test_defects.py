@@ -39,7 +39,7 @@ def test_crops_pair_audio_with_its_labels():
         speech, labels = numbered(samples)
         s, z, _ = _crop_audio_label(speech, labels, samples, 16000, True, 25.0, 20.0, 16.0)
         theirs.append(frames_early(s[0], z[0]))
-        s, z = crop.cut(speech, labels, crop.choose(n_frames(samples), 49, rng), 49)
+        s, z = crop.cut(speech, labels, crop.crop_start(n_frames(samples), 49, rng), 49)
         ours.append(frames_early(s[0], z[0]))
     assert np.mean(theirs) == pytest.approx(0.75, abs=0.03)
     assert np.mean(np.array(theirs) >= 1) == pytest.approx(0.25, abs=0.03)
@@ -59,7 +59,7 @@ def test_one_short_utterance_leaves_the_masks_of_the_others():
     ]
     assert np.mean(theirs) < 0.05
     rows = [
-        mask.spans(n, mask.generator(seed, str(i)))
+        mask.span_mask(n, mask.utterance_rng(seed, str(i)))
         for seed in range(20)
         for i, n in enumerate(lengths)
     ]

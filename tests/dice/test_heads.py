@@ -81,7 +81,7 @@ def test_two_layers_and_two_codebooks_against_float64(books, monkeypatch, kind, 
     weights = 0.0
     for row, (utt, samples) in enumerate(LENGTHS.items()):
         frames = n_frames(samples)
-        masked = mask.spans(frames, mask.generator(0, utt))
+        masked = mask.span_mask(frames, mask.utterance_rng(0, utt))
         w = np.where(masked, 1.0, 0.25)
         weights += w.sum()
         hidden = net.student(

@@ -61,7 +61,7 @@ def teacher(monkeypatch):
 
 def drawn(utt, samples, **conf):
     """The mask that an utterance has in validation."""
-    return mask.spans(n_frames(samples), mask.generator(0, utt), **conf)
+    return mask.span_mask(n_frames(samples), mask.utterance_rng(0, utt), **conf)
 
 
 def log_probs(model, batch, row, samples, masked):
@@ -237,8 +237,8 @@ def test_the_penalty_of_a_student_that_sees_lengths_apart(training):
 
 
 def test_default_layers_are_of_the_same_height(teacher):
-    assert terms.matched(12, 12) == [[n, n] for n in range(1, 13)]
-    assert terms.matched(2, 12) == [[1, 6], [2, 12]]
+    assert terms.matched_layers(12, 12) == [[n, n] for n in range(1, 13)]
+    assert terms.matched_layers(2, 12) == [[1, 6], [2, 12]]
     model = tiny.model(loss="dice_feature", teacher="x")
     resolved = model.terms["dice_feature"].resolved()
     assert resolved == {"layers": [[1, 2], [2, 3]], "alphas": [0.5, 0.5], "teacher_dim": 5}

@@ -9,7 +9,7 @@ from espnet_dice.hubert.models import mask
 
 def draw(frames, times=400, seed=0, **conf):
     return np.array(
-        [mask.spans(frames, np.random.default_rng([seed, i]), **conf) for i in range(times)]
+        [mask.span_mask(frames, np.random.default_rng([seed, i]), **conf) for i in range(times)]
     )
 
 
@@ -68,8 +68,10 @@ def test_starts_are_8_percent_with_probabilistic_rounding():
 
 def test_an_utterances_mask_does_not_depend_on_its_neighbours():
     lengths = {"long": 700, "short": 11, "middle": 90}
-    alone = {u: mask.spans(n, mask.generator(5, u)) for u, n in lengths.items()}
-    together = mask.batch([mask.spans(n, mask.generator(5, u)) for u, n in lengths.items()], 700)
+    alone = {u: mask.span_mask(n, mask.utterance_rng(5, u)) for u, n in lengths.items()}
+    together = mask.pad_masks(
+        [mask.span_mask(n, mask.utterance_rng(5, u)) for u, n in lengths.items()], 700
+    )
     for row, (utt, n) in zip(together, lengths.items(), strict=True):
         assert np.array_equal(row[:n].numpy(), alone[utt])
         assert not row[n:].any()
@@ -78,6 +80,6 @@ def test_an_utterances_mask_does_not_depend_on_its_neighbours():
 
 def test_generators_differ_by_seed_and_utterance():
     draws = {
-        (s, u): mask.generator(s, u).integers(2**60) for s in range(20) for u in ("a", "b", "é")
+        (s, u): mask.utterance_rng(s, u).integers(2**60) for s in range(20) for u in ("a", "b", "é")
     }
     assert len(set(draws.values())) == 60

@@ -14,7 +14,7 @@ import torch
 MASK_PROB, MASK_LENGTH = 0.80, 10
 
 
-def spans(
+def span_mask(
     frames: int,
     rng: np.random.Generator,
     mask_prob: float = MASK_PROB,
@@ -49,7 +49,7 @@ def spans(
     return mask
 
 
-def batch(masks: Sequence[np.ndarray], frames: int) -> torch.Tensor:
+def pad_masks(masks: Sequence[np.ndarray], frames: int) -> torch.Tensor:
     """Masks of a batch, (B, T) bool; what lies behind an utterance's end is not masked."""
     out = torch.zeros(len(masks), frames, dtype=torch.bool)
     for row, mask in zip(out, masks, strict=True):
@@ -57,6 +57,6 @@ def batch(masks: Sequence[np.ndarray], frames: int) -> torch.Tensor:
     return out
 
 
-def generator(seed: int, utt: str) -> np.random.Generator:
+def utterance_rng(seed: int, utt: str) -> np.random.Generator:
     """Random numbers for one utterance: another batch or process changes nothing about them."""
     return np.random.default_rng([seed, crc32(utt.encode())])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from espnet_dice.dice import heard, terms
+from espnet_dice.dice import teacher_cache, terms
 from espnet_dice.hubert import teacher
 from espnet_dice.io.errors import ConfigError
 from tests.hubert import tiny
@@ -39,7 +39,7 @@ def batch():
 
 def test_it_says_what_the_teacher_says_and_asks_once(source):
     listen = Counted(source)
-    mine = heard.Heard(listen, LAYERS, 10**9)
+    mine = teacher_cache.TeacherCache(listen, LAYERS, 10**9)
     speech, lengths = batch()
     wanted = listen.model(speech, lengths, max(LAYERS))
     for order in ([0, 1, 2], [2, 0, 1], [1]):  # in any batch, with any padding
@@ -58,7 +58,7 @@ def test_it_says_what_the_teacher_says_and_asks_once(source):
 
 def test_batches_without_padding_and_other_samples(source):
     listen = Counted(source)
-    mine = heard.Heard(listen, LAYERS, 10**9)
+    mine = teacher_cache.TeacherCache(listen, LAYERS, 10**9)
     speech = noise(2, 4000)
     first = mine(speech, None)[3]
     torch.testing.assert_close(first, listen.model(speech, None, 3)[3], rtol=0, atol=2e-5)
@@ -71,10 +71,10 @@ def test_batches_without_padding_and_other_samples(source):
 def test_a_full_memory_takes_no_more_and_changes_nothing(source):
     listen = Counted(source)
     speech, lengths = batch()
-    whole = heard.Heard(listen, LAYERS, 10**9)(speech, lengths)
+    whole = teacher_cache.TeacherCache(listen, LAYERS, 10**9)(speech, lengths)
     listen.waves.clear()
     one = 4 * 48 * len(LAYERS) * ((SAMPLES[0] - 400) // 320 + 1)
-    small = heard.Heard(listen, LAYERS, one)
+    small = teacher_cache.TeacherCache(listen, LAYERS, one)
     for _ in range(2):
         said = small(speech, lengths)
         assert all(torch.equal(said[layer], whole[layer]) for layer in LAYERS)
@@ -93,7 +93,7 @@ def test_the_loss_is_the_same_with_memory(tmp_path):
         found += [model(**given)[0].item() for _ in range(2)]
     assert found[0] == found[1] and found[2] == found[3]
     assert found[2] == pytest.approx(found[0], rel=1e-5)
-    assert model.terms["dice_feature"]._heard.size > 0
+    assert model.terms["dice_feature"]._cache.size > 0
 
 
 def test_less_than_no_memory_is_refused():

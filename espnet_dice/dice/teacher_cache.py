@@ -16,7 +16,7 @@ Listen = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 """Samples (S,) → hidden states, (frames, D) each."""
 
 
-class Heard:
+class TeacherCache:
     """Hidden states of waveforms, by their samples.
 
     Each utterance is heard alone, so that what is said of it depends on nothing else: not on the
