@@ -24,7 +24,7 @@ from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, read
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.records.feature_shards import ALGORITHM, ANY_LENGTH, RAW, FeatureShard, cut
-from espnet_dice.work import array
+from espnet_dice.work import job_array
 from espnet_dice.work.pool import Pool
 from espnet_dice.work.sharded import Part, Sharded
 
@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> None:
         "--max_wav_duration", type=float, default=ANY_LENGTH[1], metavar="SECONDS",
         help="leave out longer utterances",
     )  # fmt: skip
-    array.add_options(p)
+    job_array.add_options(p)
     add_audio_options(p)
     args = p.parse_args(argv)
     setup_logging()
@@ -222,7 +222,7 @@ def main(argv: list[str] | None = None) -> None:
         with Pool(args.nj) as pool:
             return sum(make_features(one, other, *how, pool, part, limits) for one, other in pairs)
 
-    array.make(do, args, "features", argv, pairs[0][1].parent / "log")
+    job_array.make(do, args, "features", argv, pairs[0][1].parent / "log")
 
 
 if __name__ == "__main__":

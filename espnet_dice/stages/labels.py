@@ -27,7 +27,7 @@ from espnet_dice.labels import codebooks, label_report, quality, quantizer, stor
 from espnet_dice.labels.label_codebook import Coding, begun_codebook, make_codebook
 from espnet_dice.labels.label_shards import Labelling, cut
 from espnet_dice.records import dumps
-from espnet_dice.work import array
+from espnet_dice.work import job_array
 from espnet_dice.work.pool import Pool
 from espnet_dice.work.sharded import Part, Sharded
 
@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> None:
         help="unpickle checkpoints that have to run, which can be any code",
     )
     parser.add_argument("--nj", type=int, default=options.cores(), help="processes")
-    array.add_options(parser)
+    job_array.add_options(parser)
     args = parser.parse_args(argv)
     setup_logging()
     sets = [dumps.load(args.dump / name) for name in args.sets]
@@ -224,7 +224,7 @@ def main(argv: list[str] | None = None) -> None:
             part=part,
         )
 
-    array.make(do, args, "labels", argv, args.out / "log")
+    job_array.make(do, args, "labels", argv, args.out / "log")
     if args.shard:
         return
     for dump in sets:

@@ -23,7 +23,7 @@ from espnet_dice.kd.teacher_shards import Asking, TeacherShard, cut
 from espnet_dice.kd.teaching import Teaching, parse_teachers
 from espnet_dice.records import dumps, experiment, settings, tokens
 from espnet_dice.training import trainer
-from espnet_dice.work import array
+from espnet_dice.work import job_array
 from espnet_dice.work.pool import Pool
 from espnet_dice.work.sharded import Part, Sharded
 
@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances at a time")
     parser.add_argument("--nj", type=int, default=options.cores(), help="processes")
-    array.add_options(parser)
+    job_array.add_options(parser)
     args = parser.parse_args(argv)
     setup_logging()
     sets = [dumps.load(args.dump / name) for name in args.sets]
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
             part,
         )
 
-    made = array.make(do, args, "teacher_outputs", argv, args.out / "log")
+    made = job_array.make(do, args, "teacher_outputs", argv, args.out / "log")
     print(f"{args.out}: {made} made, {len(args.teacher) * len(sets) - made} unchanged")
 
 
