@@ -19,8 +19,8 @@ from espnet_dice.work.shards import Shard
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How a teacher is asked.
+class TeacherForcing:
+    """How a teacher is run.
 
     Attributes:
         teacher: its experiment.
@@ -48,13 +48,13 @@ class TeacherShard(Shard):
     Attributes:
         utterances: ids, in order of length, so that a batch has little padding.
         dump: path of the speech and the transcripts.
-        asking: how.
+        forcing: how.
         made_from: fingerprint of the cache.
     """
 
     utterances: tuple[str, ...]
     dump: Path
-    asking: Asking
+    forcing: TeacherForcing
     made_from: str
 
     def ark(self, stem: str) -> Path:
@@ -64,7 +64,7 @@ class TeacherShard(Shard):
     @property
     def stems(self) -> tuple[str, ...]:
         """Of the archives that are made."""
-        return (cache.DECODER, cache.CTC) if self.asking.with_ctc else (cache.DECODER,)
+        return (cache.DECODER, cache.CTC) if self.forcing.with_ctc else (cache.DECODER,)
 
     @property
     def targets(self) -> tuple[Path, ...]:
@@ -73,19 +73,19 @@ class TeacherShard(Shard):
 
     def key(self) -> str:
         """Everything that the outputs depend on: batches differ by rounding."""
-        return digest([self.made_from, self.asking.batch_size, self.utterances])
+        return digest([self.made_from, self.forcing.batch_size, self.utterances])
 
     def write(self, problems: list[str], count: Callable[[int], None]) -> dict[str, Any]:
-        """Ask the teacher.
+        """Run the teacher.
 
         Raises:
             DataError: speech or a transcript cannot be read.
         """
-        how = self.asking
+        how = self.forcing
         model, entries = _teacher(how.teacher, how.model_file, how.token_list)
         said: dict[str, dict[str, np.ndarray]] = {stem: {} for stem in self.stems}
         for batch in self._batches(entries):
-            for utt, matrices in ask(model, how, *batch):
+            for utt, matrices in teacher_forced(model, how, *batch):
                 for stem in self.stems:
                     said[stem][utt] = matrices[stem]
             count(len(said[cache.DECODER]))
@@ -104,11 +104,11 @@ class TeacherShard(Shard):
         import torch
 
         pad = torch.nn.utils.rnn.pad_sequence
-        known = tokens.load(self.asking.token_list)
+        known = tokens.load(self.forcing.token_list)
         ids = {token: i for i, token in enumerate(entries)}
-        text, read = _texts(self.dump, self.asking.token_list), _speech(self.dump)
-        for start in range(0, len(self.utterances), self.asking.batch_size):
-            utts = self.utterances[start : start + self.asking.batch_size]
+        text, read = _texts(self.dump, self.forcing.token_list), _speech(self.dump)
+        for start in range(0, len(self.utterances), self.forcing.batch_size):
+            utts = self.utterances[start : start + self.forcing.batch_size]
             speech = [torch.as_tensor(np.array(read(utt))) for utt in utts]
             tokenised = [torch.tensor([ids[t] for t in known.written(text[utt])]) for utt in utts]
             yield (
@@ -120,8 +120,8 @@ class TeacherShard(Shard):
             )
 
 
-def ask(
-    model: Any, how: Asking, utts: tuple[str, ...], speech, lengths, text, text_lengths
+def teacher_forced(
+    model: Any, how: TeacherForcing, utts: tuple[str, ...], speech, lengths, text, text_lengths
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """What a teacher says of a batch: each utterance's matrices (see :mod:`cache`), by stem."""
     from espnet_dice.kd import teachers
@@ -140,23 +140,25 @@ def ask(
         yield utt, made
 
 
-def cut(out_dir: Path, dump: dumps.Dump, asking: Asking, made_from: str) -> list[TeacherShard]:
+def cut(
+    out_dir: Path, dump: dumps.Dump, forcing: TeacherForcing, made_from: str
+) -> list[TeacherShard]:
     """Cut a set into shards of about equal numbers of batches.
 
     Raises:
         DataError: an utterance has speech and no transcript, or a transcript and no speech.
     """
-    known = tokens.load(asking.token_list)
+    known = tokens.load(forcing.token_list)
     written = transcripts.check_text(dump.text, known, transcripts.Unseen())
     missing = sorted(set(written) ^ set(dump.lengths))
     if missing:
         raise DataError(f"{dump.path}: {missing[0]} is only in one of text and features")
     order = sorted(dump.lengths, key=lambda utt: (dump.lengths[utt], utt))
-    size = asking.batch_size
+    size = forcing.batch_size
     batches = [order[i : i + size] for i in range(0, len(order), size)]
     parts = shards.cut(batches, min(shards.number_of(len(order)), len(batches)))
     return [
-        TeacherShard(out_dir, n, tuple(u for b in part for u in b), dump.path, asking, made_from)
+        TeacherShard(out_dir, n, tuple(u for b in part for u in b), dump.path, forcing, made_from)
         for n, part in enumerate(parts, 1)
     ]
 

@@ -19,7 +19,7 @@ from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.json_files import write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd import cache
-from espnet_dice.kd.teacher_shards import Asking, TeacherShard, cut
+from espnet_dice.kd.teacher_shards import TeacherForcing, TeacherShard, cut
 from espnet_dice.kd.teaching import Teaching, parse_teachers
 from espnet_dice.records import dumps, experiment, settings, tokens
 from espnet_dice.training import trainer
@@ -74,7 +74,7 @@ def make_outputs(
     made = 0
     for name, exp in teachers.items():
         teacher = experiment.load(exp, "stage 5 (teachers)")
-        asking = Asking(
+        forcing = TeacherForcing(
             teacher.directory, teacher.model, token_list, n_samples, with_ctc, seed, batch_size
         )
         log = out / name / "teacher_outputs.log"
@@ -82,7 +82,7 @@ def make_outputs(
             for dump in sets:
                 target = out / name / dump.name
                 made_from = fingerprint_of(dump, token_key, teacher, conf)
-                shards = cut(target, dump, asking, made_from.key)
+                shards = cut(target, dump, forcing, made_from.key)
                 outputs = Sharded(
                     target,
                     dump.path,

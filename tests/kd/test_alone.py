@@ -6,7 +6,7 @@ import torch
 
 from espnet_dice import compat
 from espnet_dice.kd import teachers
-from espnet_dice.kd.teacher_shards import Asking, ask
+from espnet_dice.kd.teacher_shards import TeacherForcing, teacher_forced
 from espnet_dice.results import token_uncertainty
 from tests.kd.test_model import TOKENS, V, build, task
 
@@ -77,16 +77,16 @@ def test_a_teachers_targets_do_not_depend_on_the_batch(task, utterances):
 
 
 def test_a_cache_does_not_depend_on_its_batches(task, utterances):
-    model, how = sharp(build(task)), Asking("t", "m", "tokens", 20, True, 3)
+    model, how = sharp(build(task)), TeacherForcing("t", "m", "tokens", 20, True, 3)
     names = tuple("abcd")
-    together = dict(ask(model, how, names, *batch(*utterances).values()))
+    together = dict(teacher_forced(model, how, names, *batch(*utterances).values()))
     for i, name in enumerate(names):
-        ((_, alone),) = ask(model, how, (name,), *batch(*utterances, [i]).values())
+        ((_, alone),) = teacher_forced(model, how, (name,), *batch(*utterances, [i]).values())
         for stem, matrix in alone.items():
             np.testing.assert_allclose(together[name][stem], matrix, atol=1e-5)
     # noise is an utterance's own, and another with another seed
     same = batch([utterances[0][0]] * 2, [utterances[1][0]] * 2, range(2)).values()
-    a, b = dict(ask(model, how, ("a", "b"), *same)).values()
+    a, b = dict(teacher_forced(model, how, ("a", "b"), *same)).values()
     assert np.abs(a["teacher"][:, :V] - b["teacher"][:, :V]).max() > 1e-3
 
 
