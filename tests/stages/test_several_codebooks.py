@@ -58,9 +58,11 @@ def test_every_codebook_is_what_it_would_be_alone(world, tmp_path):
 def test_one_pass_of_the_teacher_an_utterance(world, tmp_path, monkeypatch):
     _, source, train, _ = world
     heard = []
-    plain = teacher.Teacher.hidden
+    plain = teacher.FrozenSSLModel.hidden
     monkeypatch.setattr(
-        teacher.Teacher, "hidden", lambda self, w, n: heard.append(len(w)) or plain(self, w, n)
+        teacher.FrozenSSLModel,
+        "hidden",
+        lambda self, w, n: heard.append(len(w)) or plain(self, w, n),
     )
     assert kmeans.make_quantizer(source, LAYERS, CLUSTERS, [train], tmp_path / "km")
     assert sum(heard) == len(train.lengths)
