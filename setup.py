@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent
 INIT = (ROOT / "espnet_dice" / "__init__.py").read_text(encoding="utf-8")
 README = ROOT / "README.md"
 RECIPES = ("egs2/TEMPLATE", "conf", "local")
-"""What recipes need beside the package; in a wheel it is in espnet_dice/recipes, as laid out here."""
+"""What recipes need beside the package; a wheel has it in espnet_dice/recipes, as it is here."""
 
 
 class BuildWithRecipes(build_py):

@@ -235,3 +235,20 @@ def test_a_spawned_child_sees_the_classes(tmp_path):
         "(17, True, True, 'UncertaintyKDModel', 'UncertaintyTransformerDecoder', "
         "'uncertainty_kd', 'uncertainty_transformer')\n"
     ), result.stderr
+
+
+def test_the_first_import_says_that_it_takes_long(tmp_path, monkeypatch, caplog):
+    (tmp_path / "a_task.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    assert not registry.is_compiled("a_task")
+    registry._import_task("a_task")
+    assert "first import of ESPnet in this environment: Python compiles it" in caplog.text
+    assert "later ones take some 10 s" in caplog.text
+    assert registry.is_compiled("a_task")
+    monkeypatch.delitem(sys.modules, "a_task")
+    caplog.clear()
+    registry._import_task("a_task")
+    assert caplog.text == ""
+    monkeypatch.delitem(sys.modules, "a_task")

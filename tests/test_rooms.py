@@ -31,6 +31,7 @@ ORDER = (
     "results",
     "export",
     "checks",
+    "plan",
     "report",
     "inference",
     "start",

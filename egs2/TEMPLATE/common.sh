@@ -60,12 +60,15 @@ jobs_help() {
     --num_nodes        Hosts of a training with --cuda_cmd (default="${num_nodes}")
     --launch           Instead: what starts the processes of a training, see
                        egs2/TEMPLATE/DISTRIBUTED.md (default="${launch}")
-  What is printed
+  What is done and printed
+    --dry_run          Print what is done, stale and why, what it takes, and end (no value)
     --quiet            Warnings and results only (no value)
     --verbose          Details, too (no value)
 END
 }
 
+# --dry_run
+dry_run=
 # What --quiet and --verbose set, for the stages too: quiet, verbose or empty.
 export ESPNET_DICE_LOG=${ESPNET_DICE_LOG:-}
 log() {
@@ -94,10 +97,16 @@ parse_options() {
     local known name value show_help=false
     run_args="$(basename "$0") $*"
     known=" $(help_message | sed -n 's/^ *--\([a-z_0-9]*\) .*/\1/p' | tr '\n' ' ')"
+    read -ra option_names <<< "${known}"
     while [ $# -gt 0 ]; do
         case "$1" in
             -h | --help)
                 show_help=true
+                shift
+                continue
+                ;;
+            --dry_run | --dry-run)
+                dry_run=true
                 shift
                 continue
                 ;;
@@ -200,7 +209,7 @@ start_recipe() {
     else
         models=${nj}
     fi
-    hold_directory
+    [ -n "${dry_run}" ] || hold_directory
 }
 
 # One run at a time in a recipe directory: two would write the same files. What a run has started
@@ -231,6 +240,29 @@ hold_directory() {
         fi
     fi
     echo "process $$ since $(date '+%Y-%m-%d %H:%M:%S') on $(uname -n): ${run_args}" > log/.lock
+}
+
+# Refuses, before a stage works, what cannot end well; --dry_run prints the plan, and ends the script.
+# Stage 1 calls it again where there was no data yet.
+look_ahead() { # recipe, then --made NUMBER TITLE DIRECTORY … and --job TAG CONFIG …
+    local name pairs=() more=()
+    for name in "${option_names[@]}"; do
+        case "${name}" in
+            dry_run | quiet | verbose) ;;
+            *) pairs+=("${name}=${!name}") ;;
+        esac
+    done
+    [ -z "${dry_run}" ] || more=(--dry_run)
+    run plan "$@" ${more[@]+"${more[@]}"} --option "${pairs[@]}" "skipped=${skipped}" \
+        "lm_tag=${lm_tag:-}" "lm_train=${lm_train[*]:-}" "lm_dev=${lm_dev[*]:-}"
+    [ -z "${dry_run}" ] || exit 0
+}
+data_there() { # sets: whether all were there before stage 1, so that nothing new can be known
+    local name
+    [ -z "${data_dir}" ] || return 1
+    for name in "$@"; do
+        [ -e "${datadir}/${name}/wav.scp" ] || return 1
+    done
 }
 
 # Data directories of the sets named, from the corpus in the form that the user has.

@@ -11,6 +11,11 @@ from espnet_dice.results.dice_results import LESS_IS_BETTER, means
 from espnet_dice.results.model_selection import Candidate
 
 EMPTY, ALIKE, FEW = 0.01, 0.5, 10
+NOTHING_RIGHT = 1.0
+"""WER of a recogniser that writes nothing; more errors than words are worse than silence."""
+FAR_WORSE, FAR = 3.0, 0.5
+"""So many times the errors of the best teacher, and this WER at least, is more than a small size
+explains: of the recipes' students none has twice its teacher's errors."""
 INT8_WORSE = 0.3
 """Points of WER that eight bits may cost."""
 TEACHER, STUDENT = "teacher", "student"
@@ -83,6 +88,36 @@ def alike(
         ),
         "compare the validation accuracy with the recipe's CURVES.md; train longer",
     )
+
+
+def hopeless(students: Sequence[Candidate], teachers: Sequence[Candidate]) -> list[Finding]:
+    """Recognisers with as many errors as words, and students with far more than the best teacher.
+
+    Args:
+        students, teachers: with their errors.
+    """
+    best = min(teachers, key=lambda c: c.wer.value, default=None)
+    learners = {id(one) for one in students}  # candidates hold arrays, which have no plain ==
+    found = []
+    for one in (*students, *teachers):
+        wer = one.wer.value
+        lm = f" with LM {one.lm}" if one.lm else ""
+        if wer >= NOTHING_RIGHT:
+            what = f"{100 * wer:.0f} % WER{lm}: as many errors as words, or more"
+        elif best and id(one) in learners and wer >= max(FAR, FAR_WORSE * best.wer.value):
+            what = (
+                f"{100 * wer:.0f} % WER{lm}, its teacher {best.family} {100 * best.wer.value:.0f} %"
+            )
+        else:
+            continue
+        causes = (
+            "too few updates, or too little speech",
+            "a beam search that goes on behind the end: no maxlenratio, a low ctc_weight",
+            "transcripts or features of other utterances",
+        )
+        do = "compare its curve with the recipe's CURVES.md; train longer, or decode with "
+        found.append(Finding(f"asr_{one.family}", what, causes, do + "a higher ctc_weight"))
+    return found
 
 
 def int8_worse(report: Mapping[str, Any], where: str) -> Finding | None:

@@ -123,6 +123,7 @@ def _decoded(exp: Path, found: recognisers.Recognisers) -> Iterator[Finding | No
     untaught = [c for c in students if not c.system.is_taught]
     taught = [c for c in students if c.system.is_taught]
     teachers = model_selection.candidates(found, teachers=True)
+    yield from check_results.hopeless(students, teachers)
     yield from check_results.worse_than_untaught(teachers, untaught, check_results.TEACHER)
     yield from check_results.worse_than_untaught(taught, untaught, check_results.STUDENT)
 

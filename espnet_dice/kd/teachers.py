@@ -9,6 +9,7 @@ import torch
 from espnet_dice import compat
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.kd import alone, cache
+from espnet_dice.kd.teaching import check_weights
 
 MODES = ("cached", "online")
 DEFAULT_MODEL = "valid.acc.ave.pth"
@@ -56,6 +57,8 @@ def parse(entries: list[dict], alpha: float, mode: str) -> list[Teacher]:
     teachers = []
     for entry in entries:
         unknown = sorted(set(entry) - known)
+        if len(entries) == 1:
+            entry = {"weight": 1.0, **entry}
         if unknown or not {"name", "weight"} <= set(entry):
             raise ConfigError(
                 f"teachers: an entry has the keys {sorted(known)}, name and weight at least; "
@@ -64,15 +67,8 @@ def parse(entries: list[dict], alpha: float, mode: str) -> list[Teacher]:
         teachers.append(Teacher(**entry))
     if alpha > 0 and not teachers:
         raise ConfigError("kd_alpha or kd_ctc > 0 needs at least one entry in model_conf: teachers")
-    total = sum(t.weight for t in teachers)
-    if teachers and abs(total - 1.0) > 1e-6:
-        raise ConfigError(
-            "teachers: the weights r_k must sum to 1, not "
-            + " + ".join(f"{t.weight:g}" for t in teachers)
-            + f" = {total:g}"
-        )
-    if any(t.weight < 0 for t in teachers):
-        raise ConfigError("teachers: weights r_k must be ≥ 0")
+    if teachers:
+        check_weights([dataclasses.asdict(teacher) for teacher in teachers])
     if mode == "online" and any(t.exp is None for t in teachers):
         raise ConfigError("teacher_mode: online needs `exp` (an experiment directory) per teacher")
     return teachers

@@ -5,8 +5,10 @@
 says what the cache must hold for these students: ``true`` if one reads the teachers' CTC outputs.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -73,16 +75,9 @@ class Teaching:
                 other features than the student.
             StaleError: a teacher or a cache is missing, unfinished or made from something else.
         """
-        schedule.ramps(model_conf)
-        named = model_conf.get("teachers") or []
-        if not isinstance(named, list) or not all(isinstance(e, dict) for e in named):
-            raise ConfigError("model_conf: teachers: must be a list of 'name', 'weight'")
-        # a config that names no teachers is taught by all of them, equally
-        entries = named or [
-            {"name": name, "weight": 1.0 / len(self.teachers)} for name in self.teachers
-        ]
-        found = [self._experiment(entry) for entry in entries]
-        if any(entry.get("weight") == DEV for entry in entries):
+        entries = entries_of(model_conf, tuple(self.teachers), self.mode)
+        found = [experiment.load(self.teachers[e["name"]], "stage 5 (teachers)") for e in entries]
+        if entries[0]["weight"] == DEV:
             entries = self._weighed(entries, valid)
         chosen = {"mode": self.mode, "teachers": entries}
         if self.mode == "online":
@@ -118,13 +113,8 @@ class Teaching:
         Of the student's validation set, so that no test set has a part in it.
 
         Raises:
-            ConfigError: not all have it, or the outputs are not cached.
+            StaleError: the outputs do not say it.
         """
-        if self.mode != "cached" or not all(entry.get("weight") == DEV for entry in entries):
-            raise ConfigError(
-                f"model_conf: teachers: weight: {DEV} is for all of them or none, and needs "
-                "--teacher_mode cached"
-            )
         right = []
         for entry in entries:
             facts = read_json(self.outputs / str(entry["name"]) / valid.name / cache.FACTS)
@@ -147,13 +137,6 @@ class Teaching:
         dumps.check_same_speech(theirs, dump)
         return theirs.key
 
-    def _experiment(self, entry: dict) -> experiment.Experiment:
-        name = entry.get("name") if isinstance(entry, dict) else entry
-        if name not in self.teachers:
-            known = ", ".join(self.teachers) or "none given"
-            raise ConfigError(f"model_conf: teachers: no teacher {name!r} (known: {known})")
-        return experiment.load(self.teachers[name], "stage 5 (teachers)")
-
 
 def inverse_errors(right: list[float]) -> list[float]:
     """Weights ∝ 1 / (1 - p), which sum to 1; to six places, so that a config can hold them."""
@@ -172,6 +155,65 @@ def _check_input(teacher: experiment.Experiment, dump: dumps.Dump) -> None:
             f"teacher {teacher.name} reads {what[0]}, the student {what[1]} ({dump.path}): use "
             "--teacher_mode cached, with the teachers' own --teacher_feats_type"
         )
+
+
+def entries_of(model_conf: dict, known: Sequence[str], mode: str) -> list[dict]:
+    """The teachers of a student, each with its weight; a single one has the weight 1.
+
+    Args:
+        model_conf: the student's; one that names no teachers is taught by all of them, equally.
+        known: names of the recipe's teachers.
+        mode: ``cached`` or ``online``.
+
+    Raises:
+        ConfigError: a teacher is not among them, or the weights do not make sense.
+    """
+    schedule.ramps(model_conf)
+    named = model_conf.get("teachers") or []
+    if not isinstance(named, list) or not all(isinstance(e, dict) for e in named):
+        raise ConfigError("model_conf: teachers: must be a list of 'name', 'weight'")
+    entries = named or [{"name": name, "weight": 1.0 / len(known)} for name in known]
+    if not entries:
+        raise ConfigError("model_conf: kd_alpha or kd_ctc > 0, and there is no teacher: --teachers")
+    for entry in entries:
+        if entry.get("name") not in known:
+            said = ", ".join(known) or "none given"
+            raise ConfigError(
+                f"model_conf: teachers: no teacher {entry.get('name')!r} (known: {said}): name it "
+                "as --teachers does, or leave teachers out, then all teach equally"
+            )
+    if len(entries) == 1:
+        entries = [{"weight": 1.0, **entries[0]}]
+    by_dev = [entry.get("weight") == DEV for entry in entries]
+    if any(by_dev) and not (all(by_dev) and mode == "cached"):
+        raise ConfigError(
+            f"model_conf: teachers: weight: {DEV} is for all of them or none, and needs "
+            "--teacher_mode cached"
+        )
+    if not any(by_dev):
+        check_weights(entries)
+    return entries
+
+
+def check_weights(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse weights r_k that do not sum to 1.
+
+    Raises:
+        ConfigError: one is missing, no number or negative, or the sum is another.
+    """
+    weights = [entry.get("weight") for entry in entries]
+    for entry, weight in zip(entries, weights, strict=True):
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            said = "has no weight" if weight is None else f"has the weight {weight!r}"
+            raise ConfigError(
+                f"model_conf: teachers: {entry.get('name')} {said}: give each a number, such as "
+                f"{1 / len(entries):.2g}; together they make 1"
+            )
+    if min(weights) < 0:
+        raise ConfigError("teachers: weights r_k must be ≥ 0")
+    if abs(sum(weights) - 1.0) > 1e-6:
+        told = " + ".join(f"{weight:g}" for weight in weights)
+        raise ConfigError(f"teachers: the weights r_k must sum to 1, not {told} = {sum(weights):g}")
 
 
 def parse_teachers(entries: list[str]) -> dict[str, Path]:

@@ -89,7 +89,8 @@ def split_speakers(
         unit = "utterances" if by == "utterance" else "utterances in two sessions"
         raise DataError(
             f"speaker identification needs two speakers with {MIN_UTTERANCES} {unit} each, there "
-            f"are {len(sides)} (of {len(of)}): choose other sets, or leave the task out"
+            f"are {len(sides)} (of {len(of)}): choose other sets, or leave sid out of "
+            "--tasks (of a recipe: --probe_tasks)"
         )
     joined = (tuple(utt for side in sides.values() for utt in side[k]) for k in range(3))
     return SpeakerSplit(*joined, tuple(sides))
@@ -152,6 +153,7 @@ def keywords(
         raise DataError(
             f"no word of {letters} letters is in {MIN_TRAIN} or more, but at most half, of the "
             f"{len(train)} training utterances and in {MIN_TEST} of the {len(test)} test "
-            "utterances: take more speech, fewer --keyword_letters, or leave kws out of --tasks"
+            "utterances: take more speech, fewer --keyword_letters, or leave kws out of --tasks "
+            "(of a recipe: --probe_tasks)"
         )
     return sorted(sorted(fit), key=lambda word: -spoken[word])[:number]

@@ -4,9 +4,9 @@
 
 looks at what a run, finished or not, has left: losses that are NaN or constant, accuracy at chance,
 labels with a dead or dominating cluster, utterances that were dropped, results that are empty or
-all the same, teachers and students that are worse than the student without a teacher, exports whose
-int8 encoder is worse than the full one. It writes exp/WARNINGS.md and ends with 0: warnings are no
-errors.
+all the same, recognisers with as many errors as words, teachers and students that are worse than
+the student without a teacher, exports whose int8 encoder is worse than the full one. It writes
+exp/WARNINGS.md and ends with 0: warnings are no errors.
 """
 
 import sys

@@ -323,6 +323,23 @@ def test_teachers_and_students_that_are_worse(tmp_path):
     assert found["asr_teacher_bad"].startswith("teacher of 40.0 % WER")
 
 
+def test_recognisers_with_as_many_errors_as_words(tmp_path):
+    exp = tmp_path / "exp"
+    three = [f"{s} {s} X" for s in SAID]
+    for tag, said, taught in (
+        ("plain_seed0", three, False),
+        ("kd_seed0", wrong(50), True),
+        ("teacher_good", wrong(10), False),
+    ):
+        decoded(exp, tag, said, SAID, taught)
+    found = {f.where: f.what for f in checks.find(exp)}
+    words = sum(len(s.split()) for s in SAID)
+    assert found["asr_plain"].startswith(f"{100 * (words + 50) / words:.0f} % WER: as many errors")
+    kd = 100 * 50 / words
+    assert found["asr_kd"] == f"{kd:.0f} % WER, its teacher teacher_good {kd / 5:.0f} %"
+    assert "asr_teacher_good" not in found
+
+
 def probe_results(**scores):
     labels = {"teacher": "mfcc_k5", "student": "teacher_l2_k9", "scratch": "mfcc_k5", "feature": ""}
     systems = [

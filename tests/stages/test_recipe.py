@@ -158,7 +158,10 @@ def test_a_second_run_redoes_nothing(recipe, tmp_path):
 
 
 def test_an_error_of_a_stage_stops_the_run(tmp_path):
-    done = run(KD, *SETS, "--python", sys.executable, "--stage", "3", cwd=tmp_path)
+    config = tmp_path / "lm.yaml"
+    config.write_text("lm: transformer\n")
+    options = ["--stage", "3", "--stop_stage", "4", "--lm_config", str(config)]
+    done = run(KD, *SETS, "--python", sys.executable, *options, cwd=tmp_path)
     assert done.returncode == 2
     assert "error: dump/fbank_pitch/train/text is missing" in done.stderr
     assert "Stage 4" not in done.stderr and "Traceback" not in done.stderr

@@ -44,6 +44,7 @@ def commands(cwd, script, options=""):
         n = int(lines[0])
         words, lines = lines[1 : n + 1], lines[n + 1 :]
         found.setdefault(words[1].rpartition(".")[2], []).append(words[2:])
+    found.pop("plan", None)
     found.pop("checks", None)
     return found
 

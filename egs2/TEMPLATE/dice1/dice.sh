@@ -238,34 +238,63 @@ label() { # tag, source, layers
         --dump "${dump}" --sets "${train_set}" "${valid_set}" --out "${expdir}/labels/$1" \
         --nj "${nj}" --soft "${soft}" --tau "${tau}" --device "${device}" --trust_pickle "${trust_pickle}" --cmd "${label_cmd}"
 }
-# HuBERT needs neither transcripts nor speakers, some probes do.
-check_probe_sets() {
-    local spoken=() code=0 directory=${datadir}/${probe_train}
-    if [[ " ${tasks[*]} " == *" sid "* && " ${probe_args} " != *" --sid_sets "* ]] &&
-        [ -e "${directory}/wav.scp" ] && [ ! -e "${directory}/utt2spk" ]; then
-        die "${directory}/utt2spk: missing, and probe sid tells speakers apart: write one line" \
-            "'utterance speaker' each, or leave sid out of --probe_tasks"
-    fi
-    if [[ " ${tasks[*]} " == *" kws "* ]] ||
-        [[ " ${tasks[*]} " == *" char "* && " ${probe_args} " != *" --phones "* ]]; then
-        spoken=("${probe_train}" "${probe_dev}" "${test_sets}")
-        run data --data_dir "${spoken[@]/#/${datadir}/}" --transcripts true --quiet \
-            "${audio[@]}" || code=$?
-        [ "${code}" -ne 2 ] ||
-            die "probes char and kws need transcripts of ${spoken[*]}: write them, or leave char" \
-                "and kws out: --probe_tasks sid, or --stop_stage 5 for no probes"
-        [ "${code}" -eq 0 ] || exit "${code}"
-    fi
-}
 label_cmd=${train_cmd}
 [ "${device}" = cpu ] || label_cmd=${cuda_cmd:+${cuda_cmd} --gpu 1}
 training=(--task dice --dump "${dump}" --train "${train_set}" --valid "${valid_set}" --exp "${expdir}"
     --nj "${models}" --threads "${threads}" --ngpu "${ngpu}" --launch "${launch}")
 
+# Names of what each stage makes, for the look ahead.
+stores() { # labels
+    echo "${expdir}/labels/$1/${train_set}"
+    echo "${expdir}/labels/$1/${valid_set}"
+}
+mapfile -t teacher_dirs < <(
+    if [ -z "${teacher}" ] || [ ${#scratch_configs[@]} -gt 0 ]; then
+        echo "${expdir}/quantizer/${mfcc}"
+        stores "${mfcc}"
+    fi
+    if [ -z "${teacher}" ]; then
+        echo "${expdir}/dice_${it1}"
+        if [ "${iterations}" = 2 ]; then
+            echo "${expdir}/quantizer/${it1_labels}"
+            stores "${it1_labels}"
+            echo "${source}"
+        fi
+    fi
+)
+mapfile -t label_dirs < <(stores "${labels}")
+mapfile -t probed < <(
+    for system in "${teacher_name}" "${students[@]#"${expdir}"/dice_}"; do
+        for task in "${tasks[@]}"; do
+            for one in "${probe_seed_list[@]}"; do
+                echo "${expdir}/probes/${system}/${task}_seed${one}.json"
+            done
+        done
+    done
+)
+ahead=(dice1
+    --made 1 "data, checked audio" "${sets[@]/#/${datadir}/}" "${sets[@]/#/${dump}/}"
+    --made 2 "teacher: ${teacher_name}" ${teacher_dirs[@]+"${teacher_dirs[@]}"}
+    --made 3 "k-means: layer ${layer}" "${expdir}/quantizer/${labels}"
+    --made 4 "labels: ${labels}" "${label_dirs[@]}"
+    --made 5 "${#students[@]} students" "${students[@]}"
+    --made 6 "probes: ${tasks[*]}" "${probed[@]}"
+    --made 7 "results"
+    --made 8 "export" "${students[@]/%//export}"
+    --made 9 "report"
+    "${jobs[@]}")
+if [ -z "${teacher}" ]; then
+    ahead+=(--job "${it1}" "${teacher_config}")
+    [ "${iterations}" = 1 ] || ahead+=(--job "${teacher_name}" "${teacher_config}")
+fi
+new_data=true
+! data_there "${sets[@]}" || new_data=false
+look_ahead "${ahead[@]}"
+
 if begin 1 "data: ${sets[*]}"; then
     make_data "${sets[@]}"
+    ! "${new_data}" || look_ahead "${ahead[@]}" --data_made
     run data --data_dir "${sets[@]/#/${datadir}/}" --transcripts false "${audio[@]}"
-    [ "${stop_stage}" -lt 6 ] || check_probe_sets
     run features --data "${datadir}" --dump "${dumpdir}" --feats_type raw --sets "${sets[@]}" \
         --nj "${nj}" --cmd "${train_cmd}" "${audio[@]}"
 fi

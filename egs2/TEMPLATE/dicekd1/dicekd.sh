@@ -65,7 +65,7 @@ recipe() { # script, options
     fi
     ${tied[@]+"${tied[@]}"} "$1" --nj "${nj}" --ngpu "${ngpu}" --python "${python}" \
         --allow_pipes "${allow_pipes}" --train_cmd "${train_cmd}" --cuda_cmd "${cuda_cmd}" \
-        --num_nodes "${num_nodes}" --launch "${launch}" ${words[@]+"${words[@]}"} >&2
+        --num_nodes "${num_nodes}" --launch "${launch}" ${dry_run:+--dry_run} ${words[@]+"${words[@]}"} >&2
 }
 
 if begin 1 "encoder: ${encoder_recipe}"; then
@@ -80,6 +80,7 @@ if begin 3 "recognisers on the encoders"; then
     recipe ./asr.sh "--expdir '${expdir}' ${recogniser_args}"
 fi
 
+[ -z "${dry_run}" ] || exit 0
 if begin 4 "table"; then
     features=()
     [ -z "${features_recipe}" ] || features=(--features "${features_recipe}/exp")

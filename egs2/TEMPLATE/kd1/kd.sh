@@ -257,8 +257,66 @@ decoding=(--config "${inference_config}" "--args=${inference_args}" "--tag=${inf
     --nj "${nj}" --ngpu "${ngpu}"
     ${lm_options[@]+"${lm_options[@]}"})
 
+# Names of what each stage makes, for the look ahead.
+decodings() { # LM modes quoted, dump, systems: patterns of their results
+    local mode system name stem
+    stem=$(basename "${inference_config}" .yaml)
+    [ -z "${inference_tag}" ] || stem=decode_${inference_tag}
+    for mode in $1; do
+        for system in "${@:3}"; do
+            for name in "${tests[@]}"; do
+                case "${mode}" in
+                    yes) echo "${system}/${stem}*_lm_${lm_tag}/${name}" ;;
+                    *) echo "${system}/${stem}*_no_lm/${name}" ;;
+                esac
+            done
+        done
+    done
+}
+outputs() {
+    local entry
+    [ "${teacher_mode}" = cached ] || return 0
+    for entry in ${teacher_list[@]+"${teacher_list[@]}"}; do
+        echo "${expdir}/teacher_outputs/${entry%%=*}/${train_dump}"
+        echo "${expdir}/teacher_outputs/${entry%%=*}/${dev_dump}"
+    done
+}
+mapfile -t feature_dirs < <(
+    for name in "${train_sets[@]}"; do echo "${teacher_dump}/${name}${sp}${cut}"; done
+    for name in "${valid_sets[@]}"; do echo "${teacher_dump}/${name}${cut}"; done
+    for name in "${tests[@]}"; do echo "${teacher_dump}/${name}"; done
+    if [ "${teacher_feats_type}" != "${feats_type}" ]; then
+        echo "${dump}/${train_dump}"
+        echo "${dump}/${dev_dump}"
+        for name in "${tests[@]}"; do echo "${dump}/${name}"; done
+    fi
+)
+mapfile -t output_dirs < <(
+    decodings "${teacher_lm_modes}" "${teacher_dump}" ${teacher_systems[@]+"${teacher_systems[@]}"}
+    outputs
+)
+mapfile -t student_decodings < <(decodings "${lm_modes}" "${dump}" "${student_systems[@]}")
+ahead=(kd1
+    --made 1 "data" "${sets[@]/#/${datadir}/}"
+    --made 2 "features: ${feats_type}" "${feature_dirs[@]}"
+    --made 3 "tokens: ${tokens##*/}" "${tokens}"
+    --made 4 "language model" ${lm_options[@]+"${lm_options[1]}"}
+    --made 5 "${#teacher_systems[@]} teachers" ${teacher_systems[@]+"${teacher_systems[@]}"}
+    --made 6 "teachers: results, outputs" ${output_dirs[@]+"${output_dirs[@]}"}
+    --made 7 "${#student_systems[@]} students" "${student_systems[@]}"
+    --made 8 "curves"
+    --made 9 "decoding" "${student_decodings[@]}"
+    --made 10 "scoring"
+    --made 11 "export" "${student_systems[@]/%//export}"
+    --made 12 "report"
+    ${teacher_jobs[@]+"${teacher_jobs[@]}"} "${student_jobs[@]}")
+new_data=true
+! data_there "${sets[@]}" || new_data=false
+look_ahead "${ahead[@]}"
+
 if begin 1 "data: ${sets[*]}"; then
     make_data "${sets[@]}"
+    ! "${new_data}" || look_ahead "${ahead[@]}" --data_made
     run data --data_dir "${sets[@]/#/${datadir}/}" --transcripts true "${audio[@]}"
 fi
 

@@ -28,16 +28,7 @@ def load(found: Checkpoint, trust_pickle: bool) -> tuple[torch.nn.Module, bool, 
         ConfigError: naming what in ``config.json`` cannot be a teacher, or which parameters do not
             fit.
     """
-    kind = found.config.get("model_type")
-    if kind not in TYPES:
-        raise ConfigError(
-            f"{found.config_file}: model_type {kind!r}; a teacher is {' or '.join(TYPES)}"
-        )
-    if found.config.get("adapter_attn_dim") is not None:
-        raise ConfigError(
-            f"{found.config_file}: adapter_attn_dim: its blocks are not wav2vec 2.0's"
-        )
-    normalize = found.preprocessor.normalizes()
+    kind, normalize = check(found)
     if normalize is None:
         normalize = preprocessors.assumed(
             found.layer_norm,
@@ -51,6 +42,24 @@ def load(found: Checkpoint, trust_pickle: bool) -> tuple[torch.nn.Module, bool, 
     its = contents.get(held, wanted, path, f"a {kind} under transformers' names")
     parameters.fill(model, named(its.state), f"{path}{its.place}")
     return model, normalize, EPS
+
+
+def check(found: Checkpoint) -> tuple[str, bool | None]:
+    """Kind of model, and whether it wants normalised waveforms (None: not said), by its settings.
+
+    Raises:
+        ConfigError: they are not those of a teacher.
+    """
+    kind = found.config.get("model_type")
+    if kind not in TYPES:
+        raise ConfigError(
+            f"{found.config_file}: model_type {kind!r}; a teacher is {' or '.join(TYPES)}"
+        )
+    if found.config.get("adapter_attn_dim") is not None:
+        raise ConfigError(
+            f"{found.config_file}: adapter_attn_dim: its blocks are not wav2vec 2.0's"
+        )
+    return kind, found.preprocessor.normalizes()
 
 
 def build(kind: str, config: dict[str, Any], where: str) -> torch.nn.Module:

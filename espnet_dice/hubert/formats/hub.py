@@ -22,17 +22,7 @@ def directory(name: str) -> Path:
     Raises:
         ConfigError: it is no such name, or the hub did not give it.
     """
-    if not NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name}: no such file or directory; a teacher is one, or owner/name on Hugging Face"
-        )
-    first = name.split("/")[0]
-    if Path(first).exists():  # a path that is misspelt must not be looked for on the network
-        raise ConfigError(
-            f"{name}: no such directory; there is an {first} here, so no model of that name is "
-            "asked for on Hugging Face"
-        )
-    found = _cached(name)
+    found = held(name)
     if found is not None:
         return found
     logging.info("%s: asking the Hugging Face hub", name)
@@ -45,6 +35,25 @@ def directory(name: str) -> Path:
             f"({type(err).__name__}: {said}); without network, copy the model here and give "
             "its directory"
         ) from err
+
+
+def held(name: str) -> Path | None:
+    """Where a model lies that needs not be fetched; None for one that does.
+
+    Raises:
+        ConfigError: it is no such name.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name}: no such file or directory; a teacher is one, or owner/name on Hugging Face"
+        )
+    first = name.split("/")[0]
+    if Path(first).exists():  # a path that is misspelt must not be looked for on the network
+        raise ConfigError(
+            f"{name}: no such directory; there is an {first} here, so no model of that name is "
+            "asked for on Hugging Face"
+        )
+    return _cached(name)
 
 
 def shards(index: Path) -> tuple[Path, ...]:

@@ -38,6 +38,21 @@ def read(path: Path, trust_pickle: bool) -> Any:
         raise ConfigError(f"{path}: damaged, or no file of parameters ({err})") from err
 
 
+def names(path: Path) -> list[str]:
+    """Names of the parameters in a file of safetensors; its head is read only.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as f:
+            return list(f.keys())
+    except Exception as err:  # a class of its own, from Rust
+        raise ConfigError(f"{path}: damaged, or no file of parameters ({err})") from err
+
+
 def read_all(weights: Sequence[Path], trust_pickle: bool) -> Any:
     """What one file holds, or the parameters of several together.
 
