@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.checks.finding import Finding, percent
+from espnet_dice.checks.run_warning import RunWarning, percent
 from espnet_dice.io import fingerprint
 
 DROPPED = 0.01
@@ -22,20 +22,20 @@ KERNELS = {
 
 def dropped(
     before: int, after: int, where: str, on_the_way: str, causes: tuple[str, ...], do: str
-) -> Finding | None:
+) -> RunWarning | None:
     """More than 1 % of a set's utterances left out.
 
     Args:
         before, after: utterances.
         where: the set.
         on_the_way: from where to where.
-        causes, do: see :class:`Finding`.
+        causes, do: see :class:`RunWarning`.
     """
     if before - after <= DROPPED * before:
         return None
     share = percent((before - after) / before)
     what = f"{before - after} of {before} utterances ({share}) were dropped {on_the_way}"
-    return Finding(where, what, causes, do)
+    return RunWarning(where, what, causes, do)
 
 
 def encoder_frames(frames: int, input_layer: str) -> int:
@@ -47,7 +47,7 @@ def encoder_frames(frames: int, input_layer: str) -> int:
 
 def too_long(
     lengths: Mapping[str, int], texts: Mapping[str, Sequence], input_layer: str, where: str
-) -> Finding | None:
+) -> RunWarning | None:
     """Transcripts with more tokens than their encoder frames: CTC ignores such an utterance.
 
     CTC needs a frame a token, and one more between equal ones; ESPnet sets the infinite loss of
@@ -68,7 +68,7 @@ def too_long(
     if not short or len(short) <= DROPPED * len(lengths):
         return None
     share = percent(len(short) / len(lengths))
-    return Finding(
+    return RunWarning(
         where,
         f"CTC learns nothing from {len(short)} of {len(lengths)} training utterances ({share}), "
         f"{min(short)} for one: they have fewer encoder frames than tokens",
@@ -81,7 +81,7 @@ def too_long(
     )
 
 
-def taken(directory: Path) -> Finding | None:
+def taken(directory: Path) -> RunWarning | None:
     """A set in ``data/`` beside the directory that it was taken from.
 
     Args:
@@ -104,7 +104,7 @@ def taken(directory: Path) -> Finding | None:
     )
 
 
-def kept(data: Path, dump: Path) -> Finding | None:
+def kept(data: Path, dump: Path) -> RunWarning | None:
     """A set's features beside its data directory.
 
     Args:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_dice.checks.finding import Finding, percent
+from espnet_dice.checks.run_warning import RunWarning, percent
 from espnet_dice.io import fingerprint
 from espnet_dice.io.json_files import read_json
 from espnet_dice.labels import store
@@ -27,7 +27,7 @@ def use_of(directory: Path) -> list[np.ndarray]:
     return uses
 
 
-def dead(meta: dict, where: str) -> Finding | None:
+def dead(meta: dict, where: str) -> RunWarning | None:
     """Clusters that no frame of a whole set has.
 
     Args:
@@ -37,7 +37,7 @@ def dead(meta: dict, where: str) -> Finding | None:
     used, clusters = meta.get("clusters_used"), meta["clusters"]
     if used is None or used == clusters or meta["frames"] < FRAMES * clusters:
         return None
-    return Finding(
+    return RunWarning(
         where,
         f"{clusters - used} of {clusters} clusters are dead: none of {meta['frames']} frames is "
         "in them",
@@ -50,7 +50,7 @@ def dead(meta: dict, where: str) -> Finding | None:
     )
 
 
-def dominating(counts: np.ndarray, where: str) -> Finding | None:
+def dominating(counts: np.ndarray, where: str) -> RunWarning | None:
     """A cluster that has far more than its share.
 
     Args:
@@ -60,7 +60,7 @@ def dominating(counts: np.ndarray, where: str) -> Finding | None:
     share = counts.max() / max(1, counts.sum())
     if share <= max(MOST, TIMES / len(counts)):
         return None
-    return Finding(
+    return RunWarning(
         where,
         f"cluster {counts.argmax()} has {percent(share)} of the frames",
         (
@@ -72,7 +72,7 @@ def dominating(counts: np.ndarray, where: str) -> Finding | None:
     )
 
 
-def check(labels: Path) -> list[Finding]:
+def check(labels: Path) -> list[RunWarning]:
     """The labels of ``exp/labels/<tag>``, by its largest set: what a student learns from."""
     made = [
         (meta["frames"], path, meta)
@@ -84,7 +84,7 @@ def check(labels: Path) -> list[Finding]:
     if not made:
         return []
     _, path, meta = max(made, key=lambda entry: entry[0])
-    found: list[Finding | None] = []
+    found: list[RunWarning | None] = []
     for number, (one, counts) in enumerate(zip(store.each(meta), use_of(path), strict=True)):
         several = f", codebook {number}" if isinstance(meta["clusters"], list) else ""
         where = f"labels/{labels.name}/{path.name}{several}"

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_dice.checks.finding import Finding, percent
+from espnet_dice.checks.run_warning import RunWarning, percent
 from espnet_dice.export import ENCODER, ENCODER_INT8
 from espnet_dice.results import statistics
 from espnet_dice.results.dice_results import LESS_IS_BETTER, means
@@ -45,7 +45,7 @@ WORSE_PROBED = (
 
 def empty(
     reference: Mapping[str, str], hypothesis: Mapping[str, str], where: str
-) -> Finding | None:
+) -> RunWarning | None:
     """Utterances with words of which nothing was recognised.
 
     Args:
@@ -55,7 +55,7 @@ def empty(
     nothing = [utt for utt, text in reference.items() if text and not hypothesis[utt]]
     if len(nothing) <= EMPTY * len(reference):
         return None
-    return Finding(
+    return RunWarning(
         where,
         f"{len(nothing)} of {len(reference)} results ({percent(len(nothing) / len(reference))}) "
         f"are empty, {min(nothing)} for one",
@@ -70,7 +70,7 @@ def empty(
 
 def alike(
     reference: Mapping[str, str], hypothesis: Mapping[str, str], where: str
-) -> Finding | None:
+) -> RunWarning | None:
     """One result for most utterances, whose transcripts differ."""
     if len(hypothesis) < FEW:
         return None
@@ -78,7 +78,7 @@ def alike(
     said = max(Counter(reference.values()).values())
     if not text or times <= ALIKE * len(hypothesis) or times <= 2 * said:
         return None
-    return Finding(
+    return RunWarning(
         where,
         f"{times} of {len(hypothesis)} results are the same: {text!r}",
         (
@@ -90,7 +90,7 @@ def alike(
     )
 
 
-def hopeless(students: Sequence[Candidate], teachers: Sequence[Candidate]) -> list[Finding]:
+def hopeless(students: Sequence[Candidate], teachers: Sequence[Candidate]) -> list[RunWarning]:
     """Recognisers with as many errors as words, and students with far more than the best teacher.
 
     Args:
@@ -116,11 +116,11 @@ def hopeless(students: Sequence[Candidate], teachers: Sequence[Candidate]) -> li
             "transcripts or features of other utterances",
         )
         do = "compare its curve with the recipe's CURVES.md; train longer, or decode with "
-        found.append(Finding(f"asr_{one.family}", what, causes, do + "a higher ctc_weight"))
+        found.append(RunWarning(f"asr_{one.family}", what, causes, do + "a higher ctc_weight"))
     return found
 
 
-def int8_worse(report: Mapping[str, Any], where: str) -> Finding | None:
+def int8_worse(report: Mapping[str, Any], where: str) -> RunWarning | None:
     """An int8 encoder with more errors than the full one.
 
     Args:
@@ -134,7 +134,7 @@ def int8_worse(report: Mapping[str, Any], where: str) -> Finding | None:
     if round(int8 - full, 3) <= INT8_WORSE:
         return None
     features = " ".join(report["processor"]["features"]) or "unknown"
-    return Finding(
+    return RunWarning(
         where,
         f"{ENCODER_INT8} has {int8:.1f} % WER by greedy CTC, {ENCODER} {full:.1f} % "
         f"({found['utterances']} utterances of {found['set']})",
@@ -148,7 +148,7 @@ def int8_worse(report: Mapping[str, Any], where: str) -> Finding | None:
 
 def worse_than_untaught(
     candidates: Sequence[Candidate], untaught: Sequence[Candidate], kind: str
-) -> list[Finding]:
+) -> list[RunWarning]:
     """Recognisers that are significantly worse than the best student without teachers.
 
     Args:
@@ -171,11 +171,11 @@ def worse_than_untaught(
                 f"{100 * d.value:.1f} points fewer (95 % interval {100 * d.low:.1f} "
                 f"to {100 * d.high:.1f})"
             )
-            found.append(Finding(f"asr_{one.family}", what, *WORSE[kind]))
+            found.append(RunWarning(f"asr_{one.family}", what, *WORSE[kind]))
     return found
 
 
-def probes(results: Mapping[str, Any]) -> list[Finding]:
+def probes(results: Mapping[str, Any]) -> list[RunWarning]:
     """Probed systems that are no better than no features at all, or than one without a teacher.
 
     Args:
@@ -189,7 +189,7 @@ def probes(results: Mapping[str, Any]) -> list[Finding]:
         if low:
             figures = ", ".join(f"{t} {mine[t]:.1f} (without {floors[t]:.1f})" for t in low)
             found.append(
-                Finding(
+                RunWarning(
                     f"probes of {name}",
                     f"no better than without any features: {figures}",
                     ("the model has learned nothing", "too few probe utterances or epochs"),
@@ -205,7 +205,7 @@ def probes(results: Mapping[str, Any]) -> list[Finding]:
                     f"{t} {scores[name][t]:.1f} ({scores[other][t]:.1f})" for t in tasks
                 )
                 what = f"{kinds[name]} worse than {other}, which had none, on every task: {figures}"
-                found.append(Finding(f"probes of {name}", what, *WORSE_PROBED))
+                found.append(RunWarning(f"probes of {name}", what, *WORSE_PROBED))
     return found
 
 

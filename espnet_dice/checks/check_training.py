@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
-from espnet_dice.checks.finding import Finding, percent
+from espnet_dice.checks.run_warning import RunWarning, percent
 from espnet_dice.records.train_log import Training
 
 EPOCHS = 3
@@ -21,13 +21,13 @@ LINES = 20000
 PARTS = {"train": "training", "valid": "validation"}
 
 
-def not_finite(training: Training) -> Finding | None:
+def not_finite(training: Training) -> RunWarning | None:
     """Losses that are NaN or infinite."""
     for part, stats in (("training", training.train), ("validation", training.valid)):
         losses = dict(zip(training.epochs, stats.get("loss", ()), strict=False))
         epochs = [epoch for epoch, loss in losses.items() if not math.isfinite(loss)]
         if epochs:
-            return Finding(
+            return RunWarning(
                 f"{training.kind}_{training.name}",
                 f"the {part} loss is NaN or infinite in {len(epochs)} of {len(training.epochs)} "
                 f"epochs, from epoch {epochs[0]} on",
@@ -42,7 +42,7 @@ def not_finite(training: Training) -> Finding | None:
     return None
 
 
-def skipped_updates(training: Training, updates: int, skipped: int) -> Finding | None:
+def skipped_updates(training: Training, updates: int, skipped: int) -> RunWarning | None:
     """Updates that ESPnet left out because the gradient was not finite.
 
     Args:
@@ -51,7 +51,7 @@ def skipped_updates(training: Training, updates: int, skipped: int) -> Finding |
     """
     if skipped <= SKIPPED * updates:
         return None
-    return Finding(
+    return RunWarning(
         f"{training.kind}_{training.name}",
         f"{skipped} of {updates} updates were left out: the gradient was not finite",
         ("learning rate too high", "half precision", "an utterance with broken audio"),
@@ -59,7 +59,7 @@ def skipped_updates(training: Training, updates: int, skipped: int) -> Finding |
     )
 
 
-def constant(training: Training) -> Finding | None:
+def constant(training: Training) -> RunWarning | None:
     """A training loss that stays where it began, or rises."""
     losses = training.train.get("loss", [])
     # a log that a launcher began anew shows the end of a curve, which is flat by nature
@@ -68,7 +68,7 @@ def constant(training: Training) -> Finding | None:
     first, last = losses[0], fmean(losses[-max(1, len(losses) // 3) :])
     if first - last > FLAT * abs(first):
         return None
-    return Finding(
+    return RunWarning(
         f"{training.kind}_{training.name}",
         f"the training loss does not fall: {first:.3f} in epoch 1, {last:.3f} in the last third of "
         f"{training.epochs[-1]} epochs",
@@ -84,7 +84,7 @@ def constant(training: Training) -> Finding | None:
 
 def at_chance(
     training: Training, stat: str, chance: Mapping[str, float], guess: str
-) -> Finding | None:
+) -> RunWarning | None:
     """An accuracy that a guess without hearing anything reaches too.
 
     Args:
@@ -103,7 +103,7 @@ def at_chance(
         figures.append(
             f"{percent(max(scores))} in {PARTS[part]}, where {guess} has {percent(floor)}"
         )
-    return Finding(
+    return RunWarning(
         f"{training.kind}_{training.name}",
         f"accuracy ({stat}) at chance in its best epoch: {' and '.join(figures)}",
         (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_dice.checks import check_data, check_labels, check_results, check_training
-from espnet_dice.checks.finding import Finding
+from espnet_dice.checks.run_warning import RunWarning
 from espnet_dice.io import texts
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DiceError
@@ -26,7 +26,7 @@ def find(
     data: Path | None = None,
     dump: Path | None = None,
     read: recognisers.Recognisers | None = None,
-) -> list[Finding]:
+) -> list[RunWarning]:
     """Everything that is worth a warning.
 
     Args:
@@ -37,7 +37,7 @@ def find(
     """
     base = exp.resolve().parent
     data, dump = data or base / "data", dump or base / "dump"
-    found: list[Finding] = []
+    found: list[RunWarning] = []
     for directory in sorted(data.glob("*/")):
         found += _seen(directory, lambda d: [check_data.taken(d)])
     for directory in sorted(dump.glob("*/*/")):
@@ -52,16 +52,18 @@ def find(
     return found + _seen(exp / JSON, _probed)
 
 
-def _seen(path: Path, check: Callable[[Path], Iterable[Finding | None]]) -> list[Finding]:
+def _seen(path: Path, check: Callable[[Path], Iterable[RunWarning | None]]) -> list[RunWarning]:
     """What a check finds; that it cannot read a file is worth a warning as well."""
     try:
         return [found for found in check(path) if found]
     except (DiceError, OSError, ValueError, KeyError) as err:
         causes = ("a file of it is missing or damaged",)
-        return [Finding(str(path), f"could not be checked: {err}", causes, "run its stage again")]
+        return [
+            RunWarning(str(path), f"could not be checked: {err}", causes, "run its stage again")
+        ]
 
 
-def _training(one: training.Training, directory: Path, base: Path) -> Iterator[Finding | None]:
+def _training(one: training.Training, directory: Path, base: Path) -> Iterator[RunWarning | None]:
     done, skipped = training.updates(directory / training.LOG)
     yield check_training.not_finite(one)
     yield check_training.skipped_updates(one, done, skipped)
@@ -114,7 +116,7 @@ def _inputs(config: Mapping[str, Any], part: str, base: Path) -> dict[str, Path]
     return {name: base / path for path, name, _ in entries}
 
 
-def _decoded(exp: Path, found: recognisers.Recognisers) -> Iterator[Finding | None]:
+def _decoded(exp: Path, found: recognisers.Recognisers) -> Iterator[RunWarning | None]:
     for d in found.decoded:
         where = str(d.directory.relative_to(exp))
         yield check_results.empty(d.reference, d.hypothesis, where)
@@ -128,12 +130,12 @@ def _decoded(exp: Path, found: recognisers.Recognisers) -> Iterator[Finding | No
     yield from check_results.worse_than_untaught(taught, untaught, check_results.STUDENT)
 
 
-def _probed(path: Path) -> list[Finding]:
+def _probed(path: Path) -> list[RunWarning]:
     results = read_json(path)
     return check_results.probes(results) if isinstance(results, dict) else []
 
 
-def write(found: Sequence[Finding], exp: Path) -> None:
+def write(found: Sequence[RunWarning], exp: Path) -> None:
     """Write ``WARNINGS.md``."""
     said = "\n".join(f.markdown for f in found) or NONE
     write_text(exp / MARKDOWN, f"# Warnings\n\n{said}\n")

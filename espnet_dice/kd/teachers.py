@@ -9,7 +9,7 @@ import torch
 from espnet_dice import compat
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.kd import alone, cache
-from espnet_dice.kd.teaching import check_weights
+from espnet_dice.kd.distillation_options import check_weights
 
 MODES = ("cached", "online")
 DEFAULT_MODEL = "valid.acc.ave.pth"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_dice.io.errors import DiceError
-from espnet_dice.kd.teaching import Teaching, entries_of
+from espnet_dice.kd.distillation_options import DistillationOptions, entries_of
 from espnet_dice.plan.recipe import Recipe
 from espnet_dice.records import experiment, frontend, settings, tokens
 from espnet_dice.records.layers import read_trained
@@ -54,7 +54,7 @@ def unknown_teachers(recipe: Recipe) -> Iterator[str]:
         except DiceError:
             continue  # told already
         try:
-            if Teaching.wanted(conf):
+            if DistillationOptions.wanted(conf):
                 entries_of(conf, known, recipe["teacher_mode"])
         except DiceError as err:
             yield f"{path}: {err}"

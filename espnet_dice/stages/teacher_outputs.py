@@ -19,8 +19,8 @@ from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.json_files import write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd import cache
+from espnet_dice.kd.distillation_options import DistillationOptions, parse_teachers
 from espnet_dice.kd.teacher_shards import TeacherForcing, TeacherShard, cut
-from espnet_dice.kd.teaching import Teaching, parse_teachers
 from espnet_dice.records import dumps, experiment, settings, tokens
 from espnet_dice.training import trainer
 from espnet_dice.work import job_array
@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
     with_ctc = args.ctc == "true"
     if args.ctc == "auto":
         confs = [settings.model_conf(config, args.student_args) for config in args.students]
-        with_ctc = any(map(Teaching.reads_ctc, confs))
+        with_ctc = any(map(DistillationOptions.reads_ctc, confs))
 
     def do(part: Part | None) -> int:
         return make_outputs(

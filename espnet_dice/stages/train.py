@@ -19,7 +19,7 @@ from pathlib import Path
 from espnet_dice.io import options
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.kd.teaching import Teaching
+from espnet_dice.kd.distillation_options import DistillationOptions
 from espnet_dice.records import dumps, experiment, tokens
 from espnet_dice.training import asr, dice, lm, training_options
 from espnet_dice.training.jobs import Job, run_jobs
@@ -88,7 +88,9 @@ def entries_of(args: argparse.Namespace) -> list[Entry]:
 def asr_jobs(entries: Sequence[Entry], args: argparse.Namespace) -> list[Job]:
     """Recognisers, teachers and students."""
     outputs = args.teacher_outputs or args.exp
-    teaching = Teaching.parse(args.teacher, args.teacher_mode, outputs, args.teacher_dump)
+    teaching = DistillationOptions.parse(
+        args.teacher, args.teacher_mode, outputs, args.teacher_dump
+    )
     key = tokens.key_of(args.token_list)
     sets = {name: dumps.load(args.dump / name) for e in entries for name in e.sets}
     return [

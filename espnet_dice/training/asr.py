@@ -5,7 +5,7 @@ from pathlib import Path
 
 from espnet_dice.io import espnet_options
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.kd.teaching import Teaching
+from espnet_dice.kd.distillation_options import DistillationOptions
 from espnet_dice.records import dumps, experiment, tokens, transcripts
 from espnet_dice.records.settings import model_conf, read_config
 from espnet_dice.training import ssl_encoder
@@ -24,7 +24,7 @@ def make_job(
     exp: Path,
     seed: int,
     extra: str = "",
-    teaching: Teaching | None = None,
+    teaching: DistillationOptions | None = None,
 ) -> Job:
     """The job that makes ``exp/asr_<tag>``.
 

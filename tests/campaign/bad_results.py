@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet_dice import extract, transcribe
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
-from espnet_dice.stages import adopt, decode, score, tokens
+from espnet_dice.stages import decode, import_teacher, score, tokens
 from tests.campaign.catalogue import Command, case
 from tests.corpus import noise, write_audio
 
@@ -85,7 +85,7 @@ def other_fingerprint() -> Command:
 def adopting() -> Command:
     """Take it as a teacher."""
     tokens.make_tokens("tok")
-    return adopt.main, ["--teacher", f"a={EXP}", "--token_list", "tok"]
+    return import_teacher.main, ["--teacher", f"a={EXP}", "--token_list", "tok"]
 
 
 @case(

@@ -7,7 +7,7 @@ import torch
 
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd import schedule
-from espnet_dice.kd.teaching import Teaching, inverse_errors
+from espnet_dice.kd.distillation_options import DistillationOptions, inverse_errors
 from tests.kd.test_model import batch, build, cached, task  # noqa: F401  (fixtures)
 
 ONE = [{"name": "a", "weight": 1.0}]
@@ -25,8 +25,8 @@ def test_a_ramp_is_linear_and_exact_at_its_ends(first, last):
 
 def test_a_weight_that_rises_from_nothing_is_on():
     rising = {"kd_alpha": 0.0, "kd_alpha_end": 0.5, "kd_schedule_batches": 10}
-    assert Teaching.wanted(rising) and not Teaching.wanted({"kd_alpha": 0.0})
-    assert Teaching.reads_ctc({"kd_ctc_end": 0.1, "kd_schedule_batches": 3})
+    assert DistillationOptions.wanted(rising) and not DistillationOptions.wanted({"kd_alpha": 0.0})
+    assert DistillationOptions.reads_ctc({"kd_ctc_end": 0.1, "kd_schedule_batches": 3})
     assert (
         schedule.largest({"kd_alpha": 0.4, "kd_alpha_end": 0, "kd_schedule_batches": 3}, "kd_alpha")
         == 0.4

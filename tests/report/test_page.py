@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from espnet_dice.checks import checks
-from espnet_dice.checks.finding import Finding
+from espnet_dice.checks.run_warning import RunWarning
 from espnet_dice.io import texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.report import main
@@ -248,7 +248,7 @@ def test_nothing_to_report(tmp_path):
 
 def test_warnings_stand_on_the_first_screen(exp, page, monkeypatch):
     assert ("Warnings" in page.replace("warnings", "Warnings")) == bool(checks.find(exp))
-    found = [Finding("asr_<b>", "the loss is NaN", ("too large a step", "<i>"), "lower it")]
+    found = [RunWarning("asr_<b>", "the loss is NaN", ("too large a step", "<i>"), "lower it")]
     monkeypatch.setattr(checks, "find", lambda exp, data, read: found)
     made = main.make(exp)
     said = Page(made).said

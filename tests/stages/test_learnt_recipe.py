@@ -13,7 +13,7 @@ from espnet_dice.kd import cache
 from espnet_dice.records import dumps, experiment, tokens
 from espnet_dice.report import utterances
 from espnet_dice.results import recognisers, score, token_uncertainty
-from espnet_dice.stages import adopt, decode, export, teacher_outputs, uncertainty
+from espnet_dice.stages import decode, export, import_teacher, teacher_outputs, uncertainty
 from espnet_dice.stages import tokens as tokens_stage
 from tests.stages import tiny
 
@@ -146,17 +146,17 @@ def test_a_teacher_of_the_same_pieces_that_cuts_otherwise(here, tmp_path, monkey
     texts = [recipe.root / tiny.DUMP / "train/text"]
     tokens_stage.make_tokens(mine, train=texts, **here[2])
     assert tokens.key_of(mine) == known.key
-    assert adopt.adopt({"libri": source}, Path("exp"), mine) == 1
+    assert import_teacher.import_teachers({"libri": source}, Path("exp"), mine) == 1
     assert experiment.load("exp/asr_teacher_libri").sha256 == experiment.load(source).sha256
     model = recipe.root / tiny.TOKENS / "bpe.model"
     kept = model.read_bytes()
     try:
         model.write_bytes(kept + b"\x1a\x00")
         with pytest.raises(ConfigError, match=r"bpe\.model: cuts words otherwise"):
-            adopt.adopt({"other": source}, Path("exp"), mine)
+            import_teacher.import_teachers({"other": source}, Path("exp"), mine)
         model.unlink()
         with pytest.raises(ConfigError, match=r"bpemodel .* is not there"):
-            adopt.adopt({"other": source}, Path("exp"), mine)
+            import_teacher.import_teachers({"other": source}, Path("exp"), mine)
     finally:
         model.write_bytes(kept)
 

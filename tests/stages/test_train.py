@@ -12,7 +12,7 @@ import yaml
 from espnet_dice import guards
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, DiceError, StaleError
-from espnet_dice.kd.teaching import Teaching
+from espnet_dice.kd.distillation_options import DistillationOptions
 from espnet_dice.records import dumps, experiment, settings
 from espnet_dice.training import asr, trainer
 from espnet_dice.training.jobs import Plan, run_jobs
@@ -209,7 +209,7 @@ def test_a_student_follows_its_teacher_and_its_cache(recipe, tmp_path):
 def test_online_teachers_come_with_their_experiment(recipe):
     config = tiny.asr_config("uncertainty_kd", kd_alpha=0.5)
     path = tiny.write_config("conf/train_asr_online.yaml", config)
-    teaching = Teaching.parse(["t=exp/asr_teacher_t"], "online", tiny.EXP)
+    teaching = DistillationOptions.parse(["t=exp/asr_teacher_t"], "online", tiny.EXP)
     sets = [dumps.load(tiny.DUMP / name) for name in ("train", "dev")]
     job = asr.make_job("online", path, *sets, tiny.TOKENS, "key", tiny.EXP, 0, "", teaching)
     found = [o.partition("=")[2] for o in job.data if o.startswith("teachers=")]

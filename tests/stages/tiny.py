@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from espnet_dice.io.fingerprint import Fingerprint, key_of
-from espnet_dice.kd.teaching import Teaching
+from espnet_dice.kd.distillation_options import DistillationOptions
 from espnet_dice.records import dumps
 from espnet_dice.stages import teacher_outputs, tokens
 from espnet_dice.training import asr, lm
@@ -99,7 +99,9 @@ def write_config(path: str, config: dict) -> Path:
 def asr_job(tag: str, config: dict, seed: int = 0, extra: str = "", teacher: str = "") -> Job:
     """A training job on the tiny sets; ``plain_seed0`` has the config train_asr_plain.yaml."""
     path = write_config(f"conf/train_asr_{tag.rpartition('_')[0] or tag}.yaml", config)
-    teaching = Teaching.parse([teacher] if teacher else [], "cached", EXP / "teacher_outputs")
+    teaching = DistillationOptions.parse(
+        [teacher] if teacher else [], "cached", EXP / "teacher_outputs"
+    )
     sets = [dumps.load(DUMP / name) for name in ("train", "dev")]
     key = key_of(TOKENS, "stage 3")
     return asr.make_job(tag, path, *sets, TOKENS, key, EXP, seed, extra, teaching)

@@ -12,7 +12,7 @@ from espnet_dice.hubert import teacher
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint, key_of
-from espnet_dice.kd.teaching import Teaching
+from espnet_dice.kd.distillation_options import DistillationOptions
 from espnet_dice.records import dumps, experiment
 from espnet_dice.stages import decode, export, teacher_outputs
 from espnet_dice.training import asr, ssl_encoder
@@ -56,7 +56,13 @@ def config(encoder_conf: dict, kind: str = "uncertainty_kd", **model_conf) -> di
     return {**made, "encoder": "dice_ssl", "encoder_conf": encoder_conf, "batch_bins": 200000}
 
 
-def job(tag: str, made: dict, dump: Path = RAW, teaching: Teaching | None = None, extra: str = ""):
+def job(
+    tag: str,
+    made: dict,
+    dump: Path = RAW,
+    teaching: DistillationOptions | None = None,
+    extra: str = "",
+):
     path = tiny.write_config(f"conf/train_asr_{tag}.yaml", made)
     sets = [dumps.load(dump / name) for name in ("train", "dev")]
     key = key_of(tiny.TOKENS, "stage 3")
@@ -86,7 +92,7 @@ def place(trained, tmp_path_factory):
         tiny.write_config("conf/decode.yaml", tiny.DECODE)
         from_fbank = trained.root / tiny.EXP / "asr_teacher_t"
         cache("fbank", from_fbank, FBANK)
-        taught = Teaching.parse([f"fbank={from_fbank}"], "cached", OUTPUTS, FBANK)
+        taught = DistillationOptions.parse([f"fbank={from_fbank}"], "cached", OUTPUTS, FBANK)
         conf = {"kd_alpha": 0.5, "kd_beta": 0.5, "kd_ctc": 0.5}
         jobs = [
             job("plain", config(PLAIN_ENCODER, "espnet")),
@@ -95,7 +101,7 @@ def place(trained, tmp_path_factory):
         ]
         assert run_jobs(jobs, nj=1) == 3
         cache("ssl", tiny.EXP / "asr_slow", RAW)
-        taught = Teaching.parse([f"ssl={tiny.EXP / 'asr_slow'}"], "cached", OUTPUTS, RAW)
+        taught = DistillationOptions.parse([f"ssl={tiny.EXP / 'asr_slow'}"], "cached", OUTPUTS, RAW)
         on_features = tiny.asr_config("uncertainty_kd", **conf)
         assert run_jobs([job("fbank_kd", on_features, FBANK, taught)]) == 1
     return root
@@ -237,9 +243,9 @@ def test_teachers_of_other_speech_and_other_input_are_refused(here, tmp_path, tr
     from_fbank = f"fbank={trained.root / tiny.EXP / 'asr_teacher_t'}"
     taught = config(SLOW_ENCODER, kd_alpha=0.5)
     with pytest.raises(ConfigError, match="reads 20-dimensional features, the student waveforms"):
-        job("bad", taught, RAW, Teaching.parse([from_fbank], "online", OUTPUTS))
+        job("bad", taught, RAW, DistillationOptions.parse([from_fbank], "online", OUTPUTS))
     with pytest.raises(StaleError, match="made from other data"):
-        job("bad", taught, RAW, Teaching.parse([from_fbank], "cached", OUTPUTS))
+        job("bad", taught, RAW, DistillationOptions.parse([from_fbank], "cached", OUTPUTS))
     other = tmp_path / "fbank_pitch"
     for name in ("train", "dev"):
         write_waves(other / name, dumps.load(FBANK / name), 0)
@@ -247,7 +253,7 @@ def test_teachers_of_other_speech_and_other_input_are_refused(here, tmp_path, tr
         changed = Fingerprint("features", record["settings"], {"data": "other"})
         changed.finish(other / name)
     with pytest.raises(StaleError, match="were made from different speech or transcripts"):
-        job("bad", taught, RAW, Teaching.parse([from_fbank], "cached", OUTPUTS, other))
+        job("bad", taught, RAW, DistillationOptions.parse([from_fbank], "cached", OUTPUTS, other))
 
 
 def test_ctc_frames_of_another_rate_are_refused(here, trained):

@@ -372,7 +372,7 @@ fi
 if [ ${#teacher_systems[@]} -gt 0 ]; then
     if begin 5 "${#teacher_systems[@]} teachers"; then
         if [ ${#adopted[@]} -gt 0 ]; then
-            run adopt "${adopted[@]}" --token_list "${tokens}" --exp "${expdir}" \
+            run import_teacher "${adopted[@]}" --token_list "${tokens}" --exp "${expdir}" \
                 --dump "${teacher_dump}/${train_dump}"
         fi
         if [ ${#teacher_jobs[@]} -gt 0 ]; then

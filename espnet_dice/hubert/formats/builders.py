@@ -52,7 +52,7 @@ def _ours(found: Checkpoint, trust_pickle: bool):
     config = found.config
     model = students.build(config["student"], config.get("student_conf"))
     state = parameters.read(found.weights[0], trust_pickle=False)
-    parameters.fill(model, parameters.below(state, "student."), found.weights[0])
+    parameters.load_strict(model, parameters.strip_prefix(state, "student."), found.weights[0])
     normalize = bool((config.get("collate_fn_conf") or {}).get("normalize", False))
     return model, normalize, hf_models.EPS
 

@@ -65,7 +65,7 @@ def load(found: Checkpoint, trust_pickle: bool) -> tuple[torch.nn.Module, bool, 
             f"a teacher has the encoder {TORCHAUDIO[0]} (hubert1), or the frontend {CNN_FRONTEND} "
             "(ssl1)"
         )
-    parameters.fill(model, own, f"{path}{its.place}")
+    parameters.load_strict(model, own, f"{path}{its.place}")
     return model, normalize, NORMALIZE_EPS
 
 
@@ -116,5 +116,5 @@ def _ssl(found: Checkpoint, state: parameters.State):
         encoder = encoder_class(config["encoder"])(input_size=width, **encoder_conf)
     except Exception as err:  # typeguard, assertions and ValueErrors of ESPnet alike
         raise ConfigError(f"{found.config_file}: encoder_conf: {err}") from err
-    own = parameters.renamed(state, SSL_NAMES)
+    own = parameters.rename_keys(state, SSL_NAMES)
     return EspnetStudent(stem, encoder), {k: v for k, v in own.items() if k.startswith(SSL_OWN)}

@@ -81,7 +81,7 @@ def load(found: Checkpoint, held: dict[str, Any]) -> tuple[torch.nn.Module, bool
         raise ConfigError(f"{path}: the model takes {rate} Hz; labels are made at {SAMPLE_RATE} Hz")
     made = config(model_conf, kind, path)
     model = hf_models.build(kind, made, str(path))
-    parameters.fill(model, named(its.state), f"{path}{its.place}")
+    parameters.load_strict(model, named(its.state), f"{path}{its.place}")
     normalize = _value(task_conf, "normalize", bool, None, path)
     if normalize is None:
         normalize = preprocessors.assumed(
@@ -165,7 +165,7 @@ def config(conf: dict[str, Any], kind: str, path: Path) -> dict[str, Any]:
 def named(state: parameters.State) -> parameters.State:
     """Parameters under transformers' names; those of heads and losses are left out."""
     kept = {k: v for k, v in state.items() if not k.startswith(HEADS)}
-    return parameters.new_names(parameters.renamed(kept, NAMES))
+    return parameters.new_names(parameters.rename_keys(kept, NAMES))
 
 
 def _value(conf: dict[str, Any], key: str, kind: type, default: Any, path: Path) -> Any:

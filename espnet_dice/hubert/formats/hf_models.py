@@ -40,7 +40,7 @@ def load(found: Checkpoint, trust_pickle: bool) -> tuple[torch.nn.Module, bool, 
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     path = found.weights[0]
     its = contents.get(held, wanted, path, f"a {kind} under transformers' names")
-    parameters.fill(model, named(its.state), f"{path}{its.place}")
+    parameters.load_strict(model, named(its.state), f"{path}{its.place}")
     return model, normalize, EPS
 
 

@@ -70,7 +70,7 @@ def read_all(weights: Sequence[Path], trust_pickle: bool) -> Any:
     return together
 
 
-def renamed(state: State, rules: Rules) -> State:
+def rename_keys(state: State, rules: Rules) -> State:
     """Parameters under other names; a name that no rule matches stays."""
     compiled = [(re.compile(pattern), name) for pattern, name in rules]
     return {_renamed(key, compiled): value for key, value in state.items()}
@@ -83,7 +83,7 @@ def _renamed(key: str, rules: Sequence[tuple[re.Pattern[str], str]]) -> str:
     return key
 
 
-def below(state: State, prefix: str) -> State:
+def strip_prefix(state: State, prefix: str) -> State:
     """The parameters whose names begin with ``prefix``, without it."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
@@ -94,10 +94,10 @@ def new_names(state: State) -> State:
     A weight norm's ``weight_g`` and ``weight_v`` are torch's parametrizations now, the ``gamma``
     and ``beta`` of a norm its ``weight`` and ``bias``.
     """
-    return renamed(state, OLD_NAMES)
+    return rename_keys(state, OLD_NAMES)
 
 
-def fill(model: torch.nn.Module, state: State, source: Path | str) -> None:
+def load_strict(model: torch.nn.Module, state: State, source: Path | str) -> None:
     """Load parameters that must fit exactly; only the mask embedding may be missing.
 
     Raises:

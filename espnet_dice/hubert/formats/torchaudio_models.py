@@ -75,7 +75,7 @@ def load(found: Checkpoint, its: contents.Found) -> tuple[torch.nn.Module, bool,
     made = arguments(state, given, path)
     kind = "wavlm" if BIAS in state else "hubert"
     model = hf_models.build(kind, config(made), str(path))
-    parameters.fill(model, named(state) | mask(its), f"{path}{its.place}")
+    parameters.load_strict(model, named(state) | mask(its), f"{path}{its.place}")
     normalize = given.get("normalize_waveform")
     if normalize is None:
         normalize = preprocessors.assumed(
@@ -182,4 +182,4 @@ def named(state: parameters.State) -> parameters.State:
                 split[f"{before}{name}_proj.{what}"] = part
         else:
             split[key] = value
-    return parameters.new_names(parameters.renamed(split, NAMES))
+    return parameters.new_names(parameters.rename_keys(split, NAMES))

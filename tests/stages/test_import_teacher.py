@@ -13,7 +13,7 @@ import yaml
 from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.records import dumps, experiment, tokens
-from espnet_dice.stages import adopt, decode, teacher_outputs
+from espnet_dice.stages import decode, import_teacher, teacher_outputs
 from tests.stages import tiny
 
 NAME = tiny.EXP / "asr_teacher_libri"
@@ -28,8 +28,18 @@ def student(trained, fresh):
 
 def test_it_says_what_it_said_where_it_was_trained(trained, student):
     here, source = student
-    assert adopt.adopt({"libri": source}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train") == 1
-    assert adopt.adopt({"libri": source}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train") == 0
+    assert (
+        import_teacher.import_teachers(
+            {"libri": source}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train"
+        )
+        == 1
+    )
+    assert (
+        import_teacher.import_teachers(
+            {"libri": source}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train"
+        )
+        == 0
+    )
     theirs, ours = experiment.load(source), experiment.load(NAME)
     assert (ours.sha256, ours.parameters, ours.averaged) == (
         theirs.sha256,
@@ -37,11 +47,11 @@ def test_it_says_what_it_said_where_it_was_trained(trained, student):
         theirs.averaged,
     )
     config = yaml.safe_load(ours.config.read_text())
-    assert config["normalize_conf"]["stats_file"] == str(NAME / adopt.STATS)
+    assert config["normalize_conf"]["stats_file"] == str(NAME / import_teacher.STATS)
     assert config["bpemodel"] == str(tiny.TOKENS / tokens.MODEL)
     assert "dump" not in ours.config.read_text(), "a path of the other recipe is left"
     # its mean and deviation are in the parameters, and the file of the training says the same
-    told = dict(np.load(NAME / adopt.STATS))
+    told = dict(np.load(NAME / import_teacher.STATS))
     wanted = dict(np.load(tiny.DUMP / "train/feats_stats.npz"))
     mean = wanted["sum"] / wanted["count"]
     deviation = np.sqrt(wanted["sum_square"] / wanted["count"] - mean**2)
@@ -75,24 +85,24 @@ def _decoding() -> Path:
 def test_what_does_not_fit_is_refused(trained, student, tmp_path_factory):
     _, source = student
     with pytest.raises(StaleError, match=r"gone is missing: run that recipe first"):
-        adopt.adopt({"libri": source.parent / "gone"}, tiny.EXP, tiny.TOKENS)
+        import_teacher.import_teachers({"libri": source.parent / "gone"}, tiny.EXP, tiny.TOKENS)
     other = tmp_path_factory.mktemp("other") / "asr_x"
     shutil.copytree(source, other)
     config = yaml.safe_load((other / "config.yaml").read_text())
     (other / "config.yaml").write_text(yaml.safe_dump(config | {"input_size": 80}))
     with pytest.raises(ConfigError, match=r"on features of 80 dimensions, here are features of 20"):
-        adopt.adopt({"libri": other}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train")
+        import_teacher.import_teachers({"libri": other}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train")
     (other / "config.yaml").write_text(yaml.safe_dump(config | {"input_size": 1}))
     with pytest.raises(ConfigError, match=r"trained on waveforms, here are features of 20"):
-        adopt.adopt({"libri": other}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train")
+        import_teacher.import_teachers({"libri": other}, tiny.EXP, tiny.TOKENS, tiny.DUMP / "train")
     shorter = config | {"token_list": config["token_list"][:-1]}
     (other / "config.yaml").write_text(yaml.safe_dump(shorter))
     with pytest.raises(ConfigError, match=r"config\.yaml: token_list is not that of data/token"):
-        adopt.adopt({"libri": other}, tiny.EXP, tiny.TOKENS)
+        import_teacher.import_teachers({"libri": other}, tiny.EXP, tiny.TOKENS)
     assert not NAME.exists()
     NAME.mkdir(parents=True)
     with pytest.raises(StaleError, match=r"asr_teacher_libri is there and was not taken"):
-        adopt.adopt({"libri": source}, tiny.EXP, tiny.TOKENS)
+        import_teacher.import_teachers({"libri": source}, tiny.EXP, tiny.TOKENS)
 
 
 def test_an_ssl_encoder_is_found_from_here(trained, student, tmp_path_factory):
@@ -105,7 +115,7 @@ def test_an_ssl_encoder_is_found_from_here(trained, student, tmp_path_factory):
         config["encoder_conf"] = {"source": given}
         (recipe / "exp/asr_x/config.yaml").write_text(yaml.safe_dump(config))
         shutil.rmtree(NAME, ignore_errors=True)
-        adopt.adopt({"libri": recipe / "exp/asr_x"}, tiny.EXP, tiny.TOKENS)
+        import_teacher.import_teachers({"libri": recipe / "exp/asr_x"}, tiny.EXP, tiny.TOKENS)
         assert (
             yaml.safe_load((NAME / "config.yaml").read_text())["encoder_conf"]["source"] == wanted
         )

@@ -1,6 +1,6 @@
 """Stage 5: take a teacher that another recipe trained, instead of training it here.
 
-    python -m espnet_dice.stages.adopt --teacher libri=../../librispeech/kd1/exp/asr_base_seed0 \\
+    python -m espnet_dice.stages.import_teacher --teacher libri=../../ls/kd1/exp/asr_base \\
         --token_list data/token_list/char31
 
 makes ``exp/asr_teacher_libri``: its parameters, its config with this recipe's paths, and its
@@ -20,7 +20,7 @@ from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, StaleError, cli
 from espnet_dice.io.fingerprint import Fingerprint, read
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.kd.teaching import parse_teachers
+from espnet_dice.kd.distillation_options import parse_teachers
 from espnet_dice.records import dumps, experiment, tokens
 from espnet_dice.records.layers import read_trained
 
@@ -33,7 +33,9 @@ def directory_of(exp: Path, name: str) -> Path:
     return exp / f"asr_teacher_{name}"
 
 
-def adopt(teachers: dict[str, Path], exp: Path, token_list: Path, dump: Path | None = None) -> int:
+def import_teachers(
+    teachers: dict[str, Path], exp: Path, token_list: Path, dump: Path | None = None
+) -> int:
     """Take the teachers that are not there yet, or have been trained anew since.
 
     Args:
@@ -165,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
     args = parser.parse_args(argv)
     setup_logging()
-    n = adopt(parse_teachers(args.teacher), args.exp, args.token_list, args.dump)
+    n = import_teachers(parse_teachers(args.teacher), args.exp, args.token_list, args.dump)
     print(f"{n} taken, {len(args.teacher) - n} unchanged")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_dice.kd.teaching import Teaching
+from espnet_dice.kd.distillation_options import DistillationOptions
 from espnet_dice.records.settings import model_conf
 
 KD = Path(__file__).parents[2] / "egs2/TEMPLATE/kd1/kd.sh"
@@ -33,7 +33,7 @@ def test_whether_students_read_ctc_outputs(tmp_path, monkeypatch, configs, args,
     Path("on_ctc.yaml").write_text("base: ctc.yaml\nmodel_conf: {kd_alpha: 0.5}\n")
     Path("off.yaml").write_text("base: ctc.yaml\nmodel_conf: {kd_ctc: 0.0}\n")
     confs = [model_conf(Path(config), args) for config in configs]
-    assert any(map(Teaching.reads_ctc, confs)) == reads
+    assert any(map(DistillationOptions.reads_ctc, confs)) == reads
 
 
 def test_teachers_on_features_teach_students_on_waves(tmp_path):

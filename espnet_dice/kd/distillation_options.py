@@ -1,6 +1,6 @@
 """What a student's training is given of its teachers: cached outputs, or their experiments.
 
-    python -m espnet_dice.kd.teaching conf/train_asr_*student*.yaml
+    python -m espnet_dice.kd.distillation_options conf/train_asr_*student*.yaml
 
 says what the cache must hold for these students: ``true`` if one reads the teachers' CTC outputs.
 """
@@ -23,7 +23,7 @@ DEV = "dev"
 
 
 @dataclass(frozen=True)
-class Teaching:
+class DistillationOptions:
     """Where teachers are.
 
     Attributes:
@@ -42,7 +42,7 @@ class Teaching:
     @classmethod
     def parse(
         cls, entries: list[str], mode: str, outputs: Path, dump: Path | None = None
-    ) -> "Teaching":
+    ) -> "DistillationOptions":
         """Read ``NAME=EXPDIR`` entries.
 
         Raises:
