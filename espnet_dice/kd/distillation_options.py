@@ -1,9 +1,4 @@
-"""What a student's training is given of its teachers: cached outputs, or their experiments.
-
-    python -m espnet_dice.kd.distillation_options conf/train_asr_*student*.yaml
-
-says what the cache must hold for these students: ``true`` if one reads the teachers' CTC outputs.
-"""
+"""What a student's training is given of its teachers: cached outputs, or their experiments."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
