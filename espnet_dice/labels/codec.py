@@ -157,12 +157,6 @@ def fit(
     return code
 
 
-def mean_kl(codebook: Codebook, features: np.ndarray, tau: float) -> float:
-    """Mean KL(exact ‖ decoded) of soft labels in nats; the exact ones in float64."""
-    exact = targets.distances(np.asarray(features, np.float64), codebook.centroids)
-    return _kl(codebook, features, exact, [tau])[tau]
-
-
 def _kl(
     codebook: Codebook, features: np.ndarray, exact: np.ndarray, taus: Sequence[float]
 ) -> dict[float, float]:
