@@ -135,7 +135,7 @@ class LayerFeatures:
     """
 
     def __init__(self, teacher: FrozenSSLModel, layer: int | Sequence[int]):
-        self.layers = (layer,) if isinstance(layer, int) else tuple(layer)
+        self.layers = tuple(layer) if isinstance(layer, Sequence) else (layer,)
         for one in self.layers:
             check_layer(teacher, one)
         self.teacher = teacher
