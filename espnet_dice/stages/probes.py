@@ -9,19 +9,19 @@ and was made from the same model, data and settings is kept.
 """
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from espnet_dice.io import options
 from espnet_dice.io.audio import AudioReader
-from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.errors import cli
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.probes.probe_corpus import TASKS, Corpus, add_settings, settings_of
 from espnet_dice.probes.result import ALGORITHM, OUT, RUN, SPEED, Result, results_of
+from espnet_dice.probes.systems import parse_systems
 from espnet_dice.work.workers import Work, run_forked
 
 SPEED_S = 30.0
@@ -43,23 +43,6 @@ class Machine:
     device: str = "cpu"
     max_gb: float = 20.0
     trust_pickle: bool = False
-
-
-def parse_systems(entries: Sequence[str]) -> dict[str, str]:
-    """Read ``NAME=SOURCE`` entries, in order.
-
-    Raises:
-        ConfigError: an entry has another form, or a name is given twice.
-    """
-    systems: dict[str, str] = {}
-    for entry in entries:
-        name, equals, source = entry.partition("=")
-        if not (equals and source and re.fullmatch(r"[\w+-][\w.+-]*", name)):
-            raise ConfigError(f"--system {entry}: write NAME=SOURCE")
-        if name in systems:
-            raise ConfigError(f"--system {name}: given twice")
-        systems[name] = source
-    return systems
 
 
 def run_probes(

@@ -10,9 +10,10 @@ import pytest
 from espnet_dice.hubert import upstreams
 from espnet_dice.io.errors import ConfigError, DataError, DiceError, StaleError
 from espnet_dice.probes.probe_corpus import Corpus, Settings
+from espnet_dice.probes.systems import parse_systems
 from espnet_dice.stages import probes
 from espnet_dice.stages.features import make_features
-from espnet_dice.stages.probes import Machine, parse_systems, run_probes
+from espnet_dice.stages.probes import Machine, run_probes
 from tests.corpus import make_corpus, noise, write_audio
 from tests.hubert import tiny_models
 
