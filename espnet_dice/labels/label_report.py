@@ -1,66 +1,93 @@
-"""What a label store is like: size, cluster use, agreement with an alignment."""
+"""What a label store is like: size, cluster use, agreement with phones.
 
+The agreement is also kept beside the store, in ``agreement_<set>.json``.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import DataError
+from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.labels import quality, store
+from espnet_dice.records import phones
 
 
-def compare(reader: store.Reader, alignment: Path, codebook: int = 0) -> dict[str, Any]:
-    """Purity and PNMI of hard labels against a frame alignment.
+def compare(reader: store.Reader, alignment: phones.Alignment, codebook: int = 0) -> dict[str, Any]:
+    """Purity and PNMI of hard labels, over the frames that are in a phone.
 
     Args:
         reader: the labels.
+        alignment: with utterances that the store has.
         codebook: which of the store's.
-        alignment: a line an utterance, ``utt label label …`` at 50 Hz; of utterances whose length
-            differs from the labels' by up to two frames the common part is taken.
 
     Returns:
-        See :func:`quality.agreement`; and ``frames`` and ``utterances`` that were compared.
+        See :func:`quality.agreement`; and ``frames``, ``utterances`` and ``phones`` that were
+        compared.
 
     Raises:
-        DataError: missing, nothing in common with the labels, or of another frame rate.
+        DataError: phones overlap, or hold no frame.
     """
-    try:
-        lines = alignment.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{alignment}: no such alignment") from None
-    clusters = store.each(reader.meta)[codebook]["clusters"]
-    names: dict[str, int] = {}
-    counts: dict[int, np.ndarray] = {}
-    frames = utterances = 0
-    for number, line in enumerate(lines, 1):
-        utt, *labels = line.split()
-        if utt not in reader:
-            continue
-        ids = reader.ids(utt).reshape(reader.frames(utt), -1)[:, codebook]
-        if abs(len(ids) - len(labels)) > 2:
-            raise DataError(
-                f"{alignment}:{number}: {utt}: {len(labels)} labels, {len(ids)} frames: an "
-                "alignment has one label every 20 ms"
-            )
-        common = min(len(ids), len(labels))
-        phones = np.array([names.setdefault(name, len(names)) for name in labels[:common]])
-        for phone in np.unique(phones):
-            row = counts.setdefault(int(phone), np.zeros(clusters, np.int64))
-            row += np.bincount(ids[:common][phones == phone], minlength=len(row))
-        frames, utterances = frames + common, utterances + 1
-    if not frames:
-        raise DataError(f"{alignment}: none of the utterances of {reader.directory}")
-    joint = np.stack(list(counts.values()))
-    return {**quality.agreement(joint), "frames": frames, "utterances": utterances}
+    counts: Counter[tuple[str, int]] = Counter()
+    for utt, spoken in alignment.items():
+        ids = reader.ids(utt).reshape(reader.frames(utt), -1)[:, codebook].tolist()
+        counts.update(zip(phones.on_frames(spoken, len(ids)), ids, strict=True))
+    if not any(name for name, _ in counts):
+        raise DataError(f"{reader.directory}: no frame lies in a phone of the alignment")
+    names = sorted({name for name, _ in counts if name})
+    joint = np.zeros((len(names), store.each(reader.meta)[codebook]["clusters"]), np.int64)
+    for place, name in enumerate(names):
+        for k in range(joint.shape[1]):
+            joint[place, k] = counts[name, k]
+    sizes = {"frames": int(joint.sum()), "utterances": len(alignment), "phones": len(names)}
+    return {**quality.agreement(joint), **sizes}
 
 
-def describe(directory: Path, alignment: Path | None = None) -> str:
-    """Size of a store, use of its clusters, and agreement with an alignment.
+def measure(directory: Path, alignment: phones.Alignment) -> list[dict[str, Any]]:
+    """Compare a store with phones, and keep what was found.
+
+    Returns:
+        Of each codebook, see :func:`compare`; nothing where no utterance of the store is aligned.
+    """
+    reader = store.Reader(directory)
+    own = {utt: spoken for utt, spoken in alignment.items() if utt in reader}
+    if not own:
+        return []
+    found = [compare(reader, own, n) for n in range(len(store.each(reader.meta)))]
+    write_json(_beside(directory), {"key": _key(directory), "codebooks": found})
+    return found
+
+
+def measured(directory: Path) -> list[dict[str, Any]]:
+    """What :func:`measure` found of the labels that are there now; nothing if it was not asked."""
+    found = read_json(_beside(directory)) or {}
+    return found["codebooks"] if found.get("key") == _key(directory) else []
+
+
+def _beside(directory: Path) -> Path:
+    return directory.parent / f"agreement_{directory.name}.json"
+
+
+def _key(directory: Path) -> str | None:
+    return (fingerprint.read(directory) or {}).get("key")
+
+
+def describe(directory: Path, agreements: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Size of a store, use of its clusters, and agreement with phones.
 
     One line; of several codebooks one more line each.
+
+    Args:
+        directory: the store.
+        agreements: what :func:`measure` found.
     """
     reader = store.Reader(directory)
     meta, books = reader.meta, store.each(reader.meta)
+    each = agreements or [None] * len(books)
     size = (
         f"{directory}: {meta['utterances']} utterances, {meta['frames']} frames, "
         f"{meta['bytes_per_frame']} bytes each"
@@ -69,9 +96,9 @@ def describe(directory: Path, alignment: Path | None = None) -> str:
     if meta["kl"]:
         kl = "; KL " + ", ".join(f"{kl:.1e} (τ {tau})" for tau, kl in meta["kl"].items())
     if len(books) == 1:
-        return f"{size}; {_use(meta)}{kl}{_agreement(reader, alignment)}"
+        return f"{size}; {_use(meta)}{kl}{_agreement(each[0])}"
     lines = [
-        f"  codebook {n}, layer {one['layer']}: {_use(one)}{_agreement(reader, alignment, n)}"
+        f"  codebook {n}, layer {one['layer']}: {_use(one)}{_agreement(each[n])}"
         for n, one in enumerate(books)
     ]
     return "\n".join([f"{size}{kl}", *lines])
@@ -84,11 +111,10 @@ def _use(meta: dict[str, Any]) -> str:
     )
 
 
-def _agreement(reader: store.Reader, alignment: Path | None, codebook: int = 0) -> str:
-    if alignment is None:
+def _agreement(found: Mapping[str, Any] | None) -> str:
+    if found is None:
         return ""
-    a = compare(reader, alignment, codebook)
     return (
-        f"; purity {a['phone_purity']:.3f}, cluster purity {a['cluster_purity']:.3f}, PNMI "
-        f"{a['pnmi']:.3f} on {a['frames']} frames"
+        f"; PNMI {found['pnmi']:.3f}, phone purity {found['phone_purity']:.3f}, cluster purity "
+        f"{found['cluster_purity']:.3f} on {found['frames']} frames of {found['phones']} phones"
     )

@@ -1,6 +1,6 @@
 """A feature directory ``dump/<feats_type>/<set>`` as training and decoding read it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,11 @@ def load(path: str | Path) -> Dump:
     scp, kind = ("feats.scp", "kaldi_ark") if dim else ("wav.scp", "sound")
     speech = espnet_options.triple(path / scp, "speech", kind)
     return Dump(path, key, dim, speech, lengths)
+
+
+def seconds(sets: Iterable[Dump]) -> dict[str, float]:
+    """utterance → length in seconds, of some sets."""
+    return {utt: n / dump.per_second for dump in sets for utt, n in dump.lengths.items()}
 
 
 def check_same_speech(one: Dump, other: Dump) -> None:

@@ -12,6 +12,7 @@ may be a neighbour.
 
 import logging
 import re
+from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +62,24 @@ class Phone:
 
 Alignment = dict[str, list[Phone]]
 """utterance → phones in order of time."""
+
+
+def add_option(parser: ArgumentParser, why: str, required: bool = False) -> None:
+    """``--alignment``, for :func:`read`.
+
+    Args:
+        why: what it is for, for the help.
+        required: whether it has to be given.
+    """
+    parser.add_argument(
+        "--alignment",
+        nargs="+",
+        type=Path,
+        default=None if required else [],
+        required=required,
+        metavar="FILE",
+        help=f"phones' times, {why}: item files, CTM, TextGrids or directories of them",
+    )
 
 
 def read(

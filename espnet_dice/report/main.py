@@ -49,7 +49,7 @@ def make(exp: Path, settings: Settings | None = None) -> str:
     if not exp.is_dir():
         raise DataError(f"{exp}: no such directory: give the exp directory of a recipe")
     found = recognisers.read(exp)
-    students = hubert.read(exp, settings.alignment)
+    students = hubert.read(exp)
     runs = training.read_all(exp)
     if not found.decoded and students is None and not runs:
         raise DataError(f"{exp}: nothing was trained, decoded or probed there yet")
@@ -117,15 +117,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--audio_mb", type=float, default=sound.MEGABYTES, help="sound at most, MB")
     parser.add_argument(
-        "--alignment", type=Path, default=None, help="of frames, for PNMI of labels"
-    )
-    parser.add_argument(
         "--allow_pipes", type=options.true_false, default=False, metavar="BOOL",
         help="run wav.scp entries that are shell commands",
     )  # fmt: skip
     args = parser.parse_args(argv)
     setup_logging()
-    settings = Settings(args.data, args.utterances, args.audio_mb, args.allow_pipes, args.alignment)
+    settings = Settings(args.data, args.utterances, args.audio_mb, args.allow_pipes)
     out = args.out or args.exp / NAME
     html = make(args.exp, settings)
     write_text(out, html)

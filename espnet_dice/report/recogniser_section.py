@@ -19,14 +19,12 @@ class Settings:
         utterances: how many are listed.
         megabytes: of sound.
         allow_pipes: run wav.scp entries that are shell commands.
-        alignment: frame alignment, for the PNMI of labels.
     """
 
     data: Path | None = None
     utterances: int = utterances.LISTED
     megabytes: float = sound.MEGABYTES
     allow_pipes: bool = False
-    alignment: Path | None = None
 
 
 def section(found: Recognisers, settings: Settings, styles: dict[str, Style]) -> dict[str, Any]:

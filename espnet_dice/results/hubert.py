@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.results import dice_results
 from espnet_dice.results.dice_results import LESS_IS_BETTER, MEASURES, Row, measure
@@ -18,7 +17,7 @@ class Labels:
     Attributes:
         name: of the labels, and the set.
         meta: ``store.json``, of one codebook.
-        agreement: purity and PNMI with an alignment, or None where none was given.
+        agreement: purity and PNMI with phones, or None where there was no alignment of them.
     """
 
     name: str
@@ -67,19 +66,18 @@ class Students:
     exports: dict[str, Mapping[str, Any]]
 
 
-def read(exp: Path, alignment: Path | None = None) -> Students | None:
+def read(exp: Path) -> Students | None:
     """Read the results; None where there is no probe table.
 
     Args:
         exp: such as ``egs2/mini_synth/dice1/exp``.
-        alignment: frame alignment of the training set, for PNMI; see ``stages.label_report``.
     """
     found = dice_results.read(exp)
     if found is None:
         return None
     rows, probes = found
     stores = sorted(exp.glob("labels/*/*/store.json"))
-    labels = [one for path in stores for one in _labels(path.parent, alignment)]
+    labels = [one for path in stores for one in _labels(path.parent)]
     taught = {Path(str(label.meta.get("source"))).name for label in labels}
     teachers = {r.system for r in rows if f"dice_{r.system}" in taught} | {rows[0].system}
     exports = {r.system: read_json(exp / f"dice_{r.system}/export/export.json") for r in rows}
@@ -123,25 +121,11 @@ def _ranks(scores: Mapping[str, float], less: bool) -> dict[str, int]:
     return {name: better.index(score) + 1 for name, score in scores.items()}
 
 
-def _labels(directory: Path, alignment: Path | None) -> list[Labels]:
+def _labels(directory: Path) -> list[Labels]:
     """Of each codebook."""
-    from espnet_dice.labels import store
+    from espnet_dice.labels import label_report, store
 
     metas = store.each(read_json(directory / store.META))
-    agreements: list[Mapping[str, float] | None] = [None] * len(metas)
-    if alignment is not None:
-        from espnet_dice.labels.label_report import compare
-
-        reader = store.Reader(directory)
-        if any(utt in reader for utt in _aligned(alignment)):  # else it is of another set
-            agreements = [compare(reader, alignment, n) for n in range(len(metas))]
+    agreements = label_report.measured(directory) or [None] * len(metas)
     name = f"{directory.parent.name}/{directory.name}"
     return [Labels(name, *one) for one in zip(metas, agreements, strict=True)]
-
-
-def _aligned(alignment: Path) -> list[str]:
-    try:
-        with open(alignment, encoding="utf-8") as f:
-            return [line.split(maxsplit=1)[0] for line in f if line.strip()]
-    except FileNotFoundError:
-        raise DataError(f"{alignment}: no such alignment") from None

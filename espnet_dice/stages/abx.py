@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet_dice.io import options
-from espnet_dice.io.audio import SAMPLE_RATE
+from espnet_dice.io.atomic import write_text
 from espnet_dice.io.datadir import read_data_dir
-from espnet_dice.io.errors import cli
+from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
@@ -80,7 +80,7 @@ class Speech:
         """
         from espnet_dice.probes.probe_data import up_to
 
-        lengths = {utt: n / SAMPLE_RATE for utt, n in self.lengths.items()}
+        lengths = dumps.seconds(self.sets)
         data = [u for dump in self.sets for u in read_data_dir(dump.path, transcripts=False)]
         found = phones.read(self.alignments, lengths, {utt.id: utt.speaker for utt in data})
         chosen = up_to([utt for utt in data if utt.id in found], lengths, seconds)
@@ -190,6 +190,18 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     return layout(lines, left=1)
 
 
+def best_layer(record: Mapping[str, Any]) -> int:
+    """The block whose output has the lowest mean of both errors; the lowest of equal ones.
+
+    Raises:
+        ConfigError: the system has no block.
+    """
+    errors = {int(n): sum(modes.values()) for n, modes in record["layers"].items() if int(n)}
+    if not errors:
+        raise ConfigError(f"{record['source']} has no layer to choose: name a model")
+    return min(errors, key=lambda n: (errors[n], n))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Score systems: a command."""
     parser = options.parser(__doc__)
@@ -202,14 +214,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
     parser.add_argument("--sets", required=True, nargs="+", help="what is heard")
-    parser.add_argument(
-        "--alignment",
-        required=True,
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="phones' times: item files, CTM, TextGrids or directories of them",
-    )
+    phones.add_option(parser, "of all that is scored", required=True)
     parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
     parser.add_argument(
         "--layers", nargs="*", type=int, default=[], help="0: the input of block 1; none: all"
@@ -218,6 +223,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=Settings.seed, help="of the choice of cells")
     parser.add_argument(
         "--seconds", type=float, default=Settings.seconds, help="of aligned speech; 0: all"
+    )
+    parser.add_argument(
+        "--choose", type=Path, metavar="FILE", help="write the first system's best layer there"
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--nj", type=int, default=options.cores(), help="threads")
@@ -237,7 +245,12 @@ def main(argv: list[str] | None = None) -> None:
     speech = Speech([dumps.load(args.dump / name) for name in args.sets], args.alignment)
     systems = parse_systems(args.system)
     how = (args.exp, settings, args.device, args.trust_pickle)
-    print(table(score_systems(systems, speech, *how)))
+    found = score_systems(systems, speech, *how)
+    print(table(found))
+    if args.choose:
+        layer = best_layer(next(iter(found.values())))
+        write_text(args.choose, f"{layer}\n")
+        print(f"{next(iter(found))}: layer {layer} has the lowest ABX, {args.choose}")
 
 
 if __name__ == "__main__":

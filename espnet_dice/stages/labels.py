@@ -26,7 +26,7 @@ from espnet_dice.io.progress import setup_logging
 from espnet_dice.labels import codebooks, label_report, quality, quantizer, store
 from espnet_dice.labels.label_codebook import Coding, begun_codebook, make_codebook
 from espnet_dice.labels.label_shards import Labelling, cut
-from espnet_dice.records import dumps
+from espnet_dice.records import dumps, phones
 from espnet_dice.work import job_array
 from espnet_dice.work.pool import Pool
 from espnet_dice.work.sharded import Part, Sharded
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--max_bytes", type=int, default=Coding.max_bytes, help="bytes a frame")
     parser.add_argument("--seed", type=int, default=Coding.seed, help="of the frames coded for")
-    parser.add_argument("--alignment", type=Path, help="'utt label label …' at 50 Hz, for purity")
+    phones.add_option(parser, "for PNMI and purity")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
         "--batch_frames", type=int, default=0, help="frames of a forward pass; 0: an utterance"
@@ -208,6 +208,9 @@ def main(argv: list[str] | None = None) -> None:
     for dump in sets:
         dumps.check_rate(dump)
     coding = Coding(args.soft, args.tau, args.max_kl, args.max_bytes, args.seed)
+    alignment: phones.Alignment = {}
+    if args.alignment and not args.shard:  # what is wrong with it is told first
+        alignment = phones.read(args.alignment, dumps.seconds(sets))
 
     def do(part: Part | None) -> int:
         return label_sets(
@@ -228,7 +231,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.shard:
         return
     for dump in sets:
-        print(label_report.describe(args.out / dump.name, args.alignment))
+        made = args.out / dump.name
+        print(label_report.describe(made, label_report.measure(made, alignment)))
 
 
 if __name__ == "__main__":

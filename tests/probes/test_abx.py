@@ -176,7 +176,7 @@ def test_fastabx_agrees(tmp_path, monkeypatch):
     ]
     (tmp_path / "x.item").write_text("\n".join([head, *lines]) + "\n")
     for utt, x in frames.items():
-        torch.save(torch.from_numpy(x), tmp_path / f"{utt}.pt")
+        torch.save(torch.from_numpy(x).float(), tmp_path / f"{utt}.pt")
     monkeypatch.setattr(abx, "MOST_TOKENS", 10**6)
     found = scored(alignment, frames)
     for mode in abx.MODES:

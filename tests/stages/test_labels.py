@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 from scipy.spatial.distance import cdist
-from sklearn.metrics import homogeneity_score
+from sklearn.metrics import homogeneity_score, mutual_info_score
 
 from espnet_dice.features import mfcc
 from espnet_dice.hubert import upstreams
@@ -328,30 +328,47 @@ def test_silent_speech(world, tmp_path):
         store.Reader(tmp_path / "out" / "dump")
 
 
-def test_agreement_with_an_alignment(world, tmp_path):
+def test_agreement_with_phones(world, tmp_path, capsys):
+    """Against scikit-learn's mutual information, over the frames that are in a phone."""
     _, _, dev, km = world
-    labels.label_sets("mfcc", 0, km, [dev], tmp_path)
-    reader = store.Reader(tmp_path / "dev")
     rng = np.random.default_rng(0)
-    phones = {u: rng.integers(0, 4, reader.frames(u)) for u in reader}
-    lines = [f"{u} {' '.join(f'ph{p}' for p in row)}" for u, row in phones.items()]
-    lines[0] += " ph0 ph1"  # a frame or two more, as of other toolkits
-    lines.append("other ph1 ph2")
+    lines, flat = ["#file onset offset #phone prev-phone next-phone speaker"], {}
+    for utt, samples in dev.lengths.items():
+        flat[utt] = rng.choice(["", "A", "B", "C"], n_frames(samples))
+        lines += [
+            f"{utt} {0.02 * t:.2f} {0.02 * t + 0.02:.2f} {phone} x y s"
+            for t, phone in enumerate(flat[utt])
+            if phone
+        ]
     (tmp_path / "ali").write_text("\n".join(lines) + "\n")
-    got = label_report.compare(reader, tmp_path / "ali")
-    ids = np.concatenate([reader.ids(u) for u in reader])
-    flat = np.concatenate(list(phones.values()))
-    assert got["pnmi"] == pytest.approx(homogeneity_score(flat, ids))
-    assert (got["frames"], got["utterances"]) == (len(flat), 5)
-    assert f"PNMI {got['pnmi']:.3f}" in label_report.describe(tmp_path / "dev", tmp_path / "ali")
-    (tmp_path / "ali").write_text(f"{lines[1]} {lines[1]}\n")
-    with pytest.raises(DataError, match=r"ali:1: u001: .* every 20 ms"):
-        label_report.compare(reader, tmp_path / "ali")
-    (tmp_path / "ali").write_text("x a b\n")
-    with pytest.raises(DataError, match="none of the utterances"):
-        label_report.compare(reader, tmp_path / "ali")
-    with pytest.raises(DataError, match="no such alignment"):
-        label_report.compare(reader, tmp_path / "none")
+    argv = f"--source mfcc --layer 0 --quantizer {km} --dump {dev.path.parent} --sets {dev.name}"
+    argv = [*argv.split(), "--out", str(tmp_path / "l"), "--alignment", str(tmp_path / "ali")]
+    labels.main([*argv, "--nj", "1"])
+    reader = store.Reader(tmp_path / "l" / dev.name)
+    (got,) = label_report.measured(reader.directory)
+    phones = np.concatenate(list(flat.values()))
+    ids = np.concatenate([reader.ids(utt).ravel() for utt in flat])[phones != ""]
+    phones = phones[phones != ""]
+    _, counts = np.unique(phones, return_counts=True)
+    entropy = -(counts / len(phones) * np.log(counts / len(phones))).sum()
+    assert got["pnmi"] == pytest.approx(mutual_info_score(phones, ids) / entropy)
+    assert got["pnmi"] == pytest.approx(homogeneity_score(phones, ids))
+    assert (got["frames"], got["utterances"], got["phones"]) == (len(ids), len(flat), 3)
+    assert f"PNMI {got['pnmi']:.3f}, phone purity" in capsys.readouterr().out
+    again = tmp_path / "l" / f"agreement_{dev.name}.json"
+    again.write_text(again.read_text().replace('"key": "', '"key": "x'))  # of other labels
+    assert label_report.measured(reader.directory) == []
+
+
+def test_an_alignment_that_does_not_fit_is_said_before_labels_are_made(world, tmp_path):
+    _, _, dev, km = world
+    (tmp_path / "ali").write_text("u000 1 0.1 9 AH\n")
+    argv = f"--source mfcc --layer 0 --quantizer {km} --dump {dev.path.parent} --sets {dev.name}"
+    with pytest.raises(DataError, match="ali:1: u000: AH from 0.1 to 9.1 s"):
+        labels.main(
+            [*argv.split(), "--out", str(tmp_path / "l"), "--alignment", str(tmp_path / "ali")]
+        )
+    assert not (tmp_path / "l").exists()
 
 
 def test_too_few_bytes_are_said_and_stay_readable(world, tmp_path, caplog):

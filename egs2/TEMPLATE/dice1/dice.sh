@@ -43,6 +43,7 @@ it1_clusters=500
 # Labels
 layer=9
 clusters=500
+alignment=
 quantizer=
 trust_pickle=false
 sample_frames=200000
@@ -104,9 +105,12 @@ $(corpus_help)
     --it1_clusters     Clusters of that layer (default="${it1_clusters}")
   Labels
     --layer            Layer of the teacher, from 1, after the whole block; several, quoted: a
-                       codebook each (default="${layer}")
+                       codebook each; auto: the layer whose triphone ABX on at most an hour of the
+                       aligned speech is lowest, which needs --alignment (default="${layer}")
     --clusters         Clusters K of that layer; several, quoted: so many codebooks of each layer
                        (default="${clusters}")
+    --alignment        Phones' times: ZeroSpeech item files, CTM, TextGrids, quoted; PNMI and purity
+                       of all labels are then printed and reported (default="${alignment}")
     --quantizer        Centroids to use instead of k-means: .npy, or the pickle of a scikit-learn
                        KMeans (default="${quantizer}")
     --trust_pickle     Run the pickle of --quantizer or --teacher where it cannot be read otherwise,
@@ -156,7 +160,11 @@ done
 read -ra seed_list <<< "${seeds:-${seed}}"
 check_each seeds "${seed_list[@]}"
 read -ra layers <<< "${layer}"
-check_each layer "${layers[@]}"
+[ "${layer}" = auto ] || check_each layer "${layers[@]}"
+read -ra alignments <<< "${alignment}"
+[ "${layer}" != auto ] || [ ${#alignments[@]} -gt 0 ] ||
+    die "--layer auto chooses by triphone ABX, which needs phones' times: give --alignment FILE," \
+        "or name a layer"
 read -ra numbers <<< "${clusters}"
 check_each clusters "${numbers[@]}"
 for name in layer clusters; do
@@ -236,7 +244,21 @@ label() { # tag, source, layers
     read -ra layers <<< "$3"
     run labels --source "$2" --layer "${layers[@]}" --quantizer "${expdir}/quantizer/$1" \
         --dump "${dump}" --sets "${train_set}" "${valid_set}" --out "${expdir}/labels/$1" \
-        --nj "${nj}" --soft "${soft}" --tau "${tau}" --device "${device}" --trust_pickle "${trust_pickle}" --cmd "${label_cmd}"
+        --nj "${nj}" --soft "${soft}" --tau "${tau}" --device "${device}" \
+        --trust_pickle "${trust_pickle}" --cmd "${label_cmd}" ${aligned[@]+"${aligned[@]}"}
+}
+aligned=()
+[ ${#alignments[@]} -eq 0 ] || aligned=(--alignment "${alignments[@]}")
+auto_layer=${expdir}/abx/layer_${teacher_name}
+choose_layer() {
+    run abx --system "${teacher_name}=${source}" --dump "${dump}" --sets "${train_set}" \
+        "${valid_set}" "${aligned[@]}" --seconds 3600 --exp "${expdir}" --choose "${auto_layer}" \
+        --nj "${nj}" --device "${device}" --trust_pickle "${trust_pickle}"
+}
+use_layer() {
+    [ "${layer}" = auto ] || return 0
+    [ -s "${auto_layer}" ] || die "--layer auto: run stage 3, which chooses the layer"
+    layer=$(cat "${auto_layer}")
 }
 label_cmd=${train_cmd}
 [ "${device}" = cpu ] || label_cmd=${cuda_cmd:+${cuda_cmd} --gpu 1}
@@ -317,6 +339,8 @@ if begin 2 "teacher: ${teacher_name}"; then
 fi
 
 if begin 3 "k-means: layer ${layer}"; then
+    [ "${layer}" != auto ] || choose_layer
+    use_layer
     if [ -n "${quantizer}" ]; then
         log "its centroids and their number are those of ${quantizer}, not of --clusters ${clusters}"
         run kmeans --source "${source}" --layer "${layer}" --given "${quantizer}" \
@@ -328,6 +352,7 @@ if begin 3 "k-means: layer ${layer}"; then
 fi
 
 if begin 4 "labels: ${labels}"; then
+    use_layer
     label "${labels}" "${source}" "${layer}"
 fi
 
