@@ -1,8 +1,11 @@
 """Error rates of the probes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+RESAMPLES = 1000
+"""Draws of the bootstrap."""
 
 
 def greedy(log_probs: np.ndarray, blank: int = 0) -> list[int]:
@@ -12,8 +15,12 @@ def greedy(log_probs: np.ndarray, blank: int = 0) -> list[int]:
     return [int(i) for i in best[first] if i != blank]
 
 
-def token_errors(references: Sequence[Sequence[str]], results: Sequence[Sequence[str]]) -> float:
-    """Token error rate in %: substitutions, deletions and insertions over reference tokens.
+def token_errors(
+    references: Sequence[Sequence[str]], results: Sequence[Sequence[str]]
+) -> np.ndarray:
+    """Errors and reference tokens of each utterance, (utterances, 2).
+
+    Errors are substitutions, deletions and insertions.
 
     Args:
         references: tokens of each utterance, none empty.
@@ -24,9 +31,30 @@ def token_errors(references: Sequence[Sequence[str]], results: Sequence[Sequence
     known = sorted({token for tokens in (*references, *results) for token in tokens})
     ids = {token: str(i) for i, token in enumerate(known)}
     texts = ([" ".join(map(ids.get, tokens)) for tokens in side] for side in (references, results))
-    out = jiwer.process_words(*texts)
-    errors = out.substitutions + out.deletions + out.insertions
-    return 100.0 * errors / (out.hits + out.substitutions + out.deletions)
+    wrong = [
+        sum(
+            max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
+            for c in chunks
+            if c.type != "equal"
+        )
+        for chunks in jiwer.process_words(*texts).alignments
+    ]
+    return np.stack([wrong, [len(tokens) for tokens in references]], 1)
+
+
+def interval(measure: Callable[[np.ndarray], float], answers: np.ndarray) -> tuple[float, float]:
+    """95 % interval of a measure by the bootstrap over utterances (Bisani and Ney, ICASSP 2004).
+
+    Args:
+        measure: of the answers to some utterances.
+        answers: one row an utterance.
+    """
+    draw = np.random.default_rng(0)
+    found = [
+        measure(answers[draw.integers(len(answers), size=len(answers))]) for _ in range(RESAMPLES)
+    ]
+    low, high = np.nanpercentile(found, (2.5, 97.5))
+    return float(low), float(high)
 
 
 def eer(scores: np.ndarray, positive: np.ndarray) -> float:

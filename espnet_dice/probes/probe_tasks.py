@@ -66,8 +66,11 @@ class Task(Protocol):
     def loss(self, head, features: Features, utts: Sequence[Utterance]) -> torch.Tensor:
         """Mean loss of a batch."""
 
-    def score(self, head, features: Features, utts: Sequence[Utterance]) -> float:
-        """The measure over a set, in %."""
+    def answers(self, head, features: Features, utts: Sequence[Utterance]) -> np.ndarray:
+        """What :meth:`measure` is taken of, one row an utterance."""
+
+    def measure(self, answers: np.ndarray) -> float:
+        """The measure over some utterances, in %."""
 
     def cost(self, head, features: Features, utts: Sequence[Utterance]) -> float:
         """What the chosen epoch has least of, over the dev part."""
@@ -131,11 +134,16 @@ class Char:
                 found.append(list(spoken))
         return found
 
-    def score(self, head, features: Features, utts: Sequence[Utterance]) -> float:
+    def answers(self, head, features: Features, utts: Sequence[Utterance]) -> np.ndarray:
         references = [self.tokens[utt.id] for utt in utts]
         return scores.token_errors(references, self.results(head, features, utts))
 
-    cost = score
+    def measure(self, answers: np.ndarray) -> float:
+        errors, tokens = answers.sum(0)
+        return 100.0 * float(errors / tokens)
+
+    def cost(self, head, features: Features, utts: Sequence[Utterance]) -> float:
+        return self.measure(self.answers(head, features, utts))
 
 
 class Speaker:
@@ -165,9 +173,12 @@ class Speaker:
     def loss(self, head, features: Features, utts: Sequence[Utterance]) -> torch.Tensor:
         return functional.cross_entropy(*self._logits(head, features, utts))
 
-    def score(self, head, features: Features, utts: Sequence[Utterance]) -> float:
+    def answers(self, head, features: Features, utts: Sequence[Utterance]) -> np.ndarray:
         logits, wanted = self._logits(head, features, utts)
-        return 100.0 * float((logits.argmax(-1) == wanted).double().mean())
+        return (logits.argmax(-1) == wanted).double().numpy()
+
+    def measure(self, answers: np.ndarray) -> float:
+        return 100.0 * float(answers.mean())
 
     def cost(self, head, features: Features, utts: Sequence[Utterance]) -> float:
         return float(self.loss(head, features, utts))
@@ -198,8 +209,9 @@ class Keyword:
         return torch.tensor([[float(word in words) for word in self.words] for words in said])
 
     def _mean_eer(self, logits: np.ndarray, spoken: np.ndarray) -> float:
-        """Over the keywords, each counting the same."""
-        return float(np.mean([scores.eer(*pair) for pair in zip(logits.T, spoken.T, strict=True)]))
+        """Over the keywords that some of the utterances have, and not all; each counts the same."""
+        pairs = [p for p in zip(logits.T, spoken.T, strict=True) if p[1].any() and not p[1].all()]
+        return float(np.mean([scores.eer(*pair) for pair in pairs])) if pairs else float("nan")
 
     def loss(self, head, features: Features, utts: Sequence[Utterance]) -> torch.Tensor:
         logits = head([features.frames[utt.id] for utt in utts])
@@ -209,10 +221,11 @@ class Keyword:
         heard = [head([features.frames[utt.id] for utt in some]) for some in _some(utts)]
         return torch.cat(heard)
 
-    def score(self, head, features: Features, utts: Sequence[Utterance]) -> float:
-        return self._mean_eer(
-            self._logits(head, features, utts).numpy(), self._spoken(utts).numpy() > 0
-        )
+    def answers(self, head, features: Features, utts: Sequence[Utterance]) -> np.ndarray:
+        return np.stack([self._logits(head, features, utts).numpy(), self._spoken(utts)], 1)
+
+    def measure(self, answers: np.ndarray) -> float:
+        return self._mean_eer(answers[:, 0], answers[:, 1] > 0)
 
     def cost(self, head, features: Features, utts: Sequence[Utterance]) -> float:
         # a small dev set has no EER of its own for a rare word

@@ -15,6 +15,7 @@ import torch
 
 from espnet_dice.io.errors import DataError
 from espnet_dice.probes.probe_features import Features
+from espnet_dice.probes.probe_scores import interval
 from espnet_dice.probes.probe_tasks import Task
 
 LR, LAYER_LR = 0.1, 0.01
@@ -30,6 +31,7 @@ class Outcome:
 
     Attributes:
         score: on the test part, in %.
+        low, high: its 95 % interval, over the utterances of the test part.
         floor: the same without features, in %.
         epoch: the chosen one, from 1.
         dev_cost: its cost on the dev part.
@@ -38,6 +40,8 @@ class Outcome:
     """
 
     score: float
+    low: float
+    high: float
     floor: float
     epoch: int
     dev_cost: float
@@ -95,9 +99,12 @@ def probe(
         raise DataError(f"probe {task.name}: no epoch with a finite dev cost")
     head.load_state_dict(state)
     with torch.no_grad():
-        score = task.score(head, features, task.parts.test)
+        answers = task.answers(head, features, task.parts.test)
+    ends = interval(task.measure, answers)
     sizes = (len(part) for part in (task.parts.train, task.parts.dev, task.parts.test))
-    return Outcome(score, task.floor, epoch, cost, head.sum.shares().tolist(), *sizes)
+    return Outcome(
+        task.measure(answers), *ends, task.floor, epoch, cost, head.sum.shares().tolist(), *sizes
+    )
 
 
 def _train(task: Task, head, features: Features, optimizer, order: np.random.Generator) -> None:

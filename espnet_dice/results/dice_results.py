@@ -31,6 +31,8 @@ class Row:
         cpu_s_per_audio_s: one thread; all systems of the table were measured in one run.
         scores: task → probe seed → score in %.
         model: key of the model that was probed.
+        intervals: task → 95 % interval of the score over test utterances; of several heads the
+            mean of theirs.
     """
 
     system: str
@@ -41,6 +43,7 @@ class Row:
     cpu_s_per_audio_s: float | None
     scores: dict[str, dict[int, float]] = field(default_factory=dict)
     model: str = ""
+    intervals: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -71,18 +74,23 @@ def collect(exp: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
     for name, source in run["systems"].items():
         found = [read_json(exp / OUT / name / file) for file in run["results"][name]]
         keys = list(run["results"][name].values())
-        whole = [r and r["key"] for r in found] == keys
+        whole = [r and r["key"] for r in found] == keys and all("low" in r for r in found)
         model = found[0]["made_from"]["inputs"]["upstream"] if whole else ""
         if not (whole and upstreams.is_current(source, model)):
             logging.warning("%s: not probed, or trained again since: left out; run stage 6", name)
             continue
         scores: dict[str, dict[int, float]] = {}
+        ends: dict[str, list[list[float]]] = {}
         for record in found:
             scores.setdefault(record["task"], {})[record["seed"]] = record["score"]
+            ends.setdefault(record["task"], []).append([record["low"], record["high"]])
             records[record["task"]] = record
+        intervals = {t: [statistics.mean(e) for e in zip(*v, strict=True)] for t, v in ends.items()}
         speed = (read_json(exp / OUT / name / SPEED) or {}).get("cpu_s_per_audio_s")
         loss, labels, seed = trained_with(Path(source))
-        rows.append(Row(name, loss, labels, found[0]["parameters"], seed, speed, scores, model))
+        rows.append(
+            Row(name, loss, labels, found[0]["parameters"], seed, speed, scores, model, intervals)
+        )
     if not rows:
         raise DataError(f"no probe below {exp} belongs to the models that are there: run stage 6")
     return rows, records
@@ -122,7 +130,7 @@ def table(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [[*head, "CPU-s/audio-s", "seed"]]
     for row in rows:
         cells = [row.system, row.loss or "–", row.labels or "–", f"{row.parameters / 1e6:.2f}"]
-        cells += [_number(row.means.get(task), ".1f") for task in tasks]
+        cells += [_score(row, task) for task in tasks]
         cells += [_number(row.cpu_s_per_audio_s, ".4f"), _number(row.seed, "d")]
         lines.append(cells)
     return layout(lines, left=3)
@@ -191,6 +199,16 @@ def _number(value: float | None, how: str) -> str:
     return "–" if value is None else format(value, how)
 
 
+def _score(row: Row, task: str) -> str:
+    """``38.5 (36.4–40.7)``, where the interval is known."""
+    score = _number(row.means.get(task), ".1f")
+    return (
+        score
+        if task not in row.intervals
+        else "{} ({:.1f}–{:.1f})".format(score, *row.intervals[task])
+    )
+
+
 def notes(records: Mapping[str, Mapping[str, Any]]) -> str:
     """What the figures stand on: one line a probe."""
     lines = []
@@ -207,7 +225,8 @@ def write(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]], exp: Pa
     """Write ``RESULTS.md`` and ``results.json``."""
     said = (
         "Frozen models, a learned weighted sum of their layers, light heads: a stand-in for "
-        "SUPERB, whose figures these are not. Parameters without the head of the pre-training; "
+        "SUPERB, whose figures these are not. In brackets: 95 % by the bootstrap over test "
+        "utterances. Parameters without the head of the pre-training; "
         "CPU-seconds of one thread, all systems in turn."
     )
     parts = ["# Results", table(rows, records), said, notes(records)]

@@ -47,15 +47,32 @@ class Espeak:
         self.child.wait()
         self.child.stdout.close()
 
-    def speak(self, text: str, language, variant, rate, pitch, range_) -> np.ndarray:
-        """(n,) float64 samples in ±1 at ``sample_rate``; rate in words per minute, rest 0–100."""
+    def speak(
+        self, text: str, language, variant, rate, pitch, range_
+    ) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """Say a text.
+
+        Args:
+            rate: in words per minute; pitch and range 0–100.
+
+        Returns:
+            (n,) float64 samples in ±1 at ``sample_rate``; and of each phoneme its first sample and
+            espeak-ng's name.
+        """
         job = {"text": text.lower(), "language": language, "variant": variant}
         job |= {"rate": round(rate), "pitch": round(pitch), "range": round(range_)}
         self.child.stdin.write((json.dumps(job) + "\n").encode())
         self.child.stdin.flush()
-        head = self.child.stdout.read(4)
-        n = struct.unpack("=I", head)[0] if len(head) == 4 else 0
-        raw = self.child.stdout.read(2 * n)
-        if n == 0 or len(raw) < 2 * n:
+        raw = self._read(2)
+        said = self._read(1)
+        if not raw or not said:
             raise DiceError(f"espeak-ng did not say {text!r} as {language}+{variant}")
-        return np.frombuffer(raw, np.int16).astype(np.float64) / 32768
+        wave = np.frombuffer(raw, np.int16).astype(np.float64) / 32768
+        return wave, [(start, name) for start, name in json.loads(said)]
+
+    def _read(self, width: int) -> bytes:
+        """A number n and n values of ``width`` bytes; nothing where the process has ended."""
+        head = self.child.stdout.read(4)
+        size = width * struct.unpack("=I", head)[0] if len(head) == 4 else 0
+        raw = self.child.stdout.read(size)
+        return raw if len(raw) == size else b""

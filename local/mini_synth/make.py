@@ -2,9 +2,9 @@
 
     python local/mini_synth/make.py --out data
 
-writes DIR/<set>/{wav.scp,text,utt2spk,voices.json,facts.json,wav/*.wav} for every set of the
-settings, DIR/lm_text/{train,dev}.txt and DIR/corpus.json. What is there already and was made from
-the same settings is left as it is, so an interrupted run goes on with the set that it was at.
+writes DIR/<set>/{wav.scp,text,utt2spk,phones.item,voices.json,facts.json,wav/*.wav} for every set
+of the settings, DIR/lm_text/{train,dev}.txt and DIR/corpus.json. What is there already and was made
+from the same settings is left as it is, so an interrupted run goes on with the set that it was at.
 """
 
 import argparse
@@ -22,10 +22,11 @@ from espnet_dice.io.fingerprint import Fingerprint, digest
 from espnet_dice.io.progress import setup_logging, track
 from local.made import is_made, write_lines, write_lm_text
 from local.mini_synth import config as settings
+from local.mini_synth import phones
 from local.mini_synth.plan import Utterance, plan_babble, plan_lm_text, plan_sets
 from local.mini_synth.workers import Workers
 
-VERSION = 2  # raise when the same settings give other samples
+VERSION = 3  # raise when the same settings give other files
 
 
 def make_set(directory: Path, name: str, rows: list[Utterance], mark, workers, rate) -> None:
@@ -33,10 +34,14 @@ def make_set(directory: Path, name: str, rows: list[Utterance], mark, workers, r
     with atomic_dir(directory) as tmp:
         (tmp / "wav").mkdir()
         jobs = [(name, u, str(tmp / "wav" / f"{u.utt}.wav")) for u in rows]
-        made = {utt: facts for utt, *facts in track(workers.run(jobs), len(jobs), name)}
+        made, spoken = {}, {}
+        for utt, (samples, sha256, said) in track(workers.run(jobs), len(jobs), name):
+            made[utt], spoken[utt] = [samples, sha256], said
         write_lines(tmp / "wav.scp", (f"{u.utt} wav/{u.utt}.wav" for u in rows))
         write_lines(tmp / "text", (f"{u.utt} {u.text}" for u in rows))
         write_lines(tmp / "utt2spk", (f"{u.utt} {u.voice.name}" for u in rows))
+        lines = [line for u in rows for line in phones.lines(u.utt, u.voice.name, spoken[u.utt])]
+        write_lines(tmp / "phones.item", [phones.HEAD, *lines])
         voices = {u.voice.name: u.voice.record() for u in rows}
         write_lines(tmp / "voices.json", [json.dumps(voices, indent=1)])
         pairs = [p for u in rows for p in zip(u.said.split(), u.text.split(), strict=True)]

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from local.mini_synth import sound
+from local.mini_synth import phones, sound
 from local.mini_synth.espeak import Espeak
+from local.mini_synth.phones import Phone
 from local.mini_synth.plan import Utterance
 from local.mini_synth.text import generator
 
@@ -32,25 +33,29 @@ class Recorder:
         """The background talkers, each of unit power; spoken at first use."""
         if not self._bank:
             for u in self.babble:
-                clip = self._say(u, u.voice.rate, u.voice.pitch)
+                clip, _ = self._say(u, u.voice.rate, u.voice.pitch)
                 self._bank.append(clip / np.sqrt(sound.power(clip)))
         return self._bank
 
-    def _say(self, u: Utterance, rate: float, pitch: float) -> np.ndarray:
+    def _say(self, u: Utterance, rate: float, pitch: float) -> tuple[np.ndarray, list[Phone]]:
+        """Samples without the silence at both ends, and phones from the first one on."""
         v = u.voice
         pitch = min(max(pitch, 0), 99)
-        wave = self.espeak.speak(u.said, v.language, v.variant, rate, pitch, v.range)
-        return sound.trim(sound.resample(wave, self.espeak.sample_rate, self.sample_rate))
+        wave, events = self.espeak.speak(u.said, v.language, v.variant, rate, pitch, v.range)
+        wave = sound.resample(wave, self.espeak.sample_rate, self.sample_rate)
+        kept = sound.loud_part(wave)
+        first, last = kept.start / self.sample_rate, kept.stop / self.sample_rate
+        return wave[kept], phones.spans(events, self.espeak.sample_rate, first, last)
 
-    def record(self, set_name: str, u: Utterance) -> np.ndarray:
-        """(n,) int16 samples of one utterance of a set.
+    def record(self, set_name: str, u: Utterance) -> tuple[np.ndarray, list[Phone]]:
+        """(n,) int16 samples of one utterance of a set, and its phones.
 
         Everything is drawn in the same order whatever the settings, and the noise from a stream of
         its own: with other noise or another room the same words stand at the same samples.
         """
         s = self.sets[set_name]
         rng = generator(u.seed)
-        speech = self._say(
+        speech, spoken = self._say(
             u,
             u.voice.rate * (1 + rng.uniform(-1, 1) * s["rate_jitter"]),
             u.voice.pitch + rng.uniform(-1, 1) * s["pitch_jitter"],
@@ -73,4 +78,5 @@ class Recorder:
         bank = self.bank if kind == "babble" else []
         background = generator(u.seed, "noise")
         noise = sound.make_noise(kind, len(wave), bank, s["babble_talkers"], background)
-        return sound.to_int16(sound.mix(wave, noise, span, snr, level))
+        said = phones.later(spoken, before / self.sample_rate)
+        return sound.to_int16(sound.mix(wave, noise, span, snr, level)), said

@@ -42,10 +42,10 @@ def convolve(wave: np.ndarray, response: np.ndarray, n: int) -> np.ndarray:
     return out
 
 
-def trim(wave: np.ndarray, below_db: float = 45.0) -> np.ndarray:
-    """Cut what is ``below_db`` under the peak off both ends."""
+def loud_part(wave: np.ndarray, below_db: float = 45.0) -> slice:
+    """All but what is ``below_db`` under the peak at both ends."""
     loud = np.flatnonzero(np.abs(wave) > np.abs(wave).max() * 10 ** (-below_db / 20))
-    return wave[loud[0] : loud[-1] + 1] if len(loud) else wave
+    return slice(loud[0], loud[-1] + 1) if len(loud) else slice(0, len(wave))
 
 
 def reverberate(wave, n: int, sample_rate: int, t60: float, direct_db: float, rng) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 import soundfile
 
 from espnet_dice.io.processes import die_with
+from local.mini_synth.phones import Phone
 from local.mini_synth.plan import Utterance
 from local.mini_synth.recorder import Recorder
 
@@ -24,24 +25,28 @@ def _start_worker(config: dict, babble: list[Utterance], parent: int) -> None:
     _recorder = Recorder(config, babble)
 
 
-def _record(job: tuple[str, Utterance, str]) -> tuple[str, int, str]:
+Made = tuple[int, str, list[Phone]]
+"""Samples of a recording, their SHA-256 (hex), and its phones."""
+
+
+def _record(job: tuple[str, Utterance, str]) -> tuple[str, Made]:
     set_name, u, path = job
-    return u.utt, *write_recording(_recorder, set_name, u, path)
+    return u.utt, write_recording(_recorder, set_name, u, path)
 
 
-def write_recording(recorder, set_name: str, u: Utterance, path: str) -> tuple[int, str]:
-    """Write one utterance; its number of samples and their SHA-256 (hex).
+def write_recording(recorder, set_name: str, u: Utterance, path: str) -> Made:
+    """Write one utterance.
 
     As WAV: each epoch of ``dice1`` reads all of them, FLAC in 0.4 ms an utterance, this in 0.1.
     """
-    wave = recorder.record(set_name, u)
+    wave, phones = recorder.record(set_name, u)
     packed = io.BytesIO()
     soundfile.write(packed, wave, recorder.sample_rate, "PCM_16", format="WAV")
     try:
         Path(path).write_bytes(packed.getbuffer())
     except OSError as err:
         raise OSError(err.errno, err.strerror, path) from err
-    return len(wave), hashlib.sha256(wave.astype("<i2").tobytes()).hexdigest()
+    return len(wave), hashlib.sha256(wave.astype("<i2").tobytes()).hexdigest(), phones
 
 
 class Workers:
@@ -71,13 +76,13 @@ class Workers:
         if self.recorder:
             self.recorder.close()
 
-    def run(self, jobs: list[tuple[str, Utterance, str]]) -> Iterator[tuple[str, int, str]]:
-        """Yield (utterance, samples, their SHA-256) for each job, in any order."""
+    def run(self, jobs: list[tuple[str, Utterance, str]]) -> Iterator[tuple[str, Made]]:
+        """Yield each job's utterance and what was made, in any order."""
         if self.pool:
             yield from self.pool.imap_unordered(_record, jobs, chunksize=8)
             return
         for name, u, path in jobs:
-            yield u.utt, *write_recording(self.recorder, name, u, path)
+            yield u.utt, write_recording(self.recorder, name, u, path)
 
 
 def _ready(_: int) -> bool:

@@ -16,6 +16,7 @@ import soundfile
 
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.records import phones
 from local.mini_synth import config, plan, sound, text
 from local.mini_synth.recorder import Recorder
 
@@ -236,6 +237,28 @@ def test_data_directories_are_whole(corpus):
     assert len((corpus / "lm_text" / "train.txt").read_text().splitlines()) == 15
 
 
+def test_phones_are_where_they_sound(corpus):
+    """The hiss of s crosses zero far more often than a vowel does."""
+    rates, silence = {"s": [], "a": []}, 0.0
+    for name in ("a_train", "b_train"):
+        data = read_data_dir(corpus / name)
+        waves = {u.id: soundfile.read(u.recording.source)[0] for u in data}
+        seconds = {utt: len(wave) / 16000 for utt, wave in waves.items()}
+        found = phones.read([corpus / name / "phones.item"], seconds)
+        assert set(found) == set(waves)
+        for utt, spoken in found.items():
+            phones.on_frames(spoken, int(50 * seconds[utt]))  # none overlap
+            assert {p.speaker for p in spoken} == {utt.rpartition("-")[0]}
+            silence += seconds[utt] - sum(p.offset - p.onset for p in spoken)
+            for p in spoken:
+                wave = waves[utt][round(16000 * p.onset) : round(16000 * p.offset)]
+                if p.name in rates and len(wave) > 480:
+                    rates[p.name].append(np.mean(np.diff(np.sign(wave)) != 0))
+    assert len(rates["s"]) > 3 < len(rates["a"])
+    assert np.median(rates["s"]) > 1.5 * np.median(rates["a"])
+    assert silence > 0
+
+
 @pytest.mark.parametrize("kind", ["white", "pink", "babble"])
 def test_noise_has_the_snr_asked_and_speech_stays_in_place(kind):
     pytest.importorskip("espeakng_loader", reason="the synth extra is not installed")
@@ -248,7 +271,7 @@ def test_noise_has_the_snr_asked_and_speech_stays_in_place(kind):
     waves = []
     for settings in (clean, noisy):
         recorder = Recorder(settings, plan.plan_babble(settings, 0))
-        waves.append(recorder.record("s_dev", u).astype(float) / 32767)
+        waves.append(recorder.record("s_dev", u)[0].astype(float) / 32767)
         recorder.close()
     speech, both = waves
     spoken = np.flatnonzero(speech)

@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from espnet_dice.probes.probe_scores import eer, greedy, token_errors
+from espnet_dice.probes.probe_scores import eer, greedy, interval, token_errors
 
 
 def distance(a, b):
@@ -23,11 +23,28 @@ def test_token_errors_against_the_textbook():
     references = [rng.choices("AB C", k=rng.randint(1, 9)) for _ in range(50)]
     results = [rng.choices("AB C", k=rng.randint(0, 9)) for _ in range(50)]
     assert [] in results
-    errors = sum(map(distance, references, results))
-    total = sum(map(len, references))
-    assert token_errors(references, results) == pytest.approx(100 * errors / total)
+    wanted = [[distance(*pair), len(pair[0])] for pair in zip(references, results, strict=True)]
+    assert token_errors(references, results).tolist() == wanted
     phones = [["AA", "B"], ["AA B"]]  # tokens are what they are, not what is in them
-    assert token_errors(phones, [["AA", "B"], ["AA", "B"]]) == pytest.approx(100 * 2 / 3)
+    assert token_errors(phones, [["AA", "B"], ["AA", "B"]]).tolist() == [[0, 2], [2, 1]]
+
+
+def test_intervals_against_scipy():
+    """Of a mean and of a ratio of sums, whose resamples are drawn by others."""
+    from scipy.stats import bootstrap
+
+    rng = np.random.default_rng(0)
+    pairs = np.stack([rng.poisson(3, 300), rng.integers(5, 30, 300)], 1).astype(float)
+
+    def ratio(errors, tokens, axis=-1):
+        return 100 * errors.sum(axis) / tokens.sum(axis)
+
+    found = bootstrap(
+        tuple(pairs.T), ratio, paired=True, method="percentile", n_resamples=4000, rng=1
+    ).confidence_interval
+    ends = interval(lambda rows: ratio(*rows.T), pairs)
+    assert ends == pytest.approx(tuple(found), abs=0.15 * (found.high - found.low))
+    assert ends == interval(lambda rows: ratio(*rows.T), pairs)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -43,6 +43,8 @@ def probed(exp, models, systems, seeds=(0,), tasks=("char", "sid", "kws"), phone
                     "parameters": 1234567,
                     "about": f"all about {task}",
                     "score": SCORES[task] + more + seed,
+                    "low": SCORES[task] + more + seed - 2,
+                    "high": SCORES[task] + more + seed + 1,
                     "floor": 50.0,
                     "train": 100,
                     "dev": 10,
@@ -85,9 +87,13 @@ def test_the_table(tmp_path, models, capsys):
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert [cells(line) for line in table[:1] + table[2:]] == [
         "system|loss|labels|M param|CER %|SID acc %|KWS EER %|CPU-s/audio-s|seed".split("|"),
-        "teacher|–|–|1.23|40.0|90.0|12.0|0.0123|–".split("|"),
-        "b_soft_seed3|soft τ=5|t_l9_k500|1.23|41.0|91.0|13.0|0.0123|3".split("|"),
-        "a_both_seed0|hard + 0.1·feature|–|1.23|42.0|92.0|14.0|0.0123|0".split("|"),
+        "teacher|–|–|1.23|40.0 (38.0–41.0)|90.0 (88.0–91.0)|12.0 (10.0–13.0)|0.0123|–".split("|"),
+        "b_soft_seed3|soft τ=5|t_l9_k500|1.23|41.0 (39.0–42.0)|91.0 (89.0–92.0)|13.0 (11.0–14.0)|0.0123|3".split(
+            "|"
+        ),
+        "a_both_seed0|hard + 0.1·feature|–|1.23|42.0 (40.0–43.0)|92.0 (90.0–93.0)|14.0 (12.0–15.0)|0.0123|0".split(
+            "|"
+        ),
     ]
     assert len({len(line) for line in table}) == 1
     assert "all about sid. Without any features 50.0" in text and "Over seeds" not in text

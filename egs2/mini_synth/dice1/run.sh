@@ -25,6 +25,7 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --test_sets s_test \
     --teacher_config conf/train_dice_mini_teacher.yaml \
     --layer 3 \
+    --alignment "data/a_train/phones.item data/b_train/phones.item data/a_dev/phones.item" \
     --clusters 100 \
     --mfcc_clusters 50 \
     --student_config "${students[*]}" \
