@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.search import table
 from benchmarks.search.space import Trial, draw
-from espnet_dice.io import fingerprint
+from espnet_dice.io import fingerprint, texts
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import ConfigError, DiceError, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.results.score import error_rates, read_text
+from espnet_dice.results.score import error_rates
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = "trials.jsonl"
@@ -168,8 +168,8 @@ class Search:
 
     def _rates(self, trial: Trial) -> dict[str, float]:
         dev = self.space["dev"]
-        said = read_text(self._exp(trial) / "decode_search_no_lm" / dev / "text")
-        reference = read_text(self.recipe / self.space["dump"] / dev / "text")
+        said = texts.words(self._exp(trial) / "decode_search_no_lm" / dev / "text")
+        reference = texts.words(self.recipe / self.space["dump"] / dev / "text")
         rates = error_rates(reference, said)
         return {"wer": rates["wer"], "cer": rates["cer"]}
 

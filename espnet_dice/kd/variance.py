@@ -78,8 +78,22 @@ def log_mean_softmax(
     """
     if variances is None or n_samples == 0:
         return torch.log_softmax(logits, dim=-1)
+    return log_mean(log_softmax_draws(logits, variances, n_samples, generator))
+
+
+def log_softmax_draws(
+    logits: torch.Tensor,
+    variances: torch.Tensor,
+    n_samples: int,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """log softmax(f + σ ⊙ ε) of S draws: arguments as of :func:`log_mean_softmax` → (S, …, V)."""
     noise = torch.randn(
         (n_samples, *logits.shape), generator=generator, device=logits.device, dtype=logits.dtype
     )
-    log_probs = torch.log_softmax(noisy_logits(logits, variances, noise), dim=-1)
-    return torch.logsumexp(log_probs, dim=0) - math.log(n_samples)
+    return torch.log_softmax(noisy_logits(logits, variances, noise), dim=-1)
+
+
+def log_mean(draws: torch.Tensor) -> torch.Tensor:
+    """log of the mean distribution: log-probabilities (S, …, V) → (…, V)."""
+    return torch.logsumexp(draws, dim=0) - math.log(len(draws))

@@ -25,6 +25,7 @@ class Row:
         seed: of its training.
         decode: name of the decoding directory.
         cpu_s_per_audio_s: of the decoding.
+        lm_weight: of the language model, where it was chosen on a dev set.
         sclite_wer: in %, where sclite is installed.
     """
 
@@ -41,13 +42,16 @@ class Row:
     seed: int
     decode: str
     cpu_s_per_audio_s: float
+    lm_weight: float | None = None
     sclite_wer: float | None = None
 
     @classmethod
     def make(cls, meta: dict, rates: dict, out: Path) -> "Row":
         """From a decoding's ``meta.json`` and its error rates."""
         keys = ("system", "set", "lm", "parameters", "seed", "cpu_s_per_audio_s")
-        return cls(**{k: meta[k] for k in keys}, **rates, decode=out.parent.name)
+        weight = meta["decode"]["lm_weight"] if meta.get("tuned_on") and meta["lm"] else None
+        given = {k: meta[k] for k in keys}
+        return cls(**given, **rates, decode=out.parent.name, lm_weight=weight)
 
     def order(self) -> tuple:
         """Set by set, the systems by name, without and with the LM."""
@@ -61,7 +65,8 @@ def table(rows: list[Row]) -> str:
     head = [*name, "WER %", "CER %", "S", "D", "I", "words", "M param", "seed"]
     lines = [head + (["sclite WER %"] if sclite else [])]
     for r in rows:
-        cells = [r.system, r.set, r.lm or "–", *[r.decode] * several]
+        lm = r.lm or "–" if r.lm_weight is None else f"{r.lm} × {r.lm_weight:g}"
+        cells = [r.system, r.set, lm, *[r.decode] * several]
         cells += [f"{r.wer:.1f}", f"{r.cer:.1f}"]
         cells += [*map(str, r.wer_sdi), str(r.words), f"{r.parameters / 1e6:.2f}", str(r.seed)]
         if sclite:
@@ -121,8 +126,9 @@ def add_section(exp: Path, title: str, body: str) -> None:
     """
     path = exp / MARKDOWN
     if path.is_file():
-        kept = path.read_text(encoding="utf-8").partition(f"\n{title}\n")[0].rstrip()
-        write_text(path, f"{kept}\n\n{title}\n\n{body}\n")
+        before, _, old = path.read_text(encoding="utf-8").partition(f"\n{title}\n")
+        after = old[old.find("\n## ") :] if "\n## " in old else ""
+        write_text(path, f"{(before.rstrip() + after).rstrip()}\n\n{title}\n\n{body}\n")
 
 
 def write(rows: list[Row], exp: Path) -> None:

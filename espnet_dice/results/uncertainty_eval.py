@@ -21,7 +21,13 @@ MEASURES = {
     SIGMA: "σ² of the likeliest token",
     MEAN: "σ², mean over all token types",
     ENTROPY: "entropy of the softmax",
+    "variance_share": "σ² of the likeliest token over the mean σ²",
+    "entropy_noisy": "entropy of p̂",
+    "entropy_draws": "mean entropy of the draws",
+    "information": "mutual information: entropy of p̂ less that of the draws",
 }
+JUDGED = (SIGMA, MEAN, ENTROPY)
+RESAMPLES = 200
 DROPPED = 0.2
 BINS = 10
 
@@ -76,8 +82,14 @@ class Evaluation:
     matched: float | None
 
 
-def evaluate(found: Recognisers) -> list[Evaluation]:
-    """Every system that was asked, set by set, the clean set first."""
+def evaluate(found: Recognisers, resamples: int = RESAMPLES) -> list[Evaluation]:
+    """Every system that was asked, set by set, the clean set first.
+
+    Args:
+        found: the experiment.
+        resamples: for the intervals of :data:`SIGMA`, :data:`MEAN` and :data:`ENTROPY`; the other
+            measures have none.
+    """
     evaluations = []
     for name in found.sets:
         noisy = [n for s in found.systems.values() for n in s.noisy_sets(name)]
@@ -89,7 +101,8 @@ def evaluate(found: Recognisers) -> list[Evaluation]:
                     decoded = found.plain(system.name, name) if which == name else None
                     teachers = _teachers_of(system, found.systems.values())
                     theirs = [asked[t.name] for t in teachers]
-                    evaluations.append(_evaluation(system, which, said, decoded, theirs))
+                    made = _evaluation(system, which, said, decoded, theirs, resamples)
+                    evaluations.append(made)
     return evaluations
 
 
@@ -99,6 +112,7 @@ def _evaluation(
     said: TokenUncertainty,
     decoded: Decoded | None,
     teachers: Sequence[TokenUncertainty | None],
+    resamples: int,
 ) -> Evaluation:
     tokens = said.passes[REF]
     wrong, groups = tokens["top"] != tokens["ids"], said.groups(REF)
@@ -117,7 +131,10 @@ def _evaluation(
         float(wrong.mean()),
         statistics.reliability(tokens["confidence"], ~wrong, BINS),
         None if noisy is None else statistics.reliability(noisy, ~wrong, BINS).ece,
-        {m: statistics.auroc(tokens[m], wrong, groups) for m in measures},
+        {
+            m: statistics.auroc(tokens[m], wrong, groups, resamples if m in JUDGED else 0)
+            for m in measures
+        },
         {m: statistics.spearman(tokens[m], wrong) for m in measures},
         {m: _curve(said.utterance(which, m), errors, units) for m in measures},
         float(errors.sum() / units.sum()),

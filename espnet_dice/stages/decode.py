@@ -6,11 +6,16 @@
 writes ``exp/asr_<tag>/decode_<name>[_<lm>]/<set>/{text,token,score}`` as ESPnet does. ESPnet is
 imported once; forked workers take batches of utterances, longest first, from one queue over all
 systems; a result never depends on their number. A killed run goes on with what is missing.
+
+With ``--lm_weights 0 0.1 0.3 0.5 --dev dump/fbank_pitch/s_dev`` each system is first decoded on
+that set with every weight, below ``exp/asr_<tag>/lm_weight``, and then with the one that made the
+fewest word errors there.
 """
 
 import logging
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -25,10 +30,12 @@ from espnet_dice.io.json_files import write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import dumps, experiment
 from espnet_dice.records.settings import read_config, split_args
+from espnet_dice.results import lm_weight
 from espnet_dice.training import trainer
 from espnet_dice.work.workers import Work, run_forked
 
 META, PARTS = "meta.json", "parts"
+TUNING = "lm_weight"
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Decoding:
         lm: the language model, or None.
         conf: beam search options.
         out: where the result goes.
+        tuned_on: name of the set that its weight of the language model was chosen on, if it was.
     """
 
     system: experiment.Experiment
@@ -48,6 +56,7 @@ class Decoding:
     lm: experiment.Experiment | None
     conf: dict
     out: Path
+    tuned_on: str | None = None
 
     @property
     def name(self) -> str:
@@ -181,6 +190,55 @@ def run(decodings: list[Decoding], nj: int | None = None, ngpu: int = 0) -> int:
     return len(pending)
 
 
+def tune(
+    decodings: list[Decoding], dev: Path, weights: Sequence[float], nj: int | None, ngpu: int = 0
+) -> list[Decoding]:
+    """Give every decoding with a language model the weight that is best for its system on ``dev``.
+
+    All weights are tried for every system; of equal ones the smallest is taken.
+
+    Args:
+        decodings: as :func:`plan` made them; those without a language model stay as they are.
+        dev: features and transcripts of a set that is no test set.
+        weights: to try.
+        nj, ngpu: see :func:`run`.
+
+    Raises:
+        ConfigError: a weight is out of range, or a set is both decoded and chosen on.
+    """
+    dump = dumps.load(dev)
+    if any(d.dump.name == dump.name for d in decodings):
+        raise ConfigError(f"--dev {dev}: a set that is decoded has no part in choosing the weight")
+    tried: dict[Path, dict[float, Decoding]] = {}
+    for d in decodings:
+        if d.lm:
+            confs = [
+                check_options({**d.conf, "lm_weight": w}, Path("--lm_weights")) for w in weights
+            ]
+            tried[_place(d)] = {
+                (w := conf["lm_weight"]): replace(
+                    d, dump=dump, conf=conf, out=_place(d) / f"{w:g}" / dump.name
+                )
+                for conf in confs
+            }
+    run([d for some in tried.values() for d in some.values()], nj, ngpu)
+    chosen = {
+        place: lm_weight.choose({w: d.out / "text" for w, d in some.items()}, dump.text, place)
+        for place, some in tried.items()
+    }
+    return [
+        replace(d, conf={**d.conf, "lm_weight": chosen[_place(d)]}, tuned_on=dump.name)
+        if d.lm
+        else d
+        for d in decodings
+    ]
+
+
+def _place(d: Decoding) -> Path:
+    """Where the weights of a system and a language model are tried."""
+    return d.system.directory / TUNING / d.out.parent.name
+
+
 def finish(d: Decoding) -> None:
     """Merge the workers' parts into ESPnet's files, in the order of the set, and close the result.
 
@@ -204,6 +262,7 @@ def finish(d: Decoding) -> None:
         "data": d.dump.key,
         "model": d.system.sha256,
         "decode": d.conf,
+        "tuned_on": d.tuned_on,
         "parameters": d.system.parameters,
         "seed": d.system.seed,
         "utterances": len(results),
@@ -232,6 +291,11 @@ def main(argv: list[str] | None = None) -> None:
         default=[False],
         help="without the LM (no), with it (yes), or both",
     )
+    parser.add_argument(
+        "--lm_weights", type=float, nargs="*", default=[],
+        help="weights to try on --dev; none: lm_weight of the config",
+    )  # fmt: skip
+    parser.add_argument("--dev", type=Path, help="dump/<type>/<set> to choose the weight on")
     parser.add_argument("--nj", type=int, default=None, help="workers (cores)")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs")
     args = parser.parse_args(argv)
@@ -239,6 +303,10 @@ def main(argv: list[str] | None = None) -> None:
     decodings = plan(
         args.systems, args.sets, args.lm, args.lm_modes, args.config, args.args, args.tag
     )
+    if args.lm_weights and any(args.lm_modes):
+        if args.dev is None:
+            raise ConfigError("--lm_weights needs --dev, a set to choose the weight on")
+        decodings = tune(decodings, args.dev, args.lm_weights, args.nj, args.ngpu)
     n = run(decodings, args.nj, args.ngpu)
     print(f"{n} decoded, {len(decodings) - n} unchanged")
 

@@ -5,7 +5,8 @@
 
 writes ``exp/asr_<tag>/uncertainty/<set>/tokens.npz`` (see
 :mod:`espnet_dice.results.token_uncertainty`), and with ``--noise_snr 10`` also ``…/<set>_snr10``,
-of the same speech with white noise. The report draws and judges them.
+of the same speech with white noise. What each measure is worth stands in ``exp/RESULTS.md``; the
+report draws and judges them.
 """
 
 import logging
@@ -23,12 +24,18 @@ from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import dumps, experiment, tokens, transcripts
-from espnet_dice.results import token_uncertainty
+from espnet_dice.results import (
+    recognisers,
+    token_uncertainty,
+    uncertainty_eval,
+    uncertainty_table,
+)
+from espnet_dice.results.table import MARKDOWN
 from espnet_dice.results.token_uncertainty import HYP, OUT, REF
 from espnet_dice.training import trainer
 from espnet_dice.work.workers import Work, run_forked
 
-VERSION = 1  # raise when the same model and speech give other numbers
+VERSION = 2  # raise when the same model and speech give other numbers
 SEED = 0
 
 
@@ -234,6 +241,9 @@ def main(argv: list[str] | None = None) -> None:
     setup_logging()
     asked = plan(args.systems, args.sets, args.token_list, args.samples, args.noise_snr)
     n = run(asked, args.token_list, args.data, args.nj, args.device, args.allow_pipes)
+    for exp in dict.fromkeys(system.parent for system in args.systems):
+        if (exp / MARKDOWN).is_file():
+            uncertainty_table.write(exp, uncertainty_eval.evaluate(recognisers.read(exp), 0))
     print(f"{n} asked, {len(asked) - n} unchanged")
 
 

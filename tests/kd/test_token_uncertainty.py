@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.stats
 
 torch = pytest.importorskip("torch")
 
@@ -28,7 +29,13 @@ def test_against_plain_numpy():
             "p": p[i], "top": best, "confidence": p[best],
             "entropy": -sum(x * np.log(x) for x in p), "p_noisy": q[i],
             "confidence_noisy": q.max(), "variance": var.mean(), "variance_top": var[best],
+            "variance_share": var[best] / var.mean(),
         }  # fmt: skip
+        draws = [np.exp(x) / np.exp(x).sum() for x in g]
+        whole, within = scipy.stats.entropy(q), np.mean([scipy.stats.entropy(x) for x in draws])
+        expected |= {"entropy_noisy": whole, "entropy_draws": within}
+        expected["information"] = np.mean([scipy.stats.entropy(x, q) for x in draws])
+        assert expected["information"] > 0
         assert {k: v[t].item() for k, v in found.items()} == pytest.approx(expected)
 
 
@@ -41,4 +48,6 @@ def test_without_variances_nothing_is_said_of_them():
 def test_without_draws_there_is_no_noise():
     tensors = [torch.as_tensor(x) for x in drawn(2)]
     found = token_uncertainty(*tensors, n_samples=0)
-    assert torch.equal(found["p"], found["p_noisy"])
+    assert torch.allclose(found["p"], found["p_noisy"], rtol=1e-12)
+    assert torch.equal(found["entropy"], found["entropy_draws"])
+    assert found["information"].abs().max() < 1e-12

@@ -81,6 +81,8 @@ def certainties(reference: dict[str, str], head: bool, seed: int) -> dict[str, n
         if head:
             measures |= {"variance": rng.random(len(flat)), "p_noisy": measures["p"]}
             measures |= {"variance_top": wrong + rng.random(len(flat)), "confidence_noisy": sure}
+            measures |= {"variance_share": rng.random(len(flat)), "information": sure / 10}
+            measures |= {"entropy_noisy": 1.1 - sure, "entropy_draws": 1 - 0.9 * sure}
         arrays |= {f"{which}_{k}": v for k, v in measures.items()}
         arrays[f"{which}_ends"] = np.cumsum([len(e) for e in each])
     return arrays

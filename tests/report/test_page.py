@@ -4,6 +4,7 @@ import base64
 import html.parser
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -17,7 +18,15 @@ from espnet_dice.checks.run_warning import RunWarning
 from espnet_dice.io import texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.report import main
-from espnet_dice.results import model_selection, recognisers, score, statistics, uncertainty_eval
+from espnet_dice.results import (
+    model_selection,
+    recognisers,
+    score,
+    statistics,
+    table,
+    uncertainty_eval,
+    uncertainty_table,
+)
 from tests.report import made
 
 VOID = {"meta", "link", "img", "br", "input", "hr", "path", "use", "rect"}
@@ -151,6 +160,28 @@ def test_the_worth_of_the_uncertainty_is_found(exp, page):
     assert answer.word == "more" and "Yes: σ² tells more than entropy" in Page(page).said
     assert f"AUROC of {sigma.value:.2f} ({sigma.low:.2f}–{sigma.high:.2f})" in page
     assert answer.student.matched is not None
+
+
+def test_every_measure_stands_in_the_results(exp, tmp_path):
+    evaluations = uncertainty_eval.evaluate(recognisers.read(exp), 0)
+    for w in evaluations:  # as with intervals
+        assert all(math.isnan(x.low) for x in w.auroc.values())
+    (tmp_path / "RESULTS.md").write_text("# Results\n\n| a |\n\n## Old\n\nbefore\n")
+    for _ in range(2):
+        uncertainty_table.write(tmp_path, evaluations)
+        table.add_section(tmp_path, "## Old", "after")
+    said = (tmp_path / "RESULTS.md").read_text()
+    assert said.count(uncertainty_table.TITLE) == said.count("## Old") == 1 and "before" not in said
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in said.splitlines() if "|" in line]
+    (head, *auroc) = rows[1 : 3 + len(evaluations)]
+    for w, cells in zip(evaluations, auroc[1:], strict=True):
+        row = dict(zip(head, cells, strict=True))
+        assert (row["system"], row["set"]) == (w.system.name, w.set)
+        for measure, name in uncertainty_table.HEADS.items():
+            if name in row:
+                value = w.auroc.get(measure)
+                assert row[name] == (f"{value.value:.2f}" if value else "–"), measure
+        assert row["matched"] == ("variance, nmse" if w.system.matches_uncertainty else "–")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
+import dataclasses
 import json
 import logging
+import shutil
 
+import jiwer
 import kaldiio
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ from espnet_dice.decoding.decode_queue import batches, read_results
 from espnet_dice.decoding.decoder import BEAM, check_options
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.records import dumps, experiment
+from espnet_dice.results import score as scoring
+from espnet_dice.results import table
 from espnet_dice.stages import decode
 from tests.stages import tiny
 
@@ -162,6 +167,39 @@ def test_parts_of_other_settings_are_not_used(recipe, decoded, tmp_path, caplog)
     decode.run([other], nj=1)
     assert "STALE" not in (other.out / "text").read_text()
     assert "changed: beam_size" in caplog.text
+
+
+def test_the_weight_of_the_lm_is_chosen_on_dev(recipe, decoded):
+    todo = plan(recipe, [True, False])
+    weights, dev = [0.7, 0, 0.2], tiny.DUMP / "dev"
+    with_lm, without = decode.tune(todo, dev, weights, nj=2)
+    assert without == todo[1] and with_lm.tuned_on == "dev"
+    place = recipe.plain / decode.TUNING / todo[0].out.parent.name
+    said = json.loads((place / "choice.json").read_text())
+    texts = {w: read(place / f"{w:g}" / "dev" / "text") for w in weights}
+    reference = read(dev / "text")
+    wer = {
+        f"{w:g}": 100 * jiwer.wer([reference[u] for u in reference], [t[u] for u in reference])
+        for w, t in texts.items()
+    }
+    assert said["wer"] == pytest.approx(wer, abs=1e-3) and said["set"] == "dev"
+    best = min(weights, key=lambda w: (said["wer"][f"{w:g}"], w))
+    assert said["weight"] == with_lm.conf["lm_weight"] == best
+    # with weight 0 the LM has no say
+    (plain,) = plan(recipe, [False])
+    alone = dataclasses.replace(plain, dump=dumps.load(dev), out=place / "alone")
+    decode.run([alone], nj=1)
+    assert read(alone.out / "text") == texts[0]
+    with pytest.raises(ConfigError, match="no part in choosing"):
+        decode.tune(todo, TEST, weights, nj=1)
+    # what was tuned stands in the table, what was tried does not
+    one = dataclasses.replace(with_lm, out=recipe.plain / "decode_tuned" / "test")
+    decode.run([one], nj=1)
+    rows = [r for r in scoring.score(tiny.EXP) if r.system == "plain_seed0"]
+    assert {r.set for r in rows} == {"test"}
+    (tuned,) = [r for r in rows if r.lm_weight is not None]
+    assert f"| tiny × {best:g} |" in table.table(rows) and tuned.lm_weight == best
+    shutil.rmtree(one.out.parent)
 
 
 def test_meta_says_what_was_decoded(recipe, decoded):

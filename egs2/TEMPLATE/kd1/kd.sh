@@ -64,6 +64,8 @@ inference_config=conf/decode.yaml
 inference_args=
 inference_tag=
 lm_modes="no yes"
+lm_weights=
+dev_set=
 teacher_lm_modes=no
 
 # Report
@@ -140,6 +142,10 @@ $(corpus_help)
     --inference_tag    Name of the results, decode_TAG_…; empty: config and options name them
                        (default="${inference_tag}")
     --lm_modes         Students without the LM (no), with it (yes), quoted (default="${lm_modes}")
+    --lm_weights       Weights of the LM to try for every system on --dev_set, the best of which
+                       decodes its test sets, quoted; empty: that of the inference config
+                       (default="${lm_weights}")
+    --dev_set          Set to choose them on; empty: --valid_set (default="${dev_set}")
     --teacher_lm_modes The same for teachers (default="${teacher_lm_modes}")
   Report
     --noise_snr        White noise, in dB, in which the uncertainty is judged too, quoted; empty: none
@@ -153,7 +159,7 @@ END
 parse_options "$@"
 check_numbers stage stop_stage nj threads ngpu num_nodes seed teacher_samples fs nbpe
 check_bools resample allow_pipes use_lm skip_data_prep skip_train skip_eval
-check_paths dumpdir expdir train_set valid_set test_sets
+check_paths dumpdir expdir train_set valid_set test_sets dev_set
 check_lengths min_wav_duration max_wav_duration
 [[ "${token_type}" =~ ^(char31|char|bpe)$ ]] || die "--token_type must be char31, char or bpe"
 [[ "${bpemode}" =~ ^(unigram|bpe)$ ]] || die "--bpemode must be unigram or bpe"
@@ -189,7 +195,10 @@ valid_sets=("${valid_set}")
 train_dump=${train_set}${sp}${cut}
 dev_dump=${valid_set}${cut}
 sets=()
-add_sets "${train_set}" "${valid_set}" "${tests[@]}"
+dev_set=${dev_set:-${valid_set}}
+devs=()
+[ -z "${lm_weights}" ] || [ "${dev_set}" = "${valid_set}" ] || devs=("${dev_set}")
+add_sets "${train_set}" "${valid_set}" ${devs[@]+"${devs[@]}"} "${tests[@]}"
 
 teacher_jobs=()
 teacher_options=()
@@ -256,6 +265,11 @@ training=(--task asr --dump "${dump}" --token_list "${tokens}" --exp "${expdir}"
 decoding=(--config "${inference_config}" "--args=${inference_args}" "--tag=${inference_tag}"
     --nj "${nj}" --ngpu "${ngpu}"
     ${lm_options[@]+"${lm_options[@]}"})
+if [ -n "${lm_weights}" ]; then
+    read -ra weights <<< "${lm_weights}"
+    [ "${dev_set}" != "${valid_set}" ] || dev_set=${dev_dump}
+    decoding+=(--lm_weights "${weights[@]}")
+fi
 
 # Names of what each stage makes, for the look ahead.
 decodings() { # LM modes quoted, dump, systems: patterns of their results
@@ -333,7 +347,7 @@ make_all_features() { # type, training sets, validation sets, quoted
     read -ra train <<< "$2"
     read -ra valid <<< "$3"
     if [ -z "${sp}${cut}" ]; then
-        make_features "$1" "" "" "${train[@]}" "${valid[@]}" "${tests[@]}"
+        make_features "$1" "" "" "${train[@]}" "${valid[@]}" ${devs[@]+"${devs[@]}"} "${tests[@]}"
         return
     fi
     [ -z "${cut}" ] ||
@@ -342,7 +356,7 @@ make_all_features() { # type, training sets, validation sets, quoted
     make_features "$1" "${sp}${cut}" "${lengths}" "${train[@]}"
     speeds=()
     make_features "$1" "${cut}" "${lengths}" "${valid[@]}"
-    make_features "$1" "" "" "${tests[@]}"
+    make_features "$1" "" "" ${devs[@]+"${devs[@]}"} "${tests[@]}"
 }
 if begin 2 "features: ${feats_type}"; then
     make_all_features "${teacher_feats_type}" "${train_sets[*]}" "${valid_sets[*]}"
@@ -382,8 +396,8 @@ if [ ${#teacher_systems[@]} -gt 0 ]; then
     fi
     if begin 6 "teachers on the student's test sets, and their outputs"; then
         if ! "${skip_eval}"; then
-            run decode "${decoding[@]}" --systems "${teacher_systems[@]}" \
-                --sets "${tests[@]/#/${teacher_dump}/}" --lm_modes "${teacher_modes[@]}"
+            run decode "${decoding[@]}" --dev "${teacher_dump}/${dev_set}" \
+                --systems "${teacher_systems[@]}" --sets "${tests[@]/#/${teacher_dump}/}" --lm_modes "${teacher_modes[@]}"
         fi
         if [ "${teacher_mode}" = cached ] && ! "${skip_train}"; then
             run teacher_outputs "${teacher_options[@]}" --dump "${teacher_dump}" \
@@ -409,7 +423,7 @@ if begin 8 "training curves"; then
 fi
 
 if begin 9 "decoding: ${tests[*]}, LM ${lm_modes}"; then
-    run decode "${decoding[@]}" --systems "${student_systems[@]}" \
+    run decode "${decoding[@]}" --dev "${dump}/${dev_set}" --systems "${student_systems[@]}" \
         --sets "${tests[@]/#/${dump}/}" --lm_modes "${modes[@]}"
 fi
 
