@@ -172,6 +172,17 @@ def test_company_is_kept_and_a_wrong_one_named():
         ).draw(rng)
 
 
+def test_digits_are_a_domain_of_their_own(planned):
+    settings = config.load(config.DEFAULTS.with_name("digits.yaml"))
+    sets = plan.plan_sets(settings, 0)
+    digits = set(settings["domains"]["digits"]["words"]["DIGIT"].split())
+    assert {w for u in sets["synth_train"] for w in u.said.split()} == digits
+    said = {name: {u.said for u in sets[name]} for name in ("synth_train", "synth_dev")}
+    assert not said["synth_train"] & said["synth_dev"]
+    voices = {name: {u.voice.variant for u in sets[name]} for name in said}
+    assert not voices["synth_train"] & voices["synth_dev"]
+
+
 def test_the_teachers_heard_ten_times_what_the_student_has(planned):
     _, sets, _ = planned
     few, voices = (len(x) for x in (sets["s_train_few"], {u.voice for u in sets["s_train_few"]}))
