@@ -18,7 +18,10 @@ SPACE = {
     "dev": "dev", "inference_config": "conf/decode.yaml", "teachers": {"a": "exp/asr_a"},
     "trials": 4, "seed": 3, "rungs": [{"epochs": 2, "keep": 2}, {"epochs": 4}],
     "groups": {
-        "schedule": {"optim_conf.lr": {"log": [0.001, 0.01]}, "batch_bins": [1, 2, 3]},
+        "schedule": {
+            "optim_conf.lr": {"log": [0.001, 0.01]}, "batch_bins": [1, 2, 3],
+            "encoder_conf.drop decoder_conf.drop": [0.1, 0.2],
+        },
         "kd": {
             "model_conf.kd_alpha": {"uniform": [0.2, 0.8]},
             "whom": [{"model_conf.a": 1, "model_conf.b": 2}, {"model_conf.c": 3}],
@@ -42,6 +45,8 @@ def test_arms_share_what_they_have_in_common_and_more_trials_keep_the_first():
     assert min(rates) >= 0.001 and max(rates) <= 0.01
     assert sum(r < 0.001 * 10**0.5 for r in rates) in range(8, 23)  # half, on a logarithmic scale
     assert {t.keys["batch_bins"] for t in none} == {1, 2, 3}
+    drops = {(t.keys["encoder_conf.drop"], t.keys["decoder_conf.drop"]) for t in none}
+    assert drops == {(0.1, 0.1), (0.2, 0.2)}
     assert {tuple(k for k in t.keys if k[-2] == ".") for t in tok} == {
         ("model_conf.a", "model_conf.b"), ("model_conf.c",),
     }  # fmt: skip

@@ -4,6 +4,7 @@
         schedule:
             optim_conf.lr: {log: [0.001, 0.008]}        # or {uniform: [least, most]}
             model_conf.lsm_weight: [0.0, 0.1, 0.15]     # one of them, each as likely
+            encoder_conf.dropout_rate decoder_conf.dropout_rate: [0.1, 0.2]     # the same for both
         kd:
             whom:                                       # one of several sets of keys
             - {model_conf.kd_teacher_weights: fixed}
@@ -91,7 +92,7 @@ def _draw_group(name: str, group: dict[str, Any], key: str) -> dict[str, Any]:
         raw = hashlib.sha256(f"{key} {dimension}".encode()).digest()
         rng = random.Random(int.from_bytes(raw[:8], "little"))
         value = _draw(f"groups.{name}.{dimension}", options, rng)
-        found |= value if isinstance(value, dict) else {dimension: value}
+        found |= value if isinstance(value, dict) else dict.fromkeys(dimension.split(), value)
     return found
 
 
