@@ -24,7 +24,7 @@ CONFIGS = {
 def unreadable(recipe: Recipe) -> Iterator[str]:
     """Configs that are not there, are no YAML, or build on one that is not there."""
     for option, stages in CONFIGS[recipe.name].items():
-        if not recipe.runs(*stages) or not _is_read(recipe, option):
+        if not (recipe[option] and recipe.runs(*stages) and _is_read(recipe, option)):
             continue
         several = option in ("student_config", "scratch_config")
         for path in recipe.words(option) if several else [recipe[option]]:

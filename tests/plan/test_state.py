@@ -49,7 +49,7 @@ def test_what_is_left_is_by_hours_and_speeds(tmp_path, monkeypatch):
 STAGES = (
     Stage(3, "tokens", (tiny.TOKENS,)),
     Stage(5, "teachers", (tiny.EXP / "asr_teacher_t",)),
-    Stage(6, "outputs", (tiny.EXP / "teacher_outputs/t/train",)),
+    Stage(6, "outputs", tuple(tiny.EXP / f"teacher_outputs/t/{s}" for s in ("train", "dev"))),
     Stage(7, "students", (tiny.EXP / "asr_plain_seed0", tiny.EXP / "asr_unc_seed0")),
     Stage(9, "decoding", (tiny.EXP / "asr_plain_seed0/decode*_none/test",)),
 )
