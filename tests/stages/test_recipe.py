@@ -78,7 +78,7 @@ def test_bad_options_are_named(tmp_path, args, message):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--clusters", "many"], "--clusters must be a whole number, not 'many'"),
+        (["--clusters", "many"], "--clusters must be whole numbers, not 'many'"),
         (["--iterations", "3"], "--iterations must be 1 or 2, not '3'"),
         (["--trust-pickle", "yes"], "--trust_pickle must be true or false"),
         (["--test_sets", ""], "--test_sets is empty"),
