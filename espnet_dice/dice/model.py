@@ -12,16 +12,16 @@ import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_dice.dice import entries, faults, losses, schedule, start
 from espnet_dice.dice import head as kinds
-from espnet_dice.dice import losses
 from espnet_dice.dice.head import FINAL_DIM, TEMPERATURE
 from espnet_dice.dice.heads import LAST, Place, places
-from espnet_dice.dice.terms import TERMS, Context, Seen
+from espnet_dice.dice.terms import Context, Seen
 from espnet_dice.hubert.models import mask
 from espnet_dice.hubert.models.frames import n_frames
-from espnet_dice.io.errors import ConfigError, DataError, DiceError
+from espnet_dice.io.errors import ConfigError, DiceError
 
-PENALTY = "dice_features_pen"
+PENALTY, TEACHER = "dice_features_pen", "teacher"
 
 
 class DiceHubertModel(AbsESPnetModel):
@@ -44,7 +44,13 @@ class DiceHubertModel(AbsESPnetModel):
             it has one.
         head_lr_factor: of the learning rate of the heads; 1 in the paper.
         mask_prob, mask_length: see :mod:`mask`; ``mask_prob`` 0 masks nothing.
-        masked_weight, unmasked_weight: of the frames in label losses; 1 and 0 in the paper.
+        masked_weight, unmasked_weight: of the frames in label losses; 1 and 0 in the paper. These,
+            ``mask_prob`` and the losses' weights may be schedules (:mod:`schedule`, ours). In
+            validation every one has its last value: all epochs are measured alike.
+        updates: that the shares in schedules are of.
+        init: ``teacher``: training begins with what fits of the teacher's parameters
+            (:func:`start.from_teacher`, ours); None, the paper's: with fresh ones.
+        init_layers: which of the teacher's blocks, from 1.
         features_pen: weight of the L2 penalty on the output of the student's convolutions
             (:func:`losses.features_pen`). 10 in HuBERT's recipe (fairseq, ``loss_weights: [10]``):
             there the penalty is multiplied by the number of masked frames and added to the sum of
@@ -65,45 +71,67 @@ class DiceHubertModel(AbsESPnetModel):
         temperature: float = TEMPERATURE,
         heads: str | Sequence[dict[str, int]] = LAST,
         head_lr_factor: float = 1.0,
-        mask_prob: float = mask.MASK_PROB,
+        mask_prob: float | dict[str, float] = mask.MASK_PROB,
         mask_length: int = mask.MASK_LENGTH,
-        masked_weight: float = 1.0,
-        unmasked_weight: float = 0.0,
+        masked_weight: float | dict[str, float] = 1.0,
+        unmasked_weight: float | dict[str, float] = 0.0,
+        updates: int | None = None,
         features_pen: float = 0.0,
+        init: str | None = None,
+        init_layers: Sequence[int] | None = None,
     ):
         super().__init__()
         if not features_pen >= 0:
             raise ConfigError(f"model_conf: features_pen must be >= 0, not {features_pen}")
         if not head_lr_factor > 0:
             raise ConfigError(f"model_conf: head_lr_factor must be > 0, not {head_lr_factor}")
-        entries = parse(loss)
+        if init not in (None, TEACHER):
+            raise ConfigError(f"model_conf: init must be teacher or null, not {init!r}")
+        listed = entries.parse(loss)
+        frames = {"masked_weight": masked_weight, "unmasked_weight": unmasked_weight}
+        self.schedules = schedule.read(listed, {"mask_prob": mask_prob, **frames}, updates)
+        if any(one.moves for one in self.schedules.values()):
+            self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.init, self.init_layers, self.source = init, init_layers, teacher
         context = Context(student.dims, labels, teacher, normalized)
         self.student = student
-        self.term_weights = {name: weight for name, weight, _ in entries}
-        self.term_weights[PENALTY] = self.features_pen = features_pen
+        self.features_pen = features_pen
         self.terms = torch.nn.ModuleDict(
-            {name: _term(name, context, conf) for name, _, conf in entries}
+            {name: entries.term(name, context, conf) for name, _, conf in listed}
         )
         self.places: list[Place] = []
         self.head_lr_factor = head_lr_factor
         if any(term.from_labels for term in self.terms.values()):
             if n_clusters is None:
                 raise ConfigError("label losses need the number of clusters (--labels)")
-            if masked_weight * mask_prob <= 0 and unmasked_weight <= 0:
-                raise ConfigError(
-                    "model_conf: no frame counts: masked_weight and mask_prob, or unmasked_weight, "
-                    "must be > 0"
-                )
+            self._check_frames_count()
             clusters = [n_clusters] if isinstance(n_clusters, int) else list(n_clusters)
             self.places = places(heads, len(clusters), len(student.dims) - 1, heights)
         self.heads = torch.nn.ModuleList(
             kinds.build(head, student.dims[p.layer], clusters[p.codebook], final_dim, temperature)
             for p in self.places
         )
-        self.mask_prob = mask_prob
         self.mask_length = mask_length
-        self.masked_weight = masked_weight
-        self.unmasked_weight = unmasked_weight
+
+    def begin(self) -> None:
+        """Do what belongs to the beginning of a training only: start from the teacher, if asked.
+
+        Raises:
+            ConfigError: there is no teacher, or nothing of it fits.
+        """
+        if self.init is None:
+            return
+        if self.source is None:
+            raise ConfigError("model_conf: init: teacher needs a teacher (--teacher)")
+        from espnet_dice.hubert import teacher
+
+        found = teacher.load(self.source)
+        start.from_teacher(self.student, found.model, self.init_layers, self.source)
+
+    def count_update(self) -> None:
+        """One step of the optimizer was made; schedules go on."""
+        if "updates" in self._buffers:
+            self.updates += 1
 
     def forward(
         self,
@@ -136,24 +164,26 @@ class DiceHubertModel(AbsESPnetModel):
             utts = [str(i) for i in range(len(samples))]
         lengths = None if min(samples) == max(samples) else speech_lengths
         frames = [n_frames(n) for n in samples]
-        masks = self._masks(frames, utts).to(speech.device)
-
-        hidden_frames = masks if self.mask_prob > 0 else None
+        now = self._now()
+        masks = self._masks(frames, utts, now["mask_prob"]).to(speech.device)
+        # where masking is to begin later, the mask embedding belongs to every step all the same
+        some = self.schedules["mask_prob"]
+        hidden_frames = masks if max(some.start, some.end) > 0 else None
         with self.student.measured() if self.features_pen else nullcontext() as squares:
             hidden = self.student(speech, lengths, hidden_frames)
         valid = None
         if lengths is not None:
             ends = torch.tensor(frames, device=speech.device)
             valid = torch.arange(max(frames), device=speech.device) < ends[:, None]
-        weights = losses.frame_weights(masks, valid, self.masked_weight, self.unmasked_weight)
+        weights = losses.frame_weights(masks, valid, now["masked_weight"], now["unmasked_weight"])
         predicted = []
         if self.heads:
-            self._check_labels(labels, labels_lengths, frames, utts)
+            faults.check_labels(labels, labels_lengths, frames, utts, "dice_soft" in self.terms)
             predicted = self._predict(hidden)
         seen = Seen(speech, lengths, hidden, weights, valid, predicted, labels)
         weight = weights.sum() if predicted else weights.new_tensor(sum(frames))
         penalty = losses.features_pen(squares) * (weight > 0) if squares else None
-        loss, stats = self._loss(seen, utts, penalty)
+        loss, stats = self._loss(seen, utts, penalty, now)
         if predicted:
             shown = ~masks if valid is None else ~masks & valid
             codebook, logits = predicted[-1]
@@ -180,89 +210,56 @@ class DiceHubertModel(AbsESPnetModel):
             found.append((place.codebook, head(state)))
         return found
 
-    def _masks(self, frames: list[int], utts: list[str]) -> torch.Tensor:
+    def _now(self) -> dict[str, float]:
+        """What the schedules say: of this update, in validation at their end."""
+        if not self.training or "updates" not in self._buffers:
+            return {name: one.end for name, one in self.schedules.items()}
+        update = int(self.updates)
+        return {name: one.at(update) for name, one in self.schedules.items()}
+
+    def _check_frames_count(self) -> None:
+        for update in schedule.corners(self.schedules):
+            at = {name: one.at(update) for name, one in self.schedules.items()}
+            if at["masked_weight"] * at["mask_prob"] <= 0 and at["unmasked_weight"] <= 0:
+                when = f" at update {update}" if "updates" in self._buffers else ""
+                raise ConfigError(
+                    f"model_conf: no frame counts{when}: masked_weight and mask_prob, or "
+                    "unmasked_weight, must be > 0"
+                )
+
+    def _masks(self, frames: list[int], utts: list[str], mask_prob: float) -> torch.Tensor:
         # ESPnet seeds torch for every epoch; validation has the same masks in every epoch
         seed = int(torch.randint(2**31, ())) if self.training else 0
         drawn = [
-            mask.span_mask(n, mask.utterance_rng(seed, utt), self.mask_prob, self.mask_length)
+            mask.span_mask(n, mask.utterance_rng(seed, utt), mask_prob, self.mask_length)
             for n, utt in zip(frames, utts, strict=True)
         ]
         return mask.pad_masks(drawn, max(frames))
 
-    def _check_labels(self, labels, labels_lengths, frames, utts) -> None:
-        if labels is None:
-            raise DataError(f"{utts[0]}: there are no labels: give PATH,labels,dice_labels")
-        if "dice_soft" in self.terms and labels.dim() == 2:
-            raise ConfigError("dice_soft needs the data type dice_labels; dice_ids are hard ids")
-        if labels_lengths is None:
-            return
-        for utt, wanted, found in zip(utts, frames, labels_lengths.tolist(), strict=True):
-            if wanted != found:
-                raise DataError(f"{utt}: {wanted} frames of speech, {found} labels")
-
     def _loss(
-        self, seen: Seen, utts: list[str], penalty: torch.Tensor | None
+        self, seen: Seen, utts: list[str], penalty: torch.Tensor | None, now: dict[str, float]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        parts = {name: term(seen) for name, term in self.terms.items()}
+        # a loss that does not count is not computed: a feature loss has a teacher to run
+        parts = {name: term(seen) for name, term in self.terms.items() if now[name]}
+        total = sum(now[name] * part for name, part in parts.items())
+        # what has no part in this step belongs to it all the same: processes wait for each gradient
+        rest = [p for name, term in self.terms.items() if not now[name] for p in term.parameters()]
+        total = total + sum(0 * p.sum() for p in rest)
+        if not any(self.terms[name].from_labels for name in parts):
+            total = total + sum(0 * logits.sum() for _, logits in seen.predicted)
         if penalty is not None:
             parts[PENALTY] = penalty
-        total = sum(self.term_weights[name] * part for name, part in parts.items())
+            total = total + self.features_pen * penalty
         # costs no time: ESPnet's reporter reads every statistic from the device at each step
         if not torch.isfinite(total):
-            raise DiceError(self._not_finite(seen, parts, utts))
+            raise DiceError(faults.not_finite(self.student, seen, parts, utts))
         stats = {"loss": total.detach()}
         if len(parts) > 1:
             stats |= {name.replace("dice", "loss"): p.detach() for name, p in parts.items()}
+        if self.training:
+            stats |= {
+                name.replace("dice", "weight"): total.new_tensor(now[name])
+                for name, one in self.schedules.items()
+                if one.moves
+            }
         return total, stats
-
-    def _not_finite(self, seen: Seen, parts: dict[str, torch.Tensor], utts: list[str]) -> str:
-        said = ", ".join(f"{name} {part.item():g}" for name, part in parts.items())
-        state = seen.hidden[-1]
-        bad = ~torch.isfinite(state).all(-1).all(-1)
-        named = [utt for utt, b in zip(utts, bad.tolist(), strict=True) if b] or utts
-        silent = [u for u, row in zip(utts, seen.speech, strict=True) if not row.any()]
-        lost = [n for n, p in self.student.named_parameters() if not torch.isfinite(p).all()]
-        text = f"the loss is not finite ({said}; the student computes in {state.dtype})"
-        text += f", utterances: {' '.join(named[:20])}{' …' if len(named) > 20 else ''}"
-        if lost:
-            text += f"; parameters were lost before: {lost[0]} and {len(lost) - 1} more"
-        if silent:
-            text += f"; silent: {' '.join(silent[:20])}"
-        if state.dtype == torch.float16:
-            return text + ": float16 overflows; use a GPU with bfloat16, or use_amp: false"
-        return text + ": look at these, lower the learning rate, or set grad_clip"
-
-
-def parse(loss: Sequence[dict[str, Any]]) -> list[tuple[str, float, dict[str, Any]]]:
-    """The config's ``loss`` as (name, weight, conf), checked.
-
-    Raises:
-        ConfigError: no list of {name[, weight][, conf]}, an unknown or a repeated name.
-    """
-    if not isinstance(loss, (list, tuple)) or not loss:
-        raise ConfigError("loss: must be a list of 'name', 'weight', 'conf'")
-    entries = []
-    for entry in loss:
-        unknown = sorted(set(entry) - {"name", "weight", "conf"}) if isinstance(entry, dict) else []
-        if not isinstance(entry, dict) or "name" not in entry or unknown:
-            raise ConfigError(f"loss: an entry has name, weight and conf, not {entry!r}")
-        name = entry["name"]
-        if name not in TERMS:
-            raise ConfigError(f"loss: no such loss {name!r}; one of {', '.join(TERMS)}")
-        if name in (n for n, _, _ in entries):
-            raise ConfigError(f"loss: {name} is listed twice")
-        entries.append((name, float(entry.get("weight", 1.0)), entry.get("conf") or {}))
-    return entries
-
-
-def _term(name: str, context: Context, conf: dict[str, Any]) -> torch.nn.Module:
-    from inspect import signature
-
-    parameters = signature(TERMS[name].__init__).parameters
-    known = [key for key in parameters if key not in ("self", "context")]
-    for key in conf:
-        if key not in known:
-            raise ConfigError(
-                f"loss: {name} has no key {key!r}; its keys: {', '.join(known) or 'none'}"
-            )
-    return TERMS[name](context, **conf)

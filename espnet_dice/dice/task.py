@@ -20,10 +20,11 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import int_or_none, str_or_none
 
 from espnet_dice import registry
+from espnet_dice.dice import entries, schedule
 from espnet_dice.dice.collate import DiceCollate
 from espnet_dice.dice.head import set_apart
 from espnet_dice.dice.heads import LAST, MATCHED, places
-from espnet_dice.dice.model import DiceHubertModel, parse
+from espnet_dice.dice.model import DiceHubertModel
 from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError, DiceError
 from espnet_dice.io.json_files import read_json
@@ -35,6 +36,7 @@ model_choices = ClassChoices(
 )
 OURS = {"student", "loss", "n_clusters", "labels", "teacher", "normalized", "heights"}
 """Arguments of the model that have options of their own, or are read with the labels."""
+SCHEDULED = ("mask_prob", "masked_weight", "unmasked_weight")
 ABSOLUTE = ("cosineannealingwarmuprestarts", "cycliclr", "exponentialdecaywarmup", "onecyclelr")
 """Schedulers that set one learning rate for all parameters, whatever the optimizer was given."""
 
@@ -116,7 +118,10 @@ class DiceHubertTask(AbsTask):
         Raises:
             ConfigError: naming the key.
         """
-        for name, _, _ in parse(args.loss):
+        listed, conf = entries.parse(args.loss), args.model_conf
+        numbers = {key: conf[key] for key in SCHEDULED if key in conf}
+        schedule.read(listed, numbers, conf.get("updates"))
+        for name, _, _ in listed:
             if name == "dice_feature":
                 continue
             if args.labels is None and args.num_classes is None:
@@ -168,8 +173,15 @@ class DiceHubertTask(AbsTask):
     def build_optimizers(
         cls, args: argparse.Namespace, model: torch.nn.Module
     ) -> list[torch.optim.Optimizer]:
-        """ESPnet's optimizer; heads with a learning rate of their own are groups of their own."""
+        """ESPnet's optimizer; heads with a learning rate of their own are groups of their own.
+
+        ESPnet calls this where a training begins or goes on (a checkpoint is read later), not where
+        a trained model is used.
+        """
+        model.begin()
         optimizers = super().build_optimizers(args, model)
+        # its steps, not forward passes: several may belong to a step, and one may be left out
+        optimizers[0].register_step_post_hook(lambda *_: model.count_update())
         if model.head_lr_factor != 1:
             set_apart(optimizers[0], model.heads.parameters(), model.head_lr_factor)
         return optimizers

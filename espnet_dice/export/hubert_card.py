@@ -6,7 +6,7 @@ from typing import Any
 
 from espnet_dice.export.card import NOT_SAID, UNKNOWN, code, licence_of, render
 from espnet_dice.hubert.models import sizes
-from espnet_dice.results.dice_results import means
+from espnet_dice.results.dice_results import means, weight_of
 
 MFCC = "mfcc"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -74,10 +74,10 @@ def losses(entries: Sequence[Mapping[str, Any]]) -> str:
     """The losses with their weights and settings."""
     said = []
     for entry in entries:
-        weight = entry.get("weight", 1)
+        weight = weight_of(entry)
         more = ", ".join(f"{k} {v}" for k, v in (entry.get("conf") or {}).items())
         shown = code(f"{entry['name']} ({more})" if more else entry["name"])
-        said.append(shown if weight == 1 else f"{weight:g} × {shown}")
+        said.append(f"{weight} × {shown}" if weight else shown)
     return " + ".join(said)
 
 

@@ -115,10 +115,18 @@ def trained_with(source: Path) -> tuple[str, str, int | None]:
     return " + ".join(map(_loss, losses)), labels, model.get("seed")
 
 
+def weight_of(entry: Mapping[str, Any]) -> str:
+    """A loss's weight, or the ends of its schedule, ``1→0``; empty for 1."""
+    weight = entry.get("weight", 1)
+    if isinstance(weight, dict):
+        return f"({weight['start']:g}→{weight['end']:g})"
+    return "" if weight == 1 else f"{weight:g}"
+
+
 def _loss(entry: Mapping[str, Any]) -> str:
     """``hard``, ``soft τ=5``, ``0.1·feature``."""
-    weight = entry.get("weight", 1)
-    name = ("" if weight == 1 else f"{weight:g}·") + entry["name"].removeprefix("dice_")
+    weight = weight_of(entry)
+    name = (f"{weight}·" if weight else "") + entry["name"].removeprefix("dice_")
     tau = (entry.get("conf") or {}).get("tau")
     return name if tau is None else f"{name} τ={tau:g}"
 

@@ -38,7 +38,8 @@ def make_job(
         exp: where experiments are.
         seed: of the training.
         extra: options that win over the config.
-        teacher: source of the teacher that runs beside the student, for ``dice_feature``.
+        teacher: source of the teacher that runs beside the student, for ``dice_feature``, or that
+            it starts from, for ``init: teacher``.
 
     Raises:
         DiceError: labels are missing, unfinished, of another teacher, or do not fit the speech.
@@ -63,11 +64,13 @@ def make_job(
         )
         data += more
         inputs |= more_inputs
-    if "dice_feature" in names:
+    from_teacher = (read_config(config).get("model_conf") or {}).get("init") is not None
+    if "dice_feature" in names or from_teacher:
         from espnet_dice.hubert.teacher import key_of
 
         if teacher is None:
-            raise ConfigError(f"{config}: dice_feature needs --teacher")
+            what = "init" if from_teacher else "dice_feature"
+            raise ConfigError(f"{config}: {what} needs --teacher")
         data += ["--teacher", str(teacher)]
         inputs["teacher"] = key_of(teacher)
     return Job(

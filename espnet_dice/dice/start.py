@@ -1,0 +1,96 @@
+"""Starting a student from its teacher: stem and blocks are copied where they fit.
+
+Ours: the paper's students have fresh parameters. DistilHuBERT (Chang et al. 2022) starts from its
+teacher's stem and first blocks.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from espnet_dice.io.errors import ConfigError
+
+STEM = ("feature_extractor.", "feature_projection.", "masked_spec_embed")
+AROUND = ("encoder.pos_conv_embed.", "encoder.layer_norm.")
+BLOCK = "encoder.layers."
+
+
+def from_teacher(
+    student: torch.nn.Module,
+    teacher: torch.nn.Module,
+    layers: Sequence[int] | None = None,
+    source: str = "the teacher",
+) -> int:
+    """Copy the teacher's parameters into a student, part by part.
+
+    Parts are the convolutions, the projection behind them, the mask embedding, the positions, the
+    encoder's norm, and each block; one is copied whole, where all its shapes are the teacher's, or
+    not at all. A narrow student with its teacher's stem so gets the convolutions, a shallow one
+    the blocks too.
+
+    Args:
+        student: to be changed.
+        teacher: :attr:`FrozenSSLModel.model`.
+        layers: which of the teacher's blocks are the student's, from 1; None: the first ones.
+        source: of the teacher, for messages.
+
+    Returns:
+        How many tensors were copied.
+
+    Raises:
+        ConfigError: nothing fits, blocks were named and do not, or ``layers`` are not one for each
+            block of the student.
+    """
+    own, theirs = student.state_dict(), teacher.state_dict()
+    blocks = _blocks(own, theirs, layers, source)
+    parts = {f"the teacher's {prefix.rstrip('.')}": (prefix, prefix) for prefix in STEM + AROUND}
+    parts |= {f"block {t} as block {s}": (_block(s), _block(t)) for s, t in blocks}
+    copied, said = {}, []
+    for what, (ours, wanted) in parts.items():
+        found = {k: wanted + k.removeprefix(ours) for k in own if k.startswith(ours)}
+        if found and all(k in theirs and theirs[k].shape == own[n].shape for n, k in found.items()):
+            copied |= {name: theirs[k] for name, k in found.items()}
+            said.append(what)
+        elif layers is not None and ours.startswith(BLOCK):
+            raise ConfigError(
+                f"model_conf: init_layers: {what}: its shapes are not those of {source}; leave "
+                "init_layers out, and what fits is copied"
+            )
+    if not copied:
+        raise ConfigError(
+            f"model_conf: init: nothing of {source} fits the student: neither the stem nor a block "
+            "has its shapes; leave init out"
+        )
+    with torch.no_grad():
+        for name, value in copied.items():
+            own[name].copy_(value)
+    logging.info("%d of %d tensors are %s's: %s", len(copied), len(own), source, ", ".join(said))
+    return len(copied)
+
+
+def _block(number: int) -> str:
+    return f"{BLOCK}{number - 1}."
+
+
+def _count(state: Mapping[str, torch.Tensor]) -> int:
+    found = {int(k.removeprefix(BLOCK).split(".")[0]) for k in state if k.startswith(BLOCK)}
+    return len(found)
+
+
+def _blocks(
+    own: Mapping[str, torch.Tensor],
+    theirs: Mapping[str, torch.Tensor],
+    layers: Sequence[int] | None,
+    source: str,
+) -> list[tuple[int, int]]:
+    """(student's block, teacher's block), from 1."""
+    mine, number = _count(own), _count(theirs)
+    if layers is None:
+        return [(n, n) for n in range(1, min(mine, number) + 1)]
+    if len(layers) != mine or not all(type(n) is int and 1 <= n <= number for n in layers):
+        raise ConfigError(
+            f"model_conf: init_layers: name one block of {source}, from 1 to {number}, for each of "
+            f"the student's {mine}, not {list(layers)}"
+        )
+    return list(enumerate(layers, 1))
