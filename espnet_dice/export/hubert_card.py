@@ -8,7 +8,7 @@ from espnet_dice.export.card import NOT_SAID, UNKNOWN, code, licence_of, render
 from espnet_dice.hubert.models import sizes
 from espnet_dice.results.dice_results import means, weight_of
 
-MFCC = "mfcc"
+SPECTRAL = {"mfcc": "MFCC", "mfcc_mel": "MFCC and log-mel energies"}
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 MEASURES = {
     "char": "character error rate, %",
@@ -100,15 +100,16 @@ def _labels(labels: Mapping[str, Any] | None) -> str:
         books = "; ".join(_labels({**one, "kl": {}}) for one in store.each(labels))
         return f"{len(labels['clusters'])} codebooks: {books}"
     k = f"K = {labels['clusters']}"
-    if labels.get("source") == MFCC:
-        return f"k-means of MFCC, {k}: the first iteration of HuBERT"
+    if labels.get("source") in SPECTRAL:
+        name = SPECTRAL[labels["source"]]
+        return f"k-means of {name}, {k}: the first iteration of HuBERT"
     kl = ", ".join(f"{value:.1e} nats at τ {tau}" for tau, value in labels.get("kl", {}).items())
     soft = f"; soft labels are kept with a KL of {kl}" if kl else ""
     return f"k-means of the teacher's layer {labels.get('layer')} (from 1), {k}{soft}"
 
 
 def _teacher(source: str | None) -> dict[str, str]:
-    if not source or source == MFCC:
+    if not source or source in SPECTRAL:
         return {}
     found = licence_of(source)
     return {"teacher": code(source), "licence of the teacher": code(found) if found else UNKNOWN}

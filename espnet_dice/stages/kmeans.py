@@ -3,7 +3,8 @@
     python -m espnet_dice.stages.kmeans --source exp/dice_teacher --layer 9 --clusters 500 \\
         --dump dump/raw --sets train --out exp/quantizer/teacher_l9_k500
 
-The teacher streams: nothing but the sample is kept, in memory. ``--source mfcc`` clusters MFCC.
+The teacher streams: nothing but the sample is kept, in memory. ``--source mfcc`` clusters MFCC,
+``mfcc_mel`` those and 80 log-mel energies.
 Several layers or numbers of clusters make several codebooks, each layer with each number, from one
 pass over the sample: ``--layer 6 9 12 --clusters 100 500`` makes six.
 """
@@ -20,7 +21,7 @@ from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.labels import kmeans, quantizer, sample
+from espnet_dice.labels import kmeans, pca, quantizer, sample
 from espnet_dice.labels.sample import collect
 from espnet_dice.records import dumps
 
@@ -37,11 +38,12 @@ def make_quantizer(
     sample_frames: int = SAMPLE_FRAMES,
     trust_pickle: bool = False,
     device: str = "cpu",
+    directions: int | None = None,
 ) -> bool:
     """Cluster a layer, or several, unless that was done from exactly this.
 
     Args:
-        source: ``mfcc`` or a teacher, see :func:`upstreams.load_layer`.
+        source: ``mfcc``, ``mfcc_mel`` or a teacher, see :func:`upstreams.load_layer`.
         layer: of the teacher, 1-based; or several.
         n_clusters: K; or several for each layer.
         sets: speech (dump/raw), never the validation set.
@@ -50,6 +52,8 @@ def make_quantizer(
         sample_frames: frames to cluster at most; fewer where they would need more than 2 GB.
         trust_pickle: see :func:`teacher.load`.
         device: where the teacher and k-means compute.
+        directions: cluster this many principal directions of each layer (:mod:`pca`); None: the
+            layer as it is.
 
     Returns:
         False if nothing was to be done.
@@ -73,6 +77,7 @@ def make_quantizer(
             "clusters": n_clusters,
             "seed": seed,
             "sample_frames": sample_frames,
+            **({} if directions is None else {"pca": directions}),
         },
         {
             "source": upstreams.layer_key_of(source, layer),
@@ -94,7 +99,14 @@ def make_quantizer(
         if len(layers) > 1:
             logging.info("k-means: layer %d", one)
         part = np.ascontiguousarray(frames[:, begin:end])
-        codebooks += [_fit(part, k, seed, device, sets[0]) for k in clusters]
+        found = None if directions is None else pca.fit(part, directions)
+        if found is not None:
+            logging.info(
+                "PCA: %.1f %% of the variance in %d directions", 100 * found.share, directions
+            )
+            part = found.coordinates(part)
+        made = [_fit(part, k, seed, device, sets[0]) for k in clusters]
+        codebooks += made if found is None else [found.lifted(c) for c in made]
     with atomic_dir(out) as tmp:
         made_from.finish(tmp, checksums.of(quantizer.save(tmp, *codebooks)))
     return True
@@ -177,6 +189,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--clusters", type=int, nargs="+", help=f"K ({CLUSTERS}; of --given: its own); several"
     )
+    parser.add_argument("--pca", type=int, help="cluster so many principal directions of a layer")
     parser.add_argument("--given", type=Path, help="centroids to use instead: .npy or a pickle")
     parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
     parser.add_argument("--sets", nargs="+", required=True, help="training sets below --dump")
@@ -200,6 +213,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.given:
         if isinstance(layer, tuple) or isinstance(clusters, tuple):
             raise ConfigError("--given: one file is one codebook: name one --layer")
+        if args.pca is not None:
+            raise ConfigError("--pca: --given has centroids already; leave one of them out")
         made = use_given(args.given, args.source, layer, args.out, args.trust_pickle, clusters)
     else:
         import torch
@@ -215,6 +230,7 @@ def main(argv: list[str] | None = None) -> None:
             args.sample_frames,
             args.trust_pickle,
             args.device,
+            args.pca,
         )
     print(f"{args.out}: {'made' if made else 'unchanged, skipped'}")
 

@@ -185,3 +185,14 @@ def test_several_layers_and_clusters(tmp_path):
     assert "--layer must be whole numbers, not 'b'" in said
     assert "several, not ' '" in run(tmp_path, DICE, "--clusters| ").stderr
     assert "is one codebook" in run(tmp_path, DICE, "--quantizer|x.npy|--layer|6 9").stderr
+
+
+def test_pca_and_the_features_of_the_first_iteration(tmp_path):
+    made = commands(tmp_path, DICE, "--pca|64|--features|mfcc_mel")
+    first, second = made["kmeans"]
+    assert after(first, "--source") == ["mfcc_mel"] and "--pca" not in first
+    assert after(first, "--out") == ["exp/quantizer/mfcc_mel_k100_seed0"]
+    assert after(second, "--pca") == ["64"]
+    assert after(second, "--out")[0].endswith("_l9_pca64_k500_seed0")
+    assert "mfcc or mfcc_mel, not 'mel'" in run(tmp_path, DICE, "--features|mel").stderr
+    assert "has centroids already" in run(tmp_path, DICE, "--pca|9|--quantizer|x.npy").stderr

@@ -36,6 +36,7 @@ teacher=
 teacher_config=conf/train_dice_teacher.yaml
 teacher_args=
 iterations=1
+features=mfcc
 mfcc_clusters=100
 it1_layer=6
 it1_clusters=500
@@ -44,6 +45,7 @@ it1_clusters=500
 layer=9
 clusters=500
 alignment=
+pca=
 quantizer=
 trust_pickle=false
 sample_frames=200000
@@ -100,7 +102,9 @@ $(corpus_help)
     --teacher_config   Config of that training (default="${teacher_config}")
     --teacher_args     Options that win over it (default="${teacher_args}")
     --iterations       1, or 2: trained once more, on its own labels (default="${iterations}")
-    --mfcc_clusters    Clusters of MFCC frames (default="${mfcc_clusters}")
+    --features         What the first iteration's labels are clusters of: mfcc, HuBERT's, or mfcc_mel,
+                       MFCC and 80 log-mel energies (default="${features}")
+    --mfcc_clusters    Clusters of these frames (default="${mfcc_clusters}")
     --it1_layer        Layer whose labels iteration 2 learns (default="${it1_layer}")
     --it1_clusters     Clusters of that layer (default="${it1_clusters}")
   Labels
@@ -111,6 +115,8 @@ $(corpus_help)
                        (default="${clusters}")
     --alignment        Phones' times: ZeroSpeech item files, CTM, TextGrids, quoted; PNMI and purity
                        of all labels are then printed and reported (default="${alignment}")
+    --pca              Cluster so many principal directions of each layer; empty: the layer as it is
+                       (default="${pca}")
     --quantizer        Centroids to use instead of k-means: .npy, or the pickle of a scikit-learn
                        KMeans (default="${quantizer}")
     --trust_pickle     Run the pickle of --quantizer or --teacher where it cannot be read otherwise,
@@ -170,6 +176,11 @@ check_each clusters "${numbers[@]}"
 for name in layer clusters; do
     [ -n "${!name// /}" ] || die "--${name} must be a whole number, or several, not '${!name}'"
 done
+[ -z "${pca}" ] || check_numbers pca
+[ -z "${quantizer}" ] || [ -z "${pca}" ] ||
+    die "--pca ${pca}: --quantizer has centroids already; leave one of them out"
+[[ "${features}" =~ ^mfcc(_mel)?$ ]] ||
+    die "--features must be mfcc or mfcc_mel, not '${features}'"
 [ -z "${quantizer}" ] || [ ${#layers[@]} -eq 1 ] ||
     die "--quantizer ${quantizer} is one codebook: name one --layer, not '${layer}'"
 
@@ -195,7 +206,7 @@ joined() {
 
 # A teacher that is given, or the last of those that are trained here.
 teacher_tag=$(stem_of "${teacher_config}" train_dice_)$(args_tag "${teacher_args}")
-mfcc=mfcc_k${mfcc_clusters}_seed${seed}
+mfcc=${features}_k${mfcc_clusters}_seed${seed}
 it1=${teacher_tag}_it1_seed${seed}
 it1_labels=${it1}_l${it1_layer}_k${it1_clusters}
 if [ -n "${teacher}" ]; then
@@ -211,7 +222,8 @@ fi
 if [ -n "${quantizer}" ]; then
     labels=${teacher_name}_l${layer}_$(basename "${quantizer%.*}")
 else
-    labels=${teacher_name}_l$(joined "${layers[@]}")_k$(joined "${numbers[@]}")_seed${seed}
+    labels=${teacher_name}_l$(joined "${layers[@]}")${pca:+_pca${pca}}
+    labels+=_k$(joined "${numbers[@]}")_seed${seed}
 fi
 
 students=()
@@ -231,13 +243,14 @@ add_students() { # labels, configs …: one job a config and seed
 add_students "${labels}" "${student_configs[@]}"
 add_students "${mfcc}" ${scratch_configs[@]+"${scratch_configs[@]}"}
 
-quantize() { # tag, source, layers, clusters
+quantize() { # tag, source, layers, clusters, more options
     local layers numbers
     read -ra layers <<< "$3"
     read -ra numbers <<< "$4"
     run kmeans --source "$2" --layer "${layers[@]}" --clusters "${numbers[@]}" --dump "${dump}" \
         --sets "${train_set}" --out "${expdir}/quantizer/$1" --seed "${seed}" \
-        --sample_frames "${sample_frames}" --device "${device}" --trust_pickle "${trust_pickle}"
+        --sample_frames "${sample_frames}" --device "${device}" \
+        --trust_pickle "${trust_pickle}" "${@:5}"
 }
 label() { # tag, source, layers
     local layers
@@ -323,8 +336,8 @@ fi
 
 if begin 2 "teacher: ${teacher_name}"; then
     if [ -z "${teacher}" ] || [ ${#scratch_configs[@]} -gt 0 ]; then
-        quantize "${mfcc}" mfcc 0 "${mfcc_clusters}"
-        label "${mfcc}" mfcc 0
+        quantize "${mfcc}" "${features}" 0 "${mfcc_clusters}"
+        label "${mfcc}" "${features}" 0
     fi
     if [ -z "${teacher}" ]; then
         run train "${training[@]}" --job "${it1}" "${teacher_config}" \
@@ -347,7 +360,7 @@ if begin 3 "k-means: layer ${layer}"; then
             --trust_pickle "${trust_pickle}" --out "${expdir}/quantizer/${labels}" \
             --dump "${dump}" --sets "${train_set}"
     else
-        quantize "${labels}" "${source}" "${layer}" "${clusters}"
+        quantize "${labels}" "${source}" "${layer}" "${clusters}" ${pca:+--pca "${pca}"}
     fi
 fi
 
