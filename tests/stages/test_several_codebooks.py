@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from espnet_dice.hubert import teacher
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.labels import label_report, quantizer, sample, store
 from espnet_dice.records import experiment
 from espnet_dice.stages import kmeans, labels
-from espnet_dice.training import trainer
 from espnet_dice.training.jobs import run_jobs
 from tests.hubert import tiny, tiny_models
 from tests.stages.test_labels import make_dump
@@ -113,7 +113,7 @@ def test_a_student_of_several_codebooks_is_trained_and_used_without_heads(
     conf = config(epochs=1, model_conf={"final_dim": 8, "heads": "matched"})
     assert run_jobs([job("deep", conf, labels="l")]) == 1
     e = experiment.load("exp/dice_deep")
-    said = trainer.yaml.safe_load(e.config.read_text())
+    said = yaml.safe_load(e.config.read_text())
     wanted = [{"codebook": c, "layer": layer} for layer, c in ((1, 0), (1, 1), (2, 2), (2, 3))]
     assert said["model_conf"]["heads"] == wanted and said["num_classes"] == [4, 6, 4, 6]
     log = (tmp_path / "exp/dice_deep/train.log").read_text()

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+import yaml
 
 from espnet_dice.hubert import teacher
 from espnet_dice.hubert.models.frames import n_frames
@@ -64,7 +65,7 @@ def test_students_hear_of_their_teacher_by_labels_or_beside_them(recipe):
         e = experiment.load(f"exp/dice_{tag}")
         keys = {key.partition(".")[0] for key in load(e.model_file)}
         assert keys == {"student", "heads"} | ({"terms"} if tag == "feature" else set())
-    conf = trainer.yaml.safe_load(trainer.Path("exp/dice_feature/config.yaml").read_text())
+    conf = yaml.safe_load(trainer.Path("exp/dice_feature/config.yaml").read_text())
     assert conf["num_classes"] == tiny.K
     resolved = {"layers": [[1, 1], [2, 2]], "alphas": [0.5, 0.5], "teacher_dim": 16}
     assert conf["loss"][1] == {"name": "dice_feature", "weight": 0.1, "conf": resolved}
