@@ -98,7 +98,7 @@ class Recipe:
     @property
     def sets(self) -> list[str]:
         """All sets, each once."""
-        named = ("train_set", "valid_set", "probe_train", "probe_dev")
+        named = ("train_set", "valid_set", "probe_train", "probe_dev", "dev_set")
         found = [self[option] for option in named] + self.words("test_sets")
         found += [one for pair in self.trained_teachers.values() for one in pair]
         return [name for name in dict.fromkeys(found) if name]

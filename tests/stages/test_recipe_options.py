@@ -119,6 +119,23 @@ def test_features_by_default(tmp_path):
     assert not {"--min_wav_duration", "--speed_perturb"} & {*one}
 
 
+def test_the_weight_of_the_lm_is_chosen_on_a_set_that_is_made_and_not_decoded(tmp_path):
+    found = commands(tmp_path, KD, "--lm_weights|0 0.3|--dev_set|more")
+    _, students = found["decode"]
+    assert after(students, "--lm_weights", 2) == ["0", "0.3"]
+    assert after(students, "--dev") == ["dump/fbank_pitch/more"]
+    assert after(students, "--sets", 2) == ["dump/fbank_pitch/test", "--lm_modes"]
+    (features,) = found["features"]
+    assert "data/more" in features and features.index("data/more") < features.index("data/test")
+
+
+def test_the_validation_set_chooses_by_default(tmp_path):
+    options = "--lm_weights|0 0.3|--max_wav_duration|9"
+    _, students = commands(tmp_path, KD, options)["decode"]
+    assert after(students, "--dev") == ["dump/fbank_pitch/dev_cut"]
+    assert after(students, "--lm_weights", 2) == ["0", "0.3"]
+
+
 def test_tags(tmp_path):
     found = commands(
         tmp_path, KD, "--asr_tag|mine|--inference_tag|wide|--inference_args|--beam_size 9"

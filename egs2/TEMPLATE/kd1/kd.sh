@@ -267,9 +267,10 @@ decoding=(--config "${inference_config}" "--args=${inference_args}" "--tag=${inf
     ${lm_options[@]+"${lm_options[@]}"})
 if [ -n "${lm_weights}" ]; then
     read -ra weights <<< "${lm_weights}"
-    [ "${dev_set}" != "${valid_set}" ] || dev_set=${dev_dump}
     decoding+=(--lm_weights "${weights[@]}")
 fi
+weights_dump=${dev_set}
+[ "${dev_set}" != "${valid_set}" ] || weights_dump=${dev_dump}
 
 # Names of what each stage makes, for the look ahead.
 decodings() { # LM modes quoted, dump, systems: patterns of their results
@@ -396,7 +397,7 @@ if [ ${#teacher_systems[@]} -gt 0 ]; then
     fi
     if begin 6 "teachers on the student's test sets, and their outputs"; then
         if ! "${skip_eval}"; then
-            run decode "${decoding[@]}" --dev "${teacher_dump}/${dev_set}" \
+            run decode "${decoding[@]}" --dev "${teacher_dump}/${weights_dump}" \
                 --systems "${teacher_systems[@]}" --sets "${tests[@]/#/${teacher_dump}/}" --lm_modes "${teacher_modes[@]}"
         fi
         if [ "${teacher_mode}" = cached ] && ! "${skip_train}"; then
@@ -423,7 +424,7 @@ if begin 8 "training curves"; then
 fi
 
 if begin 9 "decoding: ${tests[*]}, LM ${lm_modes}"; then
-    run decode "${decoding[@]}" --dev "${dump}/${dev_set}" --systems "${student_systems[@]}" \
+    run decode "${decoding[@]}" --dev "${dump}/${weights_dump}" --systems "${student_systems[@]}" \
         --sets "${tests[@]/#/${dump}/}" --lm_modes "${modes[@]}"
 fi
 
