@@ -1,10 +1,14 @@
 import gc
+import json
 import logging
 import os
 import re
+import shutil
 import signal
 import time
 
+import kaldiio
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,7 +17,7 @@ from espnet_dice import guards
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, DiceError, StaleError
 from espnet_dice.kd.distillation_options import DistillationOptions
-from espnet_dice.records import dumps, experiment, settings
+from espnet_dice.records import dumps, experiment, settings, tokens
 from espnet_dice.training import asr, trainer
 from espnet_dice.training.jobs import Plan, run_jobs
 from espnet_dice.training.monitor import Watched
@@ -204,6 +208,32 @@ def test_a_student_follows_its_teacher_and_its_cache(recipe, tmp_path):
     job = tiny.asr_job("other_x", config, teacher="t=exp/asr_teacher_t")
     assert set(job.inputs) == {"train", "valid", "tokens", "teacher1_train", "teacher1_valid"}
     assert any(o.endswith("teacher.scp,teacher1,kaldi_ark") for o in job.data)
+
+
+def test_teachers_are_weighed_by_their_errors_on_dev(recipe, tmp_path):
+    outputs = tmp_path / "outputs"
+    for name in ("t", "u"):
+        shutil.copytree(tiny.EXP / "teacher_outputs/t", outputs / name)
+    facts = outputs / "u/dev/facts.json"
+    right = json.loads(facts.read_text())["right"]
+    said = [
+        np.exp(row[int(row[-1])])
+        for matrix in kaldiio.load_scp(str(tiny.EXP / "teacher_outputs/t/dev/teacher.scp")).values()
+        for row in matrix.astype(float)
+    ]
+    assert right == pytest.approx(np.mean(said), rel=1e-6)
+    facts.write_text(json.dumps({"right": (1 + right) / 2}))  # half as many errors
+    both = ["t=exp/asr_teacher_t", "u=exp/asr_teacher_t"]
+    sets = [dumps.load(tiny.DUMP / name) for name in ("train", "dev")]
+    conf = {"kd_alpha": 0.5, "teachers": [{"name": n, "weight": "dev"} for n in "tu"]}
+    key = tokens.key_of(tiny.TOKENS)
+    _, _, chosen = DistillationOptions.parse(both, "cached", outputs).options(conf, *sets, key)
+    assert [t["weight"] for t in chosen["teachers"]] == pytest.approx([1 / 3, 2 / 3], abs=1e-6)
+    with pytest.raises(ConfigError, match="dev"):
+        DistillationOptions.parse(both, "online", outputs).options(conf, *sets, key)
+    facts.unlink()
+    with pytest.raises(StaleError, match="does not say how sure"):
+        DistillationOptions.parse(both, "cached", outputs).options(conf, *sets, key)
 
 
 def test_online_teachers_come_with_their_experiment(recipe):
