@@ -43,11 +43,14 @@ class Search:
         space: the YAML file.
         out: directory of trials and results; None: ``exp/search_<name>`` of the recipe.
         jobs: trainings at a time, one thread each.
+        recipe: its directory; None: the one that the space names.
     """
 
-    def __init__(self, space: Path, out: Path | None = None, jobs: int = 2):
+    def __init__(
+        self, space: Path, out: Path | None = None, jobs: int = 2, recipe: Path | None = None
+    ):
         self.space = yaml.safe_load(space.read_text(encoding="utf-8"))
-        self.recipe = (space.parent / self.space["recipe"]).resolve()
+        self.recipe = (recipe or space.parent / self.space["recipe"]).resolve()
         self.out = (out or self.recipe / f"exp/search_{space.stem}").resolve()
         self.jobs = jobs
         self.rungs = self.space["rungs"]
@@ -196,6 +199,7 @@ def main() -> int:
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     p.add_argument("space", type=Path, help="YAML: recipe, sets, rungs, groups, arms")
     p.add_argument("--out", type=Path, help="trials and results (exp/search_<space> of the recipe)")
+    p.add_argument("--recipe", type=Path, help="a copy of the recipe's directory (the space's)")
     p.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each (2)")
     p.add_argument(
         "--chunk", type=int, default=12, help="trials trained, then decoded, at a time (12)"
@@ -203,7 +207,7 @@ def main() -> int:
     p.add_argument("--draw", action="store_true", help="print the trials, and do nothing")
     a = p.parse_args()
     setup_logging()
-    search = Search(a.space, a.out, a.jobs)
+    search = Search(a.space, a.out, a.jobs, a.recipe)
     if a.draw:
         for t in search.trials:
             print(json.dumps({"tag": t.tag, "base": t.base, **t.keys}, ensure_ascii=False))
