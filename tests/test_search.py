@@ -150,6 +150,36 @@ def test_the_interval_is_that_of_the_mean():
     assert -0.25 < low < 0 < high < 0.25  # 1.96 / √100
 
 
+def test_arms_without_draws_are_compared_over_seeds(search):
+    make, asked, _ = search
+    space = yaml.safe_load((ROOT / "benchmarks/search/kd_few_effects.yaml").read_text())
+    assert len(draw(space, 5, 0)) == 5 * len(space["arms"])
+    recipe = ROOT / "benchmarks/search" / space["recipe"]
+    for name, arm in space["arms"].items():
+        conf = read_config(recipe / arm["base"])
+        for key in arm.get("keys", {}):
+            part, _, inner = key.partition(".")
+            assert inner and (part == "model_conf" or inner in conf[part]), (name, key)
+    effects = {**SPACE, "seeds": True, "trials": 3, "rungs": [{"epochs": 2}], "arms": {
+        "none": {"base": "conf/none.yaml", "keys": {"optim_conf.lr": 0.02}},
+        "tok": {"base": "conf/tok.yaml", "keys": {"optim_conf.lr": 0.02}},
+    }}  # fmt: skip
+    made = make()
+    file = made.recipe.parent / "space.yaml"
+    file.write_text(yaml.safe_dump(effects))
+    some = searching.Search(file, made.out.parent / "some", arms=["tok"])
+    some.run(12)
+    seeds = [words[words.index("--seed") + 1 :][:3] for words in asked if words[0] == "train"]
+    assert seeds == [["0", "1", "2"]] and len(some.lines) == 3
+    whole = searching.Search(file, made.out.parent / "some")
+    whole.run(12)
+    assert len(whole.lines) == 6
+    said = (whole.out / "TABLE.md").read_text()
+    assert "| tok | 19.0 ± 0.0 (3) |" in said and "Seeds of the same number" in said
+    with pytest.raises(ConfigError, match="has no other"):
+        searching.Search(file, arms=["other"])
+
+
 @pytest.mark.parametrize("name", ["kd_few", "kd_wrong"])
 def test_the_spaces_are_whole_and_equal(name):
     space = yaml.safe_load((ROOT / f"benchmarks/search/{name}.yaml").read_text())

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,26 @@ class Search:
         out: directory of trials and results; None: ``exp/search_<name>`` of the recipe.
         jobs: trainings at a time, one thread each.
         recipe: its directory; None: the one that the space names.
+        arms: some of the space's; empty: all.
     """
 
     def __init__(
-        self, space: Path, out: Path | None = None, jobs: int = 2, recipe: Path | None = None
+        self,
+        space: Path,
+        out: Path | None = None,
+        jobs: int = 2,
+        recipe: Path | None = None,
+        arms: Sequence[str] = (),
     ):
         self.space = yaml.safe_load(space.read_text(encoding="utf-8"))
         self.recipe = (recipe or space.parent / self.space["recipe"]).resolve()
         self.out = (out or self.recipe / f"exp/search_{space.stem}").resolve()
         self.jobs = jobs
         self.rungs = self.space["rungs"]
-        self.trials = draw(self.space, self.space["trials"], self.space["seed"])
+        if unknown := set(arms) - set(self.space["arms"]):
+            raise ConfigError(f"--arms: {space} has no {min(unknown)}")
+        drawn = draw(self.space, self.space["trials"], self.space["seed"])
+        self.trials = [t for t in drawn if not arms or t.arm in arms]
         self.out.mkdir(parents=True, exist_ok=True)
         self.lines = self._read()
 
@@ -67,9 +77,9 @@ class Search:
                 lines.append(json.loads(raw))
             except json.JSONDecodeError:
                 continue  # cut short by a kill, and then appended to
-        drawn = {t.tag: t for t in self.trials}
+        known = {t.tag: t for t in draw(self.space, self.space["trials"], self.space["seed"])}
         for line in lines:
-            trial = drawn.get(line["tag"])
+            trial = known.get(line["tag"])
             if trial is None or (trial.keys, trial.base) != (line["keys"], line["base"]):
                 raise ConfigError(
                     f"{file}: {line['tag']} was drawn from another space: choose another --out"
@@ -150,7 +160,8 @@ class Search:
         s = self.space
         words = ["train", "--task", "asr", "--dump", s["dump"], "--token_list", s["token_list"]]
         words += ["--train", s["train"], "--valid", s["valid"], "--exp", str(self.out)]
-        words += ["--nj", str(self.jobs), "--threads", "1", "--seed", str(s["seed"])]
+        seeds = [str(t.number if s.get("seeds") else s["seed"]) for t in trials]
+        words += ["--nj", str(self.jobs), "--threads", "1", "--seed", *seeds]
         words += ["--teacher_outputs", "exp/teacher_outputs"]
         for name, exp in s["teachers"].items():
             words += ["--teacher", f"{name}={exp}"]
@@ -200,6 +211,7 @@ def main() -> int:
     p.add_argument("space", type=Path, help="YAML: recipe, sets, rungs, groups, arms")
     p.add_argument("--out", type=Path, help="trials and results (exp/search_<space> of the recipe)")
     p.add_argument("--recipe", type=Path, help="a copy of the recipe's directory (the space's)")
+    p.add_argument("--arms", nargs="+", default=[], help="some of its arms only (all)")
     p.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each (2)")
     p.add_argument(
         "--chunk", type=int, default=12, help="trials trained, then decoded, at a time (12)"
@@ -207,7 +219,7 @@ def main() -> int:
     p.add_argument("--draw", action="store_true", help="print the trials, and do nothing")
     a = p.parse_args()
     setup_logging()
-    search = Search(a.space, a.out, a.jobs, a.recipe)
+    search = Search(a.space, a.out, a.jobs, a.recipe, a.arms)
     if a.draw:
         for t in search.trials:
             print(json.dumps({"tag": t.tag, "base": t.base, **t.keys}, ensure_ascii=False))

@@ -12,7 +12,10 @@
     arms:
         none: {base: conf/student.yaml, groups: [schedule]}
         tok: {base: conf/student_tok.yaml, groups: [schedule, kd]}
+        dec: {base: conf/student_tok.yaml, keys: {model_conf.kd_ctc: 0.0}}      # nothing is drawn
 
+With ``seeds: true`` trial n is trained with seed n: arms that draw nothing are then compared over
+seeds.
 Trial n of every arm takes the same values from a group that arms share, whatever else an arm has:
 arms differ in pairs by what only one of them has.
 """
@@ -73,16 +76,20 @@ def draw(space: dict[str, Any], n: int, seed: int) -> list[Trial]:
     """
     drawn = {
         name: [_draw_group(name, group, f"{seed} {name} {i}") for i in range(n)]
-        for name, group in space["groups"].items()
+        for name, group in space.get("groups", {}).items()
     }
     for arm, own in space["arms"].items():
-        if unknown := [g for g in own["groups"] if g not in drawn]:
+        if unknown := [g for g in own.get("groups", ()) if g not in drawn]:
             raise ConfigError(f"arms.{arm}.groups: no group {unknown[0]}: one of {list(drawn)}")
     return [
-        Trial(arm, i, own["base"], {k: v for g in own["groups"] for k, v in drawn[g][i].items()})
+        Trial(arm, i, own["base"], _merged(own, [drawn[g][i] for g in own.get("groups", ())]))
         for i in range(n)
         for arm, own in space["arms"].items()
     ]
+
+
+def _merged(arm: dict[str, Any], drawn: list[dict[str, Any]]) -> dict[str, Any]:
+    return {k: v for group in drawn for k, v in group.items()} | arm.get("keys", {})
 
 
 def _draw_group(name: str, group: dict[str, Any], key: str) -> dict[str, Any]:

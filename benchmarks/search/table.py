@@ -23,15 +23,17 @@ def layout(lines: list[dict[str, Any]], space: dict[str, Any]) -> str:
     scored = [line for line in lines if line["wer"] is not None]
     arms, rungs = list(space["arms"]), [r["epochs"] for r in space["rungs"]]
     said = [f"WER % on {space['dev']}, without LM; seed {space['seed']}.", ""]
-    head = [f"{e} epochs: best, median (trials)" for e in rungs]
+    spread = "mean ± sd (seeds)" if space.get("seeds") else "best, median (trials)"
+    head = [f"{e} epochs: {spread}" for e in rungs]
     said += [f"| arm | {' | '.join(head)} |", f"|---|{'---|' * len(rungs)}"]
     for arm in arms:
         cells = []
         for e in rungs:
             found = [x["wer"] for x in scored if x["arm"] == arm and x["epochs"] == e]
-            cells.append(
-                f"{min(found):.1f}, {statistics.median(found):.1f} ({len(found)})" if found else "–"
-            )
+            pair = f"{min(found, default=0):.1f}, {statistics.median(found or [0]):.1f}"
+            if space.get("seeds") and len(found) > 1:
+                pair = f"{statistics.mean(found):.1f} ± {statistics.stdev(found):.1f}"
+            cells.append(f"{pair} ({len(found)})" if found else "–")
         said.append(f"| {arm} | {' | '.join(cells)} |")
     by = {(x["arm"], x["trial"]): x["wer"] for x in scored if x["epochs"] == rungs[0]}
     pairs = []
@@ -46,7 +48,11 @@ def layout(lines: list[dict[str, Any]], space: dict[str, Any]) -> str:
                     f"| {better} of {len(d)} |"
                 )
     if pairs:
-        said += ["", f"Trials of the same number, {rungs[0]} epochs:", ""]
+        said += [
+            "",
+            f"{'Seeds' if space.get('seeds') else 'Trials'} of the same number, {rungs[0]} epochs:",
+            "",
+        ]
         said += ["| arms | mean difference (95 %) | better |", "|---|--:|--:|", *pairs]
     said += ["", "| trial | epochs | WER | CER | keys |", "|---|--:|--:|--:|---|"]
     for x in sorted(lines, key=lambda x: (arms.index(x["arm"]), x["trial"], x["epochs"])):
