@@ -315,7 +315,7 @@ ahead=(kd1
     --made 1 "data" "${sets[@]/#/${datadir}/}"
     --made 2 "features: ${feats_type}" "${feature_dirs[@]}"
     --made 3 "tokens: ${tokens##*/}" "${tokens}"
-    --made 4 "language model" ${lm_options[@]+"${lm_options[1]}"}
+    ${lm_options[@]+--made 4 "language model" "${lm_options[1]}"}
     --made 5 "${#teacher_systems[@]} teachers" ${teacher_systems[@]+"${teacher_systems[@]}"}
     --made 6 "teachers: results, outputs" ${output_dirs[@]+"${output_dirs[@]}"}
     --made 7 "${#student_systems[@]} students" "${student_systems[@]}"
