@@ -29,6 +29,7 @@ ORDER = (
     "training",
     "decoding",
     "results",
+    "ship",
     "export",
     "checks",
     "plan",

@@ -1,16 +1,12 @@
 """Test speech with noise added, for questions about uncertainty; nothing is trained on it."""
 
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from espnet_dice.io import fingerprint
-from espnet_dice.io.audio import AudioOptions, AudioReader
-from espnet_dice.io.datadir import read_data_dir
-from espnet_dice.io.errors import DataError
 from espnet_dice.records import dumps, frontend
+from espnet_dice.records.spoken import Spoken
 
 
 def add_noise(samples: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
@@ -46,22 +42,8 @@ def noisy_inputs(
     Raises:
         DataError: the audio is not there, or is not what the features were made from.
     """
-    heard = frontend.of_dump(dump.path)
-    if heard is None:
-        raise DataError(f"{dump.path}: does not say how its features were made; no noise for it")
-    if not dump.dim:
-        waves: Iterable[tuple[str, np.ndarray]] = dumps.Waves(dump).items()
-    else:
-        source, made = read_data_dir(data / dump.name, allow_pipes), fingerprint.read(dump.path)
-        if source.key() != made["inputs"].get("data"):
-            raise DataError(f"{source.path} has changed since {dump.path} was made: run stage 2")
-        said = made["settings"]
-        reader = AudioReader(
-            AudioOptions(heard.rate, said["resample"], said["channel"], allow_pipes)
-        )
-        waves = ((utt.id, reader.read(utt)[0]) for utt in source)
+    spoken, heard = Spoken(dump, data, allow_pipes), frontend.of_dump(dump.path)
     return {
-        utt: heard.features(add_noise(samples, snr_db, zlib.crc32(utt.encode())), utt)
-        for utt, samples in waves
-        if utt in dump.lengths
+        utt: heard.features(add_noise(spoken(utt), snr_db, zlib.crc32(utt.encode())), utt)
+        for utt in dump.lengths
     }

@@ -1,35 +1,47 @@
 """What eight bits cost: WER of the exported encoders by greedy CTC, on some of a test set.
 
 Greedy CTC needs the encoder alone; its WER is above that of beam search, and is for comparing the
-two files with each other.
+two files with each other. What is shipped is measured from waveform to text, by its own runtime.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from espnet_dice.export import ENCODER, ENCODER_INT8
+from espnet_dice.export import ENCODER, ENCODER_INT8, shipped
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.texts import words
 from espnet_dice.probes.probe_scores import greedy
 from espnet_dice.records import dumps, tokens
+from espnet_dice.records.spoken import Spoken
 from espnet_dice.results import table as results
 from espnet_dice.results.score import error_rates
 
 KEY = "greedy_wer"
 """Of ``export.json``: set, utterances, words, and the WER in % of each file."""
+SHIP, SPEED = "ship", "ship_cpu_s_per_audio_s"
+"""Among these: WER of ``ship/`` (of int8 weights), and its CPU seconds per second of audio."""
 UTTERANCES = 200
 TITLE = "## Exported encoders"
 NOTE = (
     "WER by greedy CTC of the encoder in onnxruntime, without decoder and LM: above that of beam "
-    "search, and for comparing the two files."
+    "search, and for comparing the two files. ship/: the runtime that needs numpy and onnxruntime "
+    "alone, with int8, from waveform to text on one thread; full: ESPnet's model by beam search "
+    "without LM, as decoded above. CPU: seconds per second of audio."
 )
 
 
-def measure(directory: Path, test: dumps.Dump, token_list: Path, utterances: int) -> dict[str, Any]:
+def measure(
+    directory: Path,
+    test: dumps.Dump,
+    token_list: Path,
+    utterances: int,
+    spoken: Spoken | None = None,
+) -> dict[str, Any]:
     """WER of encoder.onnx and encoder.int8.onnx.
 
     Args:
@@ -37,6 +49,7 @@ def measure(directory: Path, test: dumps.Dump, token_list: Path, utterances: int
         test: features of a test set with transcripts.
         token_list: directory of the token list.
         utterances: how many, at most; they are spread over the set.
+        spoken: audio of the set: ``ship/``, which is there, is measured as well.
 
     Returns:
         What ``export.json`` has under :data:`KEY`.
@@ -53,6 +66,7 @@ def measure(directory: Path, test: dumps.Dump, token_list: Path, utterances: int
     chosen = choose(test.lengths, utterances, asr_onnx.MAX_FRAMES)
     if not chosen:
         raise DataError(f"{test.path}: no utterance of {asr_onnx.MAX_FRAMES} frames or fewer")
+    wanted = {utt: reference[utt] for utt in chosen}
     found = {"set": test.name, "utterances": len(chosen)}
     for name in (ENCODER, ENCODER_INT8):
         run = onnx.session(directory / name)
@@ -61,9 +75,27 @@ def measure(directory: Path, test: dumps.Dump, token_list: Path, utterances: int
             _, log_probs = run(features(utt)[None])
             ids = greedy(log_probs[0])
             texts[utt] = " ".join(pieces.decode([entries[i] for i in ids]).split())
-        rates = error_rates({utt: reference[utt] for utt in chosen}, texts)
+        rates = error_rates(wanted, texts)
         found["words"], found[name] = rates["words"], rates["wer"]
+    if spoken:
+        texts, found[SPEED] = _shipped(directory, chosen, spoken, test.rate)
+        found[SHIP] = error_rates(wanted, texts)["wer"]
     return found
+
+
+def _shipped(
+    directory: Path, chosen: Sequence[str], spoken: Spoken, rate: int
+) -> tuple[dict[str, str], float]:
+    """Texts, and CPU seconds per second of audio, of the runtime."""
+    model = shipped.runtime(directory).Model(directory / shipped.NAME)
+    texts, took, heard = {}, 0.0, 0.0
+    for utt in chosen:
+        samples = spoken(utt)
+        start = time.process_time()
+        texts[utt] = model.text(samples, name=utt)
+        took += time.process_time() - start
+        heard += len(samples) / rate
+    return texts, took / heard
 
 
 def choose(lengths: Mapping[str, int], utterances: int, longest: int) -> list[str]:
@@ -76,24 +108,34 @@ def choose(lengths: Mapping[str, int], utterances: int, longest: int) -> list[st
 def said(figures: dict[str, Any]) -> str:
     """The figures in a line."""
     full, int8 = figures[ENCODER], figures[ENCODER_INT8]
+    ship = ""
+    if SHIP in figures:
+        ship = f"; ship/ {figures[SHIP]:.1f} %, {figures[SPEED]:.4f} CPU-s per second of audio"
     return (
         f"greedy CTC on {figures['utterances']} utterances of {figures['set']}: "
-        f"{full:.1f} % WER, int8 {int8:.1f} %"
+        f"{full:.1f} % WER, int8 {int8:.1f} %{ship}"
     )
 
 
 def add_to_results(exp: Path) -> None:
     """Show the figures of all exports at the end of ``RESULTS.md``, if it is there."""
-    lines = [["system", "set", "utterances", "words", "WER %", "int8 WER %"]]
+    head = ["system", "set", "utterances", "words", "WER %", "int8 WER %"]
+    lines = [head + ["ship/ WER %", "ship/ CPU", "full WER %", "full CPU"]]
+    found = read_json(exp / results.JSON)
+    rows = found if isinstance(found, list) else []  # HuBERT students' are no list
+    decoded = {(row["system"], row["set"]): row for row in rows if row["lm"] is None}
     for path in sorted(exp.glob("asr_*/export/export.json")):
         figures = (read_json(path) or {}).get(KEY)
         if figures:
             system = path.parts[-3].removeprefix("asr_")
-            lines.append([system, figures["set"], *_numbers(figures)])
+            row = decoded.get((system, figures["set"]), {})
+            lines.append([system, figures["set"], *_numbers(figures, row)])
     if len(lines) > 1:
         results.add_section(exp, TITLE, f"{results.layout(lines, left=2)}\n\n{NOTE}")
 
 
-def _numbers(figures: dict[str, Any]) -> Sequence[str]:
-    wers = (f"{figures[name]:.1f}" for name in (ENCODER, ENCODER_INT8))
-    return [str(figures["utterances"]), str(figures["words"]), *wers]
+def _numbers(figures: Mapping[str, Any], row: Mapping[str, Any]) -> Sequence[str]:
+    shown = [(figures, name, ".1f") for name in (ENCODER, ENCODER_INT8, SHIP)]
+    shown += [(figures, SPEED, ".4f"), (row, "wer", ".1f"), (row, "cpu_s_per_audio_s", ".4f")]
+    numbers = (format(found[key], how) if key in found else "–" for found, key, how in shown)
+    return [str(figures["utterances"]), str(figures["words"]), *numbers]

@@ -2,8 +2,8 @@
 
 ``exp/asr_<tag>/export`` holds config.yaml (with absolute paths), model.pth, data/ (bpe.model and
 feats_stats.npz), features.json, export.json, the encoder as encoder.onnx and encoder.int8.onnx, and
-two forms that can be moved: asr_<tag>.zip, the archive of ``espnet2.bin.pack``, and ``hf/``, the
-same files with a model card, to upload to a hub.
+three forms that can be moved: asr_<tag>.zip, the archive of ``espnet2.bin.pack``; ``hf/``, the same
+files with a model card, to upload to a hub; and ``ship/``, which runs without ESPnet and torch.
 """
 
 import contextlib
@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.export import cards, greedy_wer
+from espnet_dice.export import cards, greedy_wer, shipped
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import dumps, experiment, frontend, tokens
 from espnet_dice.records.layers import read_trained
+from espnet_dice.records.spoken import Spoken
 from espnet_dice.training import trainer
 
 MODEL = "model.pth"
-VERSION = 4  # raise when the same model gives another export
+VERSION = 5  # raise when the same model gives another export
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class RecogniserExport:
         onnx: the encoder also as ONNX.
         test: features on which the ONNX encoders are compared by their WER, or None.
         test_utterances: of it, at most.
+        spoken: its audio, from which what is shipped is measured, or None.
     """
 
     token_list: Path
     onnx: bool
     test: dumps.Dump | None
     test_utterances: int
+    spoken: Spoken | None = None
 
     def fingerprint(self, system: experiment.Experiment) -> Fingerprint:
         """What an export depends on."""
@@ -47,6 +50,7 @@ class RecogniserExport:
         inputs = {"model": system.sha256, "tokens": tokens.key_of(self.token_list)}
         if self.test:
             settings["test_utterances"] = self.test_utterances
+            settings["spoken"] = self.spoken is not None
             inputs["test"] = self.test.key
         return Fingerprint("export", settings, inputs)
 
@@ -70,9 +74,14 @@ class RecogniserExport:
             heard.save(directory)  # before: all that is there is packed
         bpe, out = self.token_list / tokens.MODEL, system.directory / cards.EXPORT
         report = asr.write_export(system.config, system.model_file, bpe, directory, out, self.onnx)
-        if self.test is not None and report.get("onnx"):
-            how = (self.test, self.token_list, self.test_utterances)
-            report[greedy_wer.KEY] = greedy_wer.measure(directory, *how)
+        if report.get("onnx"):
+            report["no_ship"] = why = shipped.why_not(heard)
+            if why is None:
+                shipped.recogniser(directory, heard, self.token_list)
+            if self.test is not None:
+                spoken = self.spoken if why is None else None
+                how = (self.test, self.token_list, self.test_utterances, spoken)
+                report[greedy_wer.KEY] = greedy_wer.measure(directory, *how)
         hub_directory(directory, directory / f"{system.name}.zip")
         return report
 
@@ -86,7 +95,9 @@ class RecogniserExport:
                 report["not_plain"],
             )
         if report.get("no_onnx"):
-            logging.warning("%s: no ONNX: %s", name, report["no_onnx"])
+            logging.warning("%s: no ONNX and no ship/: %s", name, report["no_onnx"])
+        if report.get("no_ship"):
+            logging.warning("%s: no ship/: %s", name, report["no_ship"])
         worst = report["largest_difference"]
         logging.info("%s: exported, largest difference of outputs %.1g", name, worst)
         if greedy_wer.KEY in report:

@@ -2,8 +2,9 @@
 
 ``exp/dice_<tag>/export`` holds ``hf/`` (config.json, model.safetensors, preprocessor_config.json,
 and README.md, the model card; with ``stem: mel`` also mel_hubert.py and mel.py, its code),
-``model.onnx``, ``model.int8.onnx`` and ``export.json`` with the differences and speeds that were
-measured while exporting. No file is a pickle.
+``model.onnx``, ``model.int8.onnx``, ``ship/`` (see :mod:`espnet_dice.export.shipped`) and
+``export.json`` with the differences and speeds that were measured while exporting. No file is a
+pickle.
 """
 
 import logging
@@ -14,7 +15,7 @@ from typing import Any
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import experiment
 
-VERSION = 4  # raise when the same model gives another export
+VERSION = 5  # raise when the same model gives another export
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,10 @@ class StudentExport:
             report["no_hf"] = "no HuBERT, so nothing for transformers"
         if self.onnx:
             from espnet_dice.export import onnx as to_onnx
+            from espnet_dice.export import shipped
 
             report["onnx"] = to_onnx.write(model, directory)
+            shipped.student(directory)
         return report
 
     def tell(self, name: str, report: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Exported models: their files, sizes, speeds, and how far they are from the trained ones."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from espnet_dice.io.json_files import read_json
@@ -20,8 +21,26 @@ def of_recognisers(found: Recognisers) -> list[dict[str, Any]]:
             said = f"{report['largest_difference']:.1g} at most"
             made.append({"system": s.name, "file": "model.pth", "bytes": size, "seconds": None,
                          "difference": said, "wer": None})  # fmt: skip
-        made += onnx(s.name, report)
+        made += [*onnx(s.name, report), *_ship(s.name, directory / "ship", report)]
     return made
+
+
+def _ship(system: str, directory: Path, report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What runs without ESPnet, if it was measured: its files but for the 32-bit weights."""
+    found = report.get("greedy_wer") or {}
+    if "ship" not in found or not directory.is_dir():
+        return []
+    files = [path for path in directory.iterdir() if path.name != "model.onnx"]
+    return [
+        {
+            "system": system,
+            "file": "ship/",
+            "bytes": sum(path.stat().st_size for path in files if path.is_file()),
+            "seconds": found["ship_cpu_s_per_audio_s"],
+            "difference": "–",
+            "wer": found["ship"],
+        }
+    ]
 
 
 def onnx(system: str, report: Mapping[str, Any]) -> list[dict[str, Any]]:

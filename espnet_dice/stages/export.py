@@ -5,8 +5,9 @@
 
 makes ``exp/<system>/export``, see :mod:`espnet_dice.export.recogniser` and
 :mod:`espnet_dice.export.student`. Every file is compared with the trained model on the way out, and
-with ``--test_set`` a recogniser's ONNX encoders by the WER of greedy CTC. The model cards of all
-systems are written with the results that are there now.
+with ``--test_set`` a recogniser's ONNX encoders by the WER of greedy CTC; with ``--data`` also
+``ship/``, which runs without ESPnet, from waveform to text. The model cards of all systems are
+written with the results that are there now.
 """
 
 import logging
@@ -20,7 +21,8 @@ from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.records import dumps, experiment
+from espnet_dice.records import dumps, experiment, frontend
+from espnet_dice.records.spoken import Spoken
 from espnet_dice.work.workers import Work, run_forked
 
 LOG = "export.log"
@@ -33,6 +35,8 @@ def export(
     nj: int | None = None,
     test_set: Path | None = None,
     test_utterances: int = greedy_wer.UTTERANCES,
+    data: Path | None = None,
+    allow_pipes: bool = False,
 ) -> int:
     """Export the systems that are not exported yet.
 
@@ -43,6 +47,9 @@ def export(
         nj: systems at a time; None: as many as there are cores.
         test_set: features on which recognisers' ONNX encoders are compared; None: they are not.
         test_utterances: of it, at most.
+        data: directory of the data directories, where the test set's audio is; None: what is
+            shipped is not measured.
+        allow_pipes: run wav.scp entries that are shell commands.
 
     Returns:
         How many were exported.
@@ -61,7 +68,8 @@ def export(
         if token_list is None:
             raise ConfigError("--token_list: recognisers are exported with theirs; name it")
         test = dumps.load(test_set) if with_onnx and test_set else None
-        makers["asr"] = RecogniserExport(token_list, with_onnx, test, test_utterances)
+        spoken = _spoken(test, data, allow_pipes)
+        makers["asr"] = RecogniserExport(token_list, with_onnx, test, test_utterances, spoken)
     if any(system.task == "dice" for system in loaded):
         makers["dice"] = StudentExport(with_onnx)
     pending = []
@@ -87,6 +95,13 @@ def export(
         cards.refresh(exp)
         greedy_wer.add_to_results(exp)
     return len(pending)
+
+
+def _spoken(test: dumps.Dump | None, data: Path | None, allow_pipes: bool) -> Spoken | None:
+    """The audio of the test set; None where features from elsewhere do not say what it was."""
+    if test is None or data is None or frontend.of_dump(test.path) is None:
+        return None
+    return Spoken(test, data, allow_pipes)
 
 
 def _write(maker: RecogniserExport | StudentExport, system: experiment.Experiment) -> None:
@@ -115,11 +130,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--test_utterances", type=int, default=greedy_wer.UTTERANCES, help="of it, at most"
     )
+    parser.add_argument("--data", type=Path, help="audio of the test set, to measure ship/")
+    parser.add_argument(
+        "--allow_pipes", type=options.true_false, default=False, metavar="BOOL",
+        help="run wav.scp entries that are shell commands",
+    )  # fmt: skip
     parser.add_argument("--nj", type=int, default=options.cores(), help="systems at a time")
     args = parser.parse_args(argv)
     setup_logging()
     how = (args.token_list, args.onnx, args.nj, args.test_set, args.test_utterances)
-    n = export(args.systems, *how)
+    n = export(args.systems, *how, args.data, args.allow_pipes)
     print(f"{n} exported, {len(args.systems) - n} unchanged")
 
 

@@ -1,0 +1,116 @@
+"""``ship/``: a model with a runtime that needs numpy and onnxruntime alone, to copy anywhere.
+
+It holds ``model.onnx`` and ``model.int8.onnx`` (the export's ONNX files, linked), ``config.json``,
+``infer.py``, and of a recogniser ``tokens.txt``, ``ngram.py`` and, where it hears pitch,
+``pitch.py``. See :mod:`espnet_dice.ship.infer`.
+"""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+import espnet_dice.ship
+from espnet_dice.export import ENCODER, ENCODER_INT8
+from espnet_dice.io.json_files import write_json
+from espnet_dice.records import tokens
+from espnet_dice.records.feature_shards import ALGORITHM
+from espnet_dice.records.frontend import Frontend
+from espnet_dice.ship import pitch_file
+
+NAME = "ship"
+RUNTIME, NGRAM, CONFIG = "infer.py", "ngram.py", "config.json"
+MODEL, MODEL_INT8 = "model.onnx", "model.int8.onnx"
+BLANK = 0
+"""ESPnet's."""
+FRAMES = 400
+"""Between the lengths of two inputs, whose outputs tell the subsampling."""
+
+
+def why_not(heard: Frontend | None) -> str | None:
+    """Why a recogniser that has ONNX files cannot be shipped, or None if it can."""
+    if heard is None:
+        return "it is not known how its features were made"
+    if heard.algorithm != ALGORITHM:
+        return f"its features are of version {heard.algorithm}, this espnet_dice makes {ALGORITHM}"
+    return None
+
+
+def recogniser(directory: Path, heard: Frontend, token_list: Path) -> None:
+    """Write ``ship/`` of a recogniser, of which :func:`why_not` says nothing.
+
+    Args:
+        directory: of the export; holds the encoder as ONNX and ``data/feats_stats.npz``.
+        heard: its features.
+        token_list: directory of the token list.
+    """
+    from espnet_dice.export import asr, asr_onnx, onnx
+
+    run = onnx.session(directory / ENCODER)
+    with np.load(directory / asr.STATS) as stats:
+        dim = len(stats["sum"])
+    inputs = (np.zeros((1, n * FRAMES, dim), np.float32) for n in (1, 2))
+    short, long = (run(x)[1].shape[1] for x in inputs)
+    conf = {
+        "task": "asr",
+        "feats_type": heard.feats_type,
+        "rate": heard.rate,
+        "dim": dim,
+        "cmvn": "global, in the graph",
+        "blank": BLANK,
+        "subsampling": round(FRAMES / (long - short)),
+        "shortest": asr_onnx.MIN_FRAMES,
+        "longest": asr_onnx.MAX_FRAMES,
+    }
+    to = directory / NAME
+    _write(to, {MODEL: directory / ENCODER, MODEL_INT8: directory / ENCODER_INT8}, conf)
+    shutil.copyfile(token_list / tokens.LIST, to / tokens.LIST)
+    shutil.copyfile(_source(NGRAM), to / NGRAM)
+    if heard.feats_type == "fbank_pitch":
+        (to / pitch_file.NAME).write_text(pitch_file.text(), encoding="utf-8")
+
+
+def student(directory: Path) -> None:
+    """Write ``ship/`` of a HuBERT student: waveforms in, hidden states out.
+
+    Args:
+        directory: of the export; holds the student as ONNX.
+    """
+    from espnet_dice.export import onnx
+    from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
+
+    models = {MODEL: directory / onnx.FLOAT, MODEL_INT8: directory / onnx.INT8}
+    conf = {"task": "ssl", "feats_type": "raw", "rate": SAMPLE_RATE, "shortest": RECEPTIVE}
+    _write(directory / NAME, models, conf)
+
+
+def _write(to: Path, models: Mapping[str, Path], conf: Mapping[str, Any]) -> None:
+    to.mkdir()
+    for name, path in models.items():
+        try:
+            os.link(path, to / name)
+        except OSError:  # not every disk has links
+            shutil.copyfile(path, to / name)
+    shutil.copyfile(_source(RUNTIME), to / RUNTIME)
+    write_json(to / CONFIG, conf)
+
+
+def _source(name: str) -> Path:
+    return Path(espnet_dice.ship.__file__).with_name(name)
+
+
+def runtime(directory: Path) -> ModuleType:
+    """The module ``infer.py`` of a shipped model.
+
+    Args:
+        directory: of the export.
+    """
+    spec = importlib.util.spec_from_file_location("infer", directory / NAME / RUNTIME)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

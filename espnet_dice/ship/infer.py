@@ -1,0 +1,299 @@
+"""Speech to text, or to HuBERT's hidden states, with the model beside this file.
+
+It needs numpy and onnxruntime, nothing else:
+
+    python infer.py speech.wav                              # the text, by greedy CTC
+    python infer.py speech.wav --beam 8 --lm words.arpa     # by prefix beam search
+    arecord -q -f S16_LE -r 16000 -d 5 -t raw | python infer.py -
+    python infer.py speech.wav --output hidden.npy          # a HuBERT student's last hidden state
+
+or in Python, from a file, an array, or chunks of samples in any iterable:
+
+    infer.Model().text("speech.wav")
+
+The model hears an utterance as a whole: chunks are collected, and the text comes at their end.
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import sys
+import wave
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+NEVER = -math.inf
+SPACE, UNKNOWN = "▁", "<unk>"
+BLOCK = 1024  # frames that are transformed at a time: a long recording needs no more memory
+CHUNK_BYTES = 3200
+
+
+class Model:
+    """The model of a directory that ``espnet_dice`` exported.
+
+    Args:
+        directory: holds config.json, tokens.txt and the models.
+        int8: with weights of eight bits; else of 32.
+        threads: of onnxruntime.
+    """
+
+    def __init__(self, directory: str | Path = HERE, int8: bool = True, threads: int = 1):
+        import onnxruntime
+
+        self.directory = Path(directory)
+        self.config = json.loads((self.directory / "config.json").read_text(encoding="utf-8"))
+        self.tokens: list[str] = []
+        if self.config["task"] == "asr":
+            listed = (self.directory / "tokens.txt").read_text(encoding="utf-8")
+            self.tokens = listed.removesuffix("\n").split("\n")
+        path = self.directory / ("model.int8.onnx" if int8 else "model.onnx")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+        how = {"sess_options": options, "providers": ["CPUExecutionProvider"]}
+        self._session = onnxruntime.InferenceSession(str(path), **how)
+        self._pitch = None
+        if self.config["feats_type"] == "fbank_pitch":
+            self._pitch = _load(self.directory / "pitch.py")
+
+    def text(self, audio: Any, beam: int = 1, lm: Any = None, name: str | None = None) -> str:
+        """What was said.
+
+        Args:
+            audio: a WAV file; samples at the model's rate, int16 or float in [-1, 1]; or an
+                iterable of such arrays.
+            beam: labellings that prefix beam search keeps; 1 without ``lm``: the best path.
+            lm: an n-gram for the beam search, ``ngram.Fusion`` of the file beside this one.
+            name: of the utterance; the same gets the same noise on its pitch as in training.
+        """
+        if self.config["task"] != "asr":
+            raise ValueError("this model gives hidden states, not text: use hidden()")
+        log_probs = self.log_probs(audio, name)
+        blank = self.config["blank"]
+        if beam > 1 or lm:
+            ids = prefix_beam(log_probs, max(beam, 1), blank, lm and lm.of(self.tokens))
+        else:
+            ids = best_path(log_probs, blank)
+        return written([self.tokens[i] for i in ids])
+
+    def log_probs(self, audio: Any, name: str | None = None) -> np.ndarray:
+        """CTC's log probabilities, (frames, tokens)."""
+        samples = self.samples(audio)
+        heard = self.features(samples, name if name is not None else _stem(audio))
+        if len(heard) < self.config["shortest"]:
+            return np.zeros((0, len(self.tokens)), np.float32)
+        if len(heard) > self.config["longest"]:
+            seconds = len(samples) / self.config["rate"]
+            raise ValueError(f"{seconds:.0f} s are too long for the model: cut them at pauses")
+        return self._session.run(["ctc_log_probs"], {"speech": heard[None]})[0][0]
+
+    def hidden(self, audio: Any) -> np.ndarray:
+        """A HuBERT student's last hidden state, (frames, width)."""
+        if self.config["task"] != "ssl":
+            raise ValueError("this model gives text: use text()")
+        samples = self.samples(audio)
+        if len(samples) < self.config["shortest"]:
+            raise ValueError(f"{len(samples)} samples are too few for one frame")
+        return self._session.run(["last_hidden_state"], {"speech": samples[None]})[0][0]
+
+    def samples(self, audio: Any) -> np.ndarray:
+        """Samples, (samples,) float32 in [-1, 1], of whatever :meth:`text` takes."""
+        rate = self.config["rate"]
+        if isinstance(audio, (str, os.PathLike)):
+            audio, found = read_wave(audio)
+            if found != rate:
+                raise ValueError(f"{found} Hz, the model wants {rate} Hz: convert it (sox, ffmpeg)")
+        if not isinstance(audio, np.ndarray):
+            parts = [_in_one_scale(np.asarray(part)) for part in audio]
+            return np.concatenate([np.zeros(0, np.float32), *parts])
+        return _in_one_scale(audio)
+
+    def features(self, samples: np.ndarray, name: str = "") -> np.ndarray:
+        """What the graph takes: (frames, dim) float32, or for waveforms the samples."""
+        kind, rate = self.config["feats_type"], self.config["rate"]
+        if kind == "raw":
+            return samples
+        mel = fbank(samples, rate)
+        if self._pitch is None:
+            return mel
+        pitch = self._pitch.process_pitch(self._pitch.kaldi_pitch(samples, rate), seed=name)
+        frames = min(len(mel), len(pitch))
+        return np.concatenate([mel[:frames], pitch[:frames]], axis=1)
+
+
+def fbank(samples: np.ndarray, rate: int, bins: int = 80) -> np.ndarray:
+    """Kaldi's log-mel energies, 25 ms every 10 ms: Povey's window, pre-emphasis 0.97, no dither.
+
+    Args:
+        samples: (samples,) in [-1, 1].
+        rate: in Hz.
+        bins: filters, from 20 Hz to half the rate.
+
+    Returns:
+        (frames, bins) float32, of whole frames only.
+    """
+    size, shift = int(0.025 * rate), int(0.01 * rate)
+    if len(samples) < size:
+        return np.zeros((0, bins), np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::shift]
+    length = 1 << (size - 1).bit_length()
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / (size - 1))) ** 0.85
+    filters = mel_filters(rate, length, bins)
+    features = np.empty((len(frames), bins), np.float32)
+    for start in range(0, len(frames), BLOCK):
+        x = frames[start : start + BLOCK] * 32768.0
+        x -= x.mean(axis=1, keepdims=True)
+        x -= 0.97 * np.concatenate([x[:, :1], x[:, :-1]], axis=1)
+        power = np.abs(np.fft.rfft(x * window, length)) ** 2
+        energies = power[:, :-1] @ filters
+        features[start : start + BLOCK] = np.log(np.maximum(energies, np.finfo(np.float32).eps))
+    return features
+
+
+def mel_filters(rate: int, length: int, bins: int, low: float = 20.0) -> np.ndarray:
+    """Triangles on the mel scale over the bins of a spectrum, (length / 2, bins)."""
+
+    def mel(hertz):
+        return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
+
+    edges = np.linspace(mel(low), mel(rate / 2), bins + 2)
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    at = mel(np.arange(length // 2) * rate / length)[:, None]
+    rise, fall = (at - left) / (centre - left), (right - at) / (right - centre)
+    return np.maximum(0.0, np.minimum(rise, fall))
+
+
+def best_path(log_probs: np.ndarray, blank: int = 0) -> list[int]:
+    """The best CTC path: repetitions joined, then blanks taken out."""
+    best = log_probs.argmax(-1)
+    first = np.flatnonzero(np.diff(best, prepend=-1))
+    return [int(i) for i in best[first] if i != blank]
+
+
+def prefix_beam(
+    log_probs: np.ndarray,
+    beam: int,
+    blank: int = 0,
+    lm: Callable[[tuple[int, ...], bool], float] | None = None,
+) -> list[int]:
+    """The labelling of the largest probability, summed over its alignments.
+
+    Graves and Jaitly, "Towards end-to-end speech recognition with recurrent neural networks" (ICML
+    2014), algorithm 1. Exact if no labelling is ever pruned.
+
+    Args:
+        log_probs: (frames, tokens).
+        beam: labellings that are kept, and tokens of a frame that are tried beside blank.
+        blank: its id.
+        lm: (labelling, whether it is at its end) → what is added to its log probability.
+    """
+    kept: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, NEVER)}  # ends in blank, label
+
+    def best(found, end=False):
+        ranked = {p: add(*ends) + (lm(p, end) if lm else 0.0) for p, ends in found.items()}
+        return sorted(ranked, key=lambda p: (-ranked[p], p))
+
+    for frame in log_probs:
+        tried = [(int(i), float(frame[i])) for i in np.argsort(-frame)[:beam] if i != blank]
+        silent = float(frame[blank])
+        found: dict = defaultdict(lambda: (NEVER, NEVER))
+        for prefix, (in_blank, in_label) in kept.items():
+            total = add(in_blank, in_label)
+            last = prefix[-1] if prefix else None
+            stay = in_label + float(frame[last]) if prefix else NEVER
+            was = found[prefix]
+            found[prefix] = (add(was[0], total + silent), add(was[1], stay))
+            for token, p in tried:
+                # the same label again is another one only behind a blank
+                longer = prefix + (token,)
+                was, before = found[longer], in_blank if token == last else total
+                found[longer] = (was[0], add(was[1], before + p))
+        kept = {prefix: found[prefix] for prefix in best(found)[:beam]}
+    return list(best(kept, True)[0])
+
+
+def add(a: float, b: float) -> float:
+    """log(e^a + e^b)."""
+    high, low = (a, b) if a > b else (b, a)
+    return high if low == NEVER else high + math.log1p(math.exp(low - high))
+
+
+def written(tokens: Iterable[str]) -> str:
+    """The text of SentencePiece's pieces."""
+    text = "".join(" ⁇ " if token == UNKNOWN else token for token in tokens)
+    return " ".join(text.replace(SPACE, " ").split())
+
+
+def read_wave(path: str | Path) -> tuple[np.ndarray, int]:
+    """Samples, (samples,) float32 in [-1, 1), and rate in Hz of a WAV file of integers."""
+    with wave.open(str(path), "rb") as f:
+        if f.getnchannels() != 1:
+            raise ValueError(f"{path}: {f.getnchannels()} channels: give one")
+        width, rate = f.getsampwidth(), f.getframerate()
+        data = np.frombuffer(f.readframes(f.getnframes()), np.uint8).reshape(-1, width)
+    if width == 1:  # has its zero at 128
+        data = data ^ 128
+    wide = np.zeros((len(data), 4), np.uint8)
+    wide[:, 4 - width :] = data
+    return (wide.view("<i4")[:, 0] / 2.0**31).astype(np.float32), rate
+
+
+def _in_one_scale(samples: np.ndarray) -> np.ndarray:
+    if samples.dtype == np.int16:
+        samples = samples / 32768.0
+    if samples.ndim != 1 or samples.dtype.kind != "f" or not np.isfinite(samples).all():
+        raise ValueError("give samples of one channel, int16 or finite floats in [-1, 1]")
+    return samples.astype(np.float32)
+
+
+def _stem(audio: Any) -> str:
+    return Path(audio).stem if isinstance(audio, (str, os.PathLike)) else ""
+
+
+def _load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _chunks(stream: Any) -> Iterable[np.ndarray]:
+    while len(data := stream.read(CHUNK_BYTES)) > 1:
+        yield np.frombuffer(data[: len(data) // 2 * 2], "<i2")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="The text of WAV files.")
+    parser.add_argument("audio", nargs="+", help="WAV; -: raw 16-bit samples from standard input")
+    parser.add_argument("--beam", type=int, default=1, help="of prefix beam search; 1: best path")
+    parser.add_argument("--lm", help="an n-gram of words or tokens, ARPA")
+    parser.add_argument("--lm_weight", type=float, default=0.5)
+    parser.add_argument("--full", action="store_true", help="32-bit weights")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", help="NumPy file for a HuBERT student's hidden state")
+    args = parser.parse_args()
+    model = Model(int8=not args.full, threads=args.threads)
+    lm = _load(HERE / "ngram.py").Fusion(args.lm, args.lm_weight) if args.lm else None
+    for given in args.audio:
+        audio = _chunks(sys.stdin.buffer) if given == "-" else given
+        if model.config["task"] == "ssl":
+            hidden = model.hidden(audio)
+            print(given, *hidden.shape)
+            if args.output:
+                np.save(args.output, hidden)
+        else:
+            print(*[given] * (len(args.audio) > 1), model.text(audio, args.beam, lm))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, EOFError, wave.Error) as err:
+        sys.exit(f"infer.py: {err}")
