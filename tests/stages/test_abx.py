@@ -61,6 +61,10 @@ def test_a_table_of_two_systems(speech, tmp_path, capsys):
     score(speech, tmp_path / "exp", *systems)
     assert times == [p.stat().st_mtime_ns for p in sorted((tmp_path / "exp/abx").iterdir())]
     assert capsys.readouterr().out == table
+    errors = {n: sum(tiny["layers"][n].values()) for n in tiny["layers"] if n != "0"}
+    best = tmp_path / "exp/abx/layer"
+    score(speech, tmp_path / "exp", "--system", f"tiny={teacher}", "--choose", str(best))
+    assert best.read_text().strip() == min(errors, key=errors.get)
     score(speech, tmp_path / "exp", "--system", f"tiny={teacher}", "--layers", "1")
     one = read_json(tmp_path / "exp/abx/tiny.json")
     assert one["layers"] == {"1": tiny["layers"]["1"]}
@@ -72,6 +76,8 @@ def test_what_is_refused(speech, tmp_path):
     with pytest.raises(ConfigError, match="--layers 9: the model's layers are 0 .* to"):
         score(speech, tmp_path / "exp", "--system", f"tiny={teacher}", "--layers", "9")
     assert not list((tmp_path / "exp").glob("abx/*.json"))
+    with pytest.raises(ConfigError, match="mfcc has no layer to choose"):
+        score(speech, tmp_path, "--system", "m=mfcc", "--choose", str(tmp_path / "layer"))
     (tmp_path / "x.ctm").write_text("other 1 0.1 0.1 AH\n")
     with pytest.raises(DataError, match="none of the utterances"):
         score(speech, tmp_path, "--system", "m=mfcc", "--alignment", str(tmp_path / "x.ctm"))

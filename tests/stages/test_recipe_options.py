@@ -187,6 +187,23 @@ def test_options_that_are_wrong(tmp_path, options, message):
     assert not (tmp_path / "commands").exists()
 
 
+def test_the_layer_that_abx_chooses(tmp_path):
+    """Its number is read from the file that the stage writes; names of directories have none."""
+    (tmp_path / "exp/abx").mkdir(parents=True)
+    (tmp_path / "exp/abx/layer_base").write_text("7\n")
+    made = commands(tmp_path, DICE, "--teacher|hub/base|--layer|auto|--alignment|a.item b.ctm")
+    (chosen,), (quantized,), (labelled,) = made["abx"], made["kmeans"], made["labels"]
+    assert after(chosen, "--choose") == ["exp/abx/layer_base"]
+    assert after(chosen, "--alignment", 2) == after(labelled, "--alignment", 2)
+    assert after(labelled, "--alignment", 2) == ["a.item", "b.ctm"]
+    assert after(quantized, "--layer") == after(labelled, "--layer") == ["7"]
+    assert after(labelled, "--out") == ["exp/labels/base_lauto_k500_seed0"]
+    assert "needs phones' times" in run(tmp_path, DICE, "--layer|auto").stderr
+    (tmp_path / "exp/abx/layer_base").unlink()
+    options = "--teacher|hub/base|--layer|auto|--alignment|a.item|--stage|4|--stop_stage|4"
+    assert "run stage 3, which chooses" in run(tmp_path, DICE, options).stderr
+
+
 def test_several_layers_and_clusters(tmp_path):
     options = "--teacher|hub/base|--layer|6 12|--clusters|100 500|--soft|false"
     made = commands(tmp_path, DICE, options)
