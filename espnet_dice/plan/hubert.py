@@ -21,7 +21,7 @@ def unusable(recipe: Recipe) -> Iterator[str]:
     except DiceError as err:
         yield f"--teacher: {err}"
         return
-    asked = [("layer", int(word)) for word in recipe.words("layer")]
+    asked = [("layer", int(word)) for word in recipe.words("layer") if word != "auto"]
     if not recipe["teacher"] and recipe["iterations"] == "2":
         asked.append(("it1_layer", recipe.number("it1_layer")))
     whose = recipe["teacher"] or recipe["teacher_config"]

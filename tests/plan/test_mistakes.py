@@ -123,6 +123,7 @@ def test_hours_by_recordings_and_by_segments(here):
 def test_a_teacher_by_the_heads_of_its_files(here):
     tiny_models.save(here / "exp/given", do_normalize=False)
     assert not list(hubert.unusable(dice(layer="3")))
+    assert not list(hubert.unusable(dice(layer="auto")))
     (found,) = hubert.unusable(dice(layer="4"))
     assert found.startswith("--layer 4: exp/given has no such layer: its layers are 1 to 3")
     config = here / "exp/given/preprocessor_config.json"
