@@ -64,8 +64,8 @@ def measure(directory: Path, alignment: phones.Alignment) -> list[dict[str, Any]
 
 def measured(directory: Path) -> list[dict[str, Any]]:
     """What :func:`measure` found of the labels that are there now; nothing if it was not asked."""
-    found = read_json(_beside(directory)) or {}
-    return found["codebooks"] if found.get("key") == _key(directory) else []
+    found = read_json(_beside(directory))
+    return found["codebooks"] if found and found["key"] == _key(directory) else []
 
 
 def _beside(directory: Path) -> Path:
