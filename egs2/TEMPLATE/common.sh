@@ -261,6 +261,7 @@ data_there() { # sets: whether all were there before stage 1, so that nothing ne
     local name
     [ -z "${data_dir}" ] || return 1
     for name in "$@"; do
+        # shellcheck disable=SC2154  # --datadir
         [ -e "${datadir}/${name}/wav.scp" ] || return 1
     done
 }
