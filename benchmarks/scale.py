@@ -84,8 +84,8 @@ def hubert_s() -> float:
     """CPU seconds an hour of audio of HuBERT-base's forward pass to layer 9."""
     import torch
 
+    from espnet_dice.hubert.frozen import FrozenSSLModel, LayerFeatures
     from espnet_dice.hubert.models import students
-    from espnet_dice.hubert.teacher import FrozenSSLModel, LayerFeatures
 
     torch.set_num_threads(1)
     source = LayerFeatures(FrozenSSLModel(students.build("hubert", {"size": "base"}), "-", "-"), 9)
@@ -99,7 +99,7 @@ def recogniser_s() -> float:
 
     import espnet_dice
     from espnet_dice.kd import teachers
-    from espnet_dice.records.settings import read_config
+    from espnet_dice.records.configs import read_config
     from espnet_dice.records.tokens import TOKENS
 
     torch.set_num_threads(1)

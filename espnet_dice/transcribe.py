@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     from espnet_dice.inference.recogniser import Recogniser
-    from espnet_dice.records.settings import read_config
+    from espnet_dice.records.configs import read_config
 
     decode = read_config(args.config) if args.config else {}
     if args.lm is None:

@@ -10,7 +10,7 @@ from benchmarks.search import search as searching
 from benchmarks.search import table
 from benchmarks.search.space import draw
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.records.settings import read_config
+from espnet_dice.records.configs import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACE = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_dice.records.settings import read_config
+from espnet_dice.records.configs import read_config
 from espnet_dice.start.corpus import CONFIGS
 
 REPO = Path(__file__).resolve().parent.parent

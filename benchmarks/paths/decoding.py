@@ -40,14 +40,14 @@ def rows(options: Any) -> Iterator[Row]:
 
 def _search(config: Path) -> Iterator[Row]:
     from espnet_dice.decoding import decoder
-    from espnet_dice.records import dumps
+    from espnet_dice.records import feature_dir
     from espnet_dice.stages import decode
 
     torch.set_num_threads(1)
     exp, sets = Path("exp"), [Path("dump/fbank_pitch") / SET]
     (d,) = decode.plan([exp / SYSTEM], sets, exp / LM, [True], config)
     recogniser = decoder.build(d)
-    features = dumps.Inputs(d.dump)
+    features = feature_dir.Inputs(d.dump)
     speech = [features(u) for u in list(d.dump.lengths)[:UTTERANCES]]
     texts: dict[str, list[str]] = {}
 
@@ -97,7 +97,7 @@ def _asr_inference(system: Path, config: Path, name: str, work: Path) -> Cost:
     """ESPnet's command, the set in two halves side by side, as its recipes do it."""
     from espnet_dice.decoding.decoder import check_options
     from espnet_dice.records import experiment
-    from espnet_dice.records.settings import read_config
+    from espnet_dice.records.configs import read_config
 
     model, lm = experiment.load(system), experiment.load(Path("exp") / LM)
     conf = check_options(read_config(config), config)

@@ -30,8 +30,8 @@ STUDENTS = ["narrow_d2/full", "narrow_d2/slim", "narrow_d2/tapered", "narrow_d2/
 def build(name: str) -> torch.nn.Module:
     """``size/stem`` with random weights, ready to run."""
     from espnet_dice.export import onnx
+    from espnet_dice.hubert.frozen import FrozenSSLModel
     from espnet_dice.hubert.models import students
-    from espnet_dice.hubert.teacher import FrozenSSLModel
 
     size, stem = name.split("/")
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ import torch
 from benchmarks.measure import Row, alternate, median, ratio
 from espnet_dice.io.arks import ArkReader, write_ark, write_scp
 from espnet_dice.kd import cache
-from espnet_dice.records.settings import read_config
+from espnet_dice.records.configs import read_config
 from espnet_dice.records.tokens import TOKENS
 
 CONFIG = Path(__file__).resolve().parents[2] / "conf/train_asr_mini_student.yaml"

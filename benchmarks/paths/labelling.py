@@ -25,8 +25,8 @@ def rows(options: Any) -> Iterator[Row]:
     from sklearn.cluster import MiniBatchKMeans
     from transformers import HubertConfig, HubertModel
 
+    from espnet_dice.hubert.frozen import FrozenSSLModel, LayerFeatures
     from espnet_dice.hubert.models import students
-    from espnet_dice.hubert.teacher import FrozenSSLModel, LayerFeatures
     from espnet_dice.labels import codec, store
     from espnet_dice.labels.codebook import Codebook
     from espnet_dice.labels.label_shards import label

@@ -79,7 +79,7 @@ def step(settings: str) -> tuple[float, float]:
     from benchmarks.paths.student_step import training
     from espnet_dice.dice.model import DiceHubertModel
     from espnet_dice.hubert.models import students
-    from espnet_dice.records.settings import read_config
+    from espnet_dice.records.configs import read_config
 
     student = students.build("hubert", read_config(STUDENT)["student_conf"])
     model = DiceHubertModel(student, [{"name": "dice_hard"}], K).train()
@@ -92,9 +92,9 @@ def step(settings: str) -> tuple[float, float]:
 
 def listen(settings: str) -> tuple[float, float]:
     """Of a teacher's pass over an utterance; their lengths are all different."""
+    from espnet_dice.hubert.frozen import FrozenSSLModel
     from espnet_dice.hubert.models import onednn, students
-    from espnet_dice.hubert.teacher import FrozenSSLModel
-    from espnet_dice.records.settings import read_config
+    from espnet_dice.records.configs import read_config
 
     onednn.remember(onednn.PASS)
     if settings == "onednn":

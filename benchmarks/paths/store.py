@@ -23,7 +23,7 @@ def rows(options: Any) -> Iterator[Row]:
     import torch
 
     from espnet_dice.dice.data_type import labels
-    from espnet_dice.dice.terms import SoftLabels
+    from espnet_dice.dice.loss_terms import SoftLabels
     from espnet_dice.io.fingerprint import Fingerprint
     from espnet_dice.labels import codec, kmeans, store, targets
 

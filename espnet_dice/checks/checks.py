@@ -13,7 +13,7 @@ from espnet_dice.io.errors import DiceError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.records import token_models
 from espnet_dice.records import train_log as training
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records.config_base import read_trained
 from espnet_dice.results import model_selection, recognisers
 from espnet_dice.results.table import JSON
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from espnet_dice import compat
 from espnet_dice.decoding.decode_queue import Queue
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.training import trainer
 
 # Speech2Text's defaults suit no one: they are spelt out here, and a config may change them.
@@ -85,7 +85,7 @@ def decode_all(queue: Queue, worker: int, threads: int, device: str) -> None:
             wanted = (d.system.directory, d.lm and d.lm.directory, json.dumps(d.conf))
             if wanted != key:
                 key, recogniser = wanted, build(d, device)
-            loader = dumps.Inputs(d.dump)
+            loader = feature_dir.Inputs(d.dump)
             (d.out / "parts").mkdir(exist_ok=True)
             part = open(d.out / "parts" / f"{worker}.jsonl", "ab")
             if part.tell():

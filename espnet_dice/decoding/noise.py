@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_dice.records import dumps, frontend
+from espnet_dice.records import feature_dir, frontend
 from espnet_dice.records.spoken import Spoken
 
 
@@ -26,7 +26,7 @@ def add_noise(samples: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
 
 
 def noisy_inputs(
-    dump: dumps.Dump, data: Path, snr_db: float, allow_pipes: bool = False
+    dump: feature_dir.FeatureDir, data: Path, snr_db: float, allow_pipes: bool = False
 ) -> dict[str, np.ndarray]:
     """What the recognisers are given of a set with noise: features of noisy samples, in memory.
 

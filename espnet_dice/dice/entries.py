@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from espnet_dice.dice.terms import TERMS, Context
+from espnet_dice.dice.loss_terms import TERMS, LossContext
 from espnet_dice.io.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ def parse(loss: Sequence[dict[str, Any]]) -> list[tuple[str, Any, dict[str, Any]
     return entries
 
 
-def term(name: str, context: Context, conf: dict[str, Any]) -> torch.nn.Module:
+def term(name: str, context: LossContext, conf: dict[str, Any]) -> torch.nn.Module:
     """The term of an entry.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from espnet_dice.dice.terms import Seen
+from espnet_dice.dice.loss_terms import StudentOutputs
 from espnet_dice.io.errors import ConfigError, DataError
 
 
@@ -39,7 +39,10 @@ def check_labels(
 
 
 def not_finite(
-    student: torch.nn.Module, seen: Seen, parts: dict[str, torch.Tensor], utts: Sequence[str]
+    student: torch.nn.Module,
+    seen: StudentOutputs,
+    parts: dict[str, torch.Tensor],
+    utts: Sequence[str],
 ) -> str:
     """What can be said of a loss that is NaN or infinite: its parts, utterances, a way out."""
     said = ", ".join(f"{name} {part.item():g}" for name, part in parts.items())

@@ -16,7 +16,7 @@ from espnet_dice.dice import entries, faults, losses, schedule, start
 from espnet_dice.dice import head as kinds
 from espnet_dice.dice.head import FINAL_DIM, TEMPERATURE
 from espnet_dice.dice.heads import LAST, Place, places
-from espnet_dice.dice.terms import Context, Seen
+from espnet_dice.dice.loss_terms import LossContext, StudentOutputs
 from espnet_dice.hubert.models import mask
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError
@@ -29,7 +29,7 @@ class DiceHubertModel(AbsESPnetModel):
 
     Args:
         student: from :func:`students.build`.
-        loss: list of {name, weight, conf}; names are those of :data:`terms.TERMS`.
+        loss: list of {name, weight, conf}; names are those of :data:`loss_terms.TERMS`.
         n_clusters: K, of several codebooks of each; None without label losses.
         labels: directory of the training labels, for ``dice_soft``.
         teacher: source of the teacher, for ``dice_feature``.
@@ -93,7 +93,7 @@ class DiceHubertModel(AbsESPnetModel):
         if any(one.moves for one in self.schedules.values()):
             self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         self.init, self.init_layers, self.source = init, init_layers, teacher
-        context = Context(student.dims, labels, teacher, normalized)
+        context = LossContext(student.dims, labels, teacher, normalized)
         self.student = student
         self.features_pen = features_pen
         self.terms = torch.nn.ModuleDict(
@@ -123,9 +123,9 @@ class DiceHubertModel(AbsESPnetModel):
             return
         if self.source is None:
             raise ConfigError("model_conf: init: teacher needs a teacher (--teacher)")
-        from espnet_dice.hubert import teacher
+        from espnet_dice.hubert import frozen
 
-        found = teacher.load(self.source)
+        found = frozen.load(self.source)
         start.from_teacher(self.student, found.model, self.init_layers, self.source)
 
     def count_update(self) -> None:
@@ -180,7 +180,7 @@ class DiceHubertModel(AbsESPnetModel):
         if self.heads:
             faults.check_labels(labels, labels_lengths, frames, utts, "dice_soft" in self.terms)
             predicted = self._predict(hidden)
-        seen = Seen(speech, lengths, hidden, weights, valid, predicted, labels)
+        seen = StudentOutputs(speech, lengths, hidden, weights, valid, predicted, labels)
         weight = weights.sum() if predicted else weights.new_tensor(sum(frames))
         penalty = losses.features_pen(squares) * (weight > 0) if squares else None
         loss, stats = self._loss(seen, utts, penalty, now)
@@ -237,7 +237,11 @@ class DiceHubertModel(AbsESPnetModel):
         return mask.pad_masks(drawn, max(frames))
 
     def _loss(
-        self, seen: Seen, utts: list[str], penalty: torch.Tensor | None, now: dict[str, float]
+        self,
+        seen: StudentOutputs,
+        utts: list[str],
+        penalty: torch.Tensor | None,
+        now: dict[str, float],
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         # a loss that does not count is not computed: a feature loss has a teacher to run
         parts = {name: term(seen) for name, term in self.terms.items() if now[name]}

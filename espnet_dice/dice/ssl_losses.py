@@ -16,7 +16,7 @@ from espnet2.ssl.loss.abs_loss import AbsSSLLoss
 
 from espnet_dice.dice import losses
 from espnet_dice.dice.head import FINAL_DIM, TEMPERATURE, CosineHead
-from espnet_dice.dice.terms import SoftLabels, hard_ids
+from espnet_dice.dice.loss_terms import SoftLabels, hard_ids
 
 
 class Hard(AbsSSLLoss):

@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.records.layers import read_trained
-from espnet_dice.records.settings import accepted_keys
+from espnet_dice.records.config_base import read_trained
+from espnet_dice.records.configs import accepted_keys
 
 CONFIG, MODEL = "config.yaml", "model.pth"
 # in a directory: espnet_model_zoo takes a name without one, from a hub, for a plain word

@@ -20,7 +20,7 @@ from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DiceError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.records import experiment, frontend
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records.config_base import read_trained
 from espnet_dice.results.table import JSON
 
 EXPORT, HF, REPORT = "export", "hf", "export.json"

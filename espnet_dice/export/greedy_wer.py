@@ -16,7 +16,7 @@ from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.texts import words
 from espnet_dice.probes.probe_scores import greedy
-from espnet_dice.records import dumps, tokens
+from espnet_dice.records import feature_dir, tokens
 from espnet_dice.records.spoken import Spoken
 from espnet_dice.results import table as results
 from espnet_dice.results.score import error_rates
@@ -37,7 +37,7 @@ NOTE = (
 
 def measure(
     directory: Path,
-    test: dumps.Dump,
+    test: feature_dir.FeatureDir,
     token_list: Path,
     utterances: int,
     spoken: Spoken | None = None,
@@ -62,7 +62,11 @@ def measure(
     from espnet_dice.export import asr_onnx, onnx
 
     pieces = spm.SentencePieceProcessor(model_file=str(token_list / tokens.MODEL))
-    entries, reference, features = tokens.entries(token_list), words(test.text), dumps.Inputs(test)
+    entries, reference, features = (
+        tokens.entries(token_list),
+        words(test.text),
+        feature_dir.Inputs(test),
+    )
     chosen = choose(test.lengths, utterances, asr_onnx.MAX_FRAMES)
     if not chosen:
         raise DataError(f"{test.path}: no utterance of {asr_onnx.MAX_FRAMES} frames or fewer")

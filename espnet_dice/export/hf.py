@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from espnet_dice.hubert.frozen import FrozenSSLModel
 from espnet_dice.hubert.models.backbone import Backbone
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
 from espnet_dice.hubert.models.stem import is_mel
-from espnet_dice.hubert.teacher import FrozenSSLModel
 from espnet_dice.io.errors import ConfigError
 
 TOLERANCE = 1e-4
@@ -45,7 +45,7 @@ def write(model: FrozenSSLModel, directory: Path) -> float:
     """Write config.json, model.safetensors, preprocessor_config.json, perhaps code, and compare.
 
     Args:
-        model: a loaded student (:func:`teacher.load`).
+        model: a loaded student (:func:`frozen.load`).
         directory: where to write; exists.
 
     Returns:

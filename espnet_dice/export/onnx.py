@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from espnet_dice.export import missing_for_onnx
+from espnet_dice.hubert.frozen import FrozenSSLModel
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
-from espnet_dice.hubert.teacher import FrozenSSLModel
 from espnet_dice.io.errors import ConfigError
 
 FLOAT, INT8 = "model.onnx", "model.int8.onnx"
@@ -52,7 +52,7 @@ def write(model: FrozenSSLModel, directory: Path) -> dict[str, Any]:
     """Write model.onnx and model.int8.onnx, compare them with ``model``, and time all three.
 
     Args:
-        model: a loaded student (:func:`teacher.load`) of any kind.
+        model: a loaded student (:func:`frozen.load`) of any kind.
         directory: where to write; exists.
 
     Returns:

@@ -16,8 +16,8 @@ from typing import Any
 
 from espnet_dice.export import cards, greedy_wer, shipped
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.records import dumps, experiment, frontend, tokens
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records import experiment, feature_dir, frontend, tokens
+from espnet_dice.records.config_base import read_trained
 from espnet_dice.records.spoken import Spoken
 from espnet_dice.training import trainer
 
@@ -39,7 +39,7 @@ class RecogniserExport:
 
     token_list: Path
     onnx: bool
-    test: dumps.Dump | None
+    test: feature_dir.FeatureDir | None
     test_utterances: int
     spoken: Spoken | None = None
 

@@ -47,9 +47,9 @@ class StudentExport:
             DiceError: the exported model would not be the trained one.
         """
         from espnet_dice.export import hf
-        from espnet_dice.hubert import teacher
+        from espnet_dice.hubert import frozen
 
-        model = teacher.load(system.directory)
+        model = frozen.load(system.directory)
         report: dict[str, Any] = {
             "parameters": model.size,
             "layers": model.layers,

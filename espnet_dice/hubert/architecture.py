@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.formats import checkpoints
 from espnet_dice.hubert.models import sizes, students
 from espnet_dice.hubert.models.stem import is_mel
@@ -35,7 +35,7 @@ def build(architecture: Mapping[str, Any]) -> tuple[torch.nn.Module, bool, float
         )
     model = students.build(architecture["student"], dict(architecture.get("student_conf") or {}))
     normalize = bool(architecture.get("normalize", False))
-    return model, normalize, float(architecture.get("eps", teacher.HF_EPS))
+    return model, normalize, float(architecture.get("eps", frozen.HF_EPS))
 
 
 def of(source: str) -> dict[str, Any] | None:
@@ -47,7 +47,7 @@ def of(source: str) -> dict[str, Any] | None:
     from espnet_dice.hubert.models.backbone import Backbone
 
     found = checkpoints.find(source)
-    loaded = teacher.load(source)
+    loaded = frozen.load(source)
     said: dict[str, Any] = {"normalize": loaded.normalize, "eps": loaded.eps}
     if found.kind == checkpoints.OURS:
         config = found.config

@@ -13,7 +13,7 @@ from espnet2.asr.encoder.abs_encoder import AbsEncoder
 
 from espnet_dice import compat
 from espnet_dice.hubert import architecture as architectures
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.models import mask
 from espnet_dice.hubert.models.frames import RECEPTIVE
 from espnet_dice.hubert.models.layer_sum import LayerSum
@@ -28,7 +28,7 @@ class SSLEncoder(AbsEncoder):
 
     Args (``encoder_conf``):
         input_size: 1: samples.
-        source: what :func:`espnet_dice.hubert.teacher.load` takes: a Hugging Face directory or
+        source: what :func:`espnet_dice.hubert.frozen.load` takes: a Hugging Face directory or
             name, an experiment ``exp/dice_<tag>`` or its export, an ESPnet experiment ….
         architecture: instead of ``source``, a model with fresh parameters (see
             :mod:`espnet_dice.hubert.architecture`); exported recognisers say this.
@@ -123,7 +123,7 @@ class SSLEncoder(AbsEncoder):
         _check_lengths(ilens)
         speech = xs_pad.float()
         if self.normalize:
-            speech = teacher.normalized(speech, ilens, self.eps)
+            speech = frozen.normalized(speech, ilens, self.eps)
         lengths = frame_lengths(ilens)
         hidden = self._hidden(speech, ilens, lengths)
         x = self.model.final(hidden[-1]) if self.mix is None else self.mix(torch.stack(hidden))
@@ -150,7 +150,7 @@ class SSLEncoder(AbsEncoder):
         """The whole model, whether it wants normalised waveforms, and the ε of that."""
         if self.architecture is not None:
             return architectures.build(self.architecture)
-        found = teacher.load(self.source)
+        found = frozen.load(self.source)
         return found.model, found.normalize, found.eps
 
     def _hidden(

@@ -130,7 +130,7 @@ def load(source: str | Path, device: str = "cpu", trust_pickle: bool = False) ->
     """All layers of a source. Imports torch, and for a model transformers (6 s).
 
     Args:
-        source: of :data:`SPECTRAL`, or what :func:`espnet_dice.hubert.teacher.load` takes.
+        source: of :data:`SPECTRAL`, or what :func:`espnet_dice.hubert.frozen.load` takes.
         device: where a model computes.
         trust_pickle: see there.
 
@@ -139,9 +139,9 @@ def load(source: str | Path, device: str = "cpu", trust_pickle: bool = False) ->
     """
     if str(source) in SPECTRAL:
         return SPECTRAL[str(source)]
-    from espnet_dice.hubert import teacher
+    from espnet_dice.hubert import frozen
 
-    return teacher.load(source, trust_pickle).to(device)
+    return frozen.load(source, trust_pickle).to(device)
 
 
 def load_layer(
@@ -160,9 +160,9 @@ def load_layer(
     """
     if str(source) in SPECTRAL:
         return SPECTRAL[str(source)]
-    from espnet_dice.hubert import teacher
+    from espnet_dice.hubert import frozen
 
-    return teacher.LayerFeatures(teacher.load(source, trust_pickle).to(device), layer)
+    return frozen.LayerFeatures(frozen.load(source, trust_pickle).to(device), layer)
 
 
 def key_of(source: str | Path) -> str:
@@ -173,9 +173,9 @@ def key_of(source: str | Path) -> str:
     """
     if str(source) in SPECTRAL:
         return SPECTRAL[str(source)].key
-    from espnet_dice.hubert import teacher
+    from espnet_dice.hubert import frozen
 
-    return teacher.key_of(source)
+    return frozen.key_of(source)
 
 
 def is_current(source: str | Path, key: str) -> bool:
@@ -195,6 +195,6 @@ def layer_key_of(source: str | Path, layer: int | Sequence[int]) -> str:
     """
     if str(source) in SPECTRAL:
         return SPECTRAL[str(source)].key
-    from espnet_dice.hubert import teacher
+    from espnet_dice.hubert import frozen
 
-    return teacher.layer_key(teacher.key_of(source), layer)
+    return frozen.layer_key(frozen.key_of(source), layer)

@@ -19,7 +19,7 @@ class Extractor:
 
     Args:
         source: ``exp/dice_<tag>``, its ``export``, an ``.onnx`` file in that, or whatever
-            :func:`espnet_dice.hubert.teacher.load` takes.
+            :func:`espnet_dice.hubert.frozen.load` takes.
         device: ``cpu`` or ``cuda:N``; ONNX runs on the CPU.
         resample, channel: see :class:`AudioOptions`.
 
@@ -73,10 +73,10 @@ class Extractor:
 
 
 def _torch(source: Path, device: str):
-    from espnet_dice.hubert import teacher
+    from espnet_dice.hubert import frozen
 
     device = check_device(device)
-    model = teacher.load(source).to(device)
+    model = frozen.load(source).to(device)
     return lambda samples: [x.cpu().numpy() for x in model.hidden([samples])[0]]
 
 

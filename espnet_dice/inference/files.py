@@ -9,8 +9,8 @@ from typing import Any
 from espnet_dice.inference import archive
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.records import experiment, frontend
+from espnet_dice.records.config_base import read_trained
 from espnet_dice.records.feature_shards import RAW
-from espnet_dice.records.layers import read_trained
 
 CONFIG, MODEL = "config.yaml", "model.pth"
 FETCHED = {

@@ -69,7 +69,7 @@ def is_recogniser(path: Path) -> bool:
 
 def _is_recogniser(config: Path) -> bool | None:
     """What a ``config.yaml`` is of; None where it is of neither, or missing."""
-    from espnet_dice.records.layers import read_trained
+    from espnet_dice.records.config_base import read_trained
 
     keys = read_trained(config) if config.is_file() else {}
     if "decoder" in keys:

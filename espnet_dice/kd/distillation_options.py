@@ -11,8 +11,8 @@ from espnet_dice.io import espnet_options
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.kd import cache, schedule
-from espnet_dice.records import dumps, experiment
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records import experiment, feature_dir
+from espnet_dice.records.config_base import read_trained
 
 DEV = "dev"
 
@@ -56,7 +56,11 @@ class DistillationOptions:
         return schedule.largest(model_conf, "kd_ctc") > 0
 
     def options(
-        self, model_conf: dict, train: dumps.Dump, valid: dumps.Dump, token_key: str
+        self,
+        model_conf: dict,
+        train: feature_dir.FeatureDir,
+        valid: feature_dir.FeatureDir,
+        token_key: str,
     ) -> tuple[list[str], dict[str, str], dict]:
         """ESPnet's options, the keys of what they read, and the settings that they stand for.
 
@@ -102,7 +106,7 @@ class DistillationOptions:
                     command += [flag, espnet_options.triple(scp, f"teacher{k}_ctc", "kaldi_ark")]
         return command, inputs, chosen
 
-    def _weighed(self, entries: list[dict], valid: dumps.Dump) -> list[dict]:
+    def _weighed(self, entries: list[dict], valid: feature_dir.FeatureDir) -> list[dict]:
         """``weight: dev`` (ours): r_k ∝ 1 / (1 - p_k), p_k teacher k's mean p̂ of the right token.
 
         Of the student's validation set, so that no test set has a part in it.
@@ -124,12 +128,12 @@ class DistillationOptions:
             for entry, weight in zip(entries, inverse_errors(right), strict=True)
         ]
 
-    def _their_key(self, dump: dumps.Dump) -> str:
+    def _their_key(self, dump: feature_dir.FeatureDir) -> str:
         """The key of what the teachers heard, of the same speech as the student's set."""
         if self.dump is None:
             return dump.key
-        theirs = dumps.load(self.dump / dump.name)
-        dumps.check_same_speech(theirs, dump)
+        theirs = feature_dir.load(self.dump / dump.name)
+        feature_dir.check_same_speech(theirs, dump)
         return theirs.key
 
 
@@ -140,7 +144,7 @@ def inverse_errors(right: list[float]) -> list[float]:
     return [*rounded, round(1 - sum(rounded), 6)]
 
 
-def _check_input(teacher: experiment.Experiment, dump: dumps.Dump) -> None:
+def _check_input(teacher: experiment.Experiment, dump: feature_dir.FeatureDir) -> None:
     """Refuse a teacher beside the student that cannot take the student's input."""
     size = read_trained(teacher.config).get("input_size")
     dim = 0 if size in (None, 1) else size

@@ -13,7 +13,7 @@ from espnet_dice.io.arks import write_ark
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import digest
 from espnet_dice.kd import cache
-from espnet_dice.records import dumps, tokens, transcripts
+from espnet_dice.records import feature_dir, tokens, transcripts
 from espnet_dice.work import shards
 from espnet_dice.work.shards import Shard
 
@@ -141,7 +141,7 @@ def teacher_forced(
 
 
 def cut(
-    out_dir: Path, dump: dumps.Dump, forcing: TeacherForcing, made_from: str
+    out_dir: Path, dump: feature_dir.FeatureDir, forcing: TeacherForcing, made_from: str
 ) -> list[TeacherShard]:
     """Cut a set into shards of about equal numbers of batches.
 
@@ -197,5 +197,5 @@ def _texts(dump: Path, token_list: Path) -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def _speech(dump: Path) -> dumps.Inputs:
-    return dumps.Inputs(dumps.load(dump))
+def _speech(dump: Path) -> feature_dir.Inputs:
+    return feature_dir.Inputs(feature_dir.load(dump))

@@ -13,7 +13,7 @@ from espnet_dice.io.errors import StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.labels import codebooks, quantizer, store
 from espnet_dice.labels.codebook import Codebook
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 
 CODEBOOK_DIR = ".codebook"
 SAMPLE_FRAMES = 8192
@@ -41,7 +41,7 @@ def make_codebook(
     source: str,
     layer: int | Sequence[int],
     found: quantizer.Quantizer,
-    train: dumps.Dump,
+    train: feature_dir.FeatureDir,
     out: Path,
     coding: Coding,
     device: str = "cpu",
@@ -83,13 +83,15 @@ def make_codebook(
     return path
 
 
-def _codebook_from(found: quantizer.Quantizer, train: dumps.Dump, coding: Coding) -> Fingerprint:
+def _codebook_from(
+    found: quantizer.Quantizer, train: feature_dir.FeatureDir, coding: Coding
+) -> Fingerprint:
     inputs = {"quantizer": found.key, "train": train.key if coding.soft else ""}
     return Fingerprint("codebook", asdict(coding), inputs)
 
 
 def begun_codebook(
-    found: quantizer.Quantizer, train: dumps.Dump, out: Path, coding: Coding
+    found: quantizer.Quantizer, train: feature_dir.FeatureDir, out: Path, coding: Coding
 ) -> Path:
     """The file that was made before: parts must not fit a codebook each.
 

@@ -15,7 +15,7 @@ from espnet_dice.io.fingerprint import digest
 from espnet_dice.labels import codebooks, store, targets
 from espnet_dice.labels.codebook import Codebook
 from espnet_dice.labels.codebooks import Codebooks
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.work import shards
 from espnet_dice.work.shards import Shard, Unusable
 
@@ -112,7 +112,7 @@ class LabelShard(Shard):
         count: Callable[[int], None],
     ) -> Iterator[tuple[str, np.ndarray]]:
         """After a problem the speech is only read on, so that all problems are reported."""
-        waves = dumps.Waves(dumps.load(self.dump))
+        waves = feature_dir.Waves(feature_dir.load(self.dump))
         done = 0
         for start in range(0, len(self.utterances), WINDOW):
             window = self.utterances[start : start + WINDOW]
@@ -147,7 +147,9 @@ class LabelShard(Shard):
         return problems
 
 
-def cut(out_dir: Path, dump: dumps.Dump, labelling: Labelling, made_from: str) -> list[LabelShard]:
+def cut(
+    out_dir: Path, dump: feature_dir.FeatureDir, labelling: Labelling, made_from: str
+) -> list[LabelShard]:
     """Cut a set into shards of equal numbers of utterances."""
     parts = shards.cut(sorted(dump.lengths.items()), shards.number_of(len(dump.lengths)))
     return [

@@ -15,7 +15,7 @@ from espnet_dice.hubert.upstreams import Features
 from espnet_dice.io import checksums
 from espnet_dice.io.errors import DataError, DiceError
 from espnet_dice.io.progress import track
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 
 SPREAD = 4
 """Chosen utterances hold this many times the frames that are kept: neighbouring frames are alike,
@@ -71,17 +71,19 @@ def most_frames(*dims: int, limit_bytes: float = 2e9) -> int:
     return int(limit_bytes // (BYTES_PER_VALUE * (sum(dims) + max(dims))))
 
 
-def collect(source: Features, sets: list[dumps.Dump], max_frames: int, seed: int) -> np.ndarray:
+def collect(
+    source: Features, sets: list[feature_dir.FeatureDir], max_frames: int, seed: int
+) -> np.ndarray:
     """The sampled frames of some sets, (frames, dim) float32.
 
     Raises:
         DataError: an utterance is in two sets, or no speech is long enough for a frame.
     """
     lengths: dict[str, int] = {}
-    reader: dict[str, dumps.Waves] = {}
+    reader: dict[str, feature_dir.Waves] = {}
     for dump in sets:
         checksums.verify(dump.path)
-        waves = dumps.Waves(dump)
+        waves = feature_dir.Waves(dump)
         for utt, n in dump.lengths.items():
             if utt in lengths:
                 raise DataError(f"{dump.path}: utterance {utt} is in another set too")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet_dice.io.errors import DiceError
 from espnet_dice.plan.recipe import Recipe
-from espnet_dice.records import settings
+from espnet_dice.records import configs
 
 BLOCK = re.compile(r"(?:^|\.)(?:layers|encoders|blocks)\.(\d+)\.")
 """Names of parameters of a block, in every format that a teacher may have."""
@@ -38,8 +38,8 @@ def _trained(recipe: Recipe) -> int | None:
     from espnet_dice.hubert.models import sizes
 
     try:
-        kind = settings.value_of(recipe["teacher_config"], "student", "")
-        conf = settings.conf_of(recipe["teacher_config"], "student_conf", recipe["teacher_args"])
+        kind = configs.value_of(recipe["teacher_config"], "student", "")
+        conf = configs.conf_of(recipe["teacher_config"], "student_conf", recipe["teacher_args"])
     except DiceError:
         return None  # told already, with the configs
     return sizes.expand(conf).get("num_hidden_layers", 12) if kind == "hubert" else None

@@ -11,7 +11,7 @@ from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DiceError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.plan.recipe import Recipe, Stage
-from espnet_dice.records import experiment, settings
+from espnet_dice.records import configs, experiment
 
 MARK = ".checked"
 """Where stage 1 says that it has checked a data directory."""
@@ -134,13 +134,13 @@ def _there(path: Path) -> Path:
 def _config_changed(path: Path, said: Mapping[str, Any]) -> Iterator[str]:
     """Keys of a config that are not what a model was trained with."""
     try:
-        now = settings.read_config(path)
+        now = configs.read_config(path)
     except DiceError:
         return  # told with the mistakes
     before = said.get("config", {})
-    kept = {k: v for k, v in now.items() if k not in settings.FREE_KEYS}
+    kept = {k: v for k, v in now.items() if k not in configs.FREE_KEYS}
     keys = sorted(k for k in {*kept, *before} if kept.get(k) != before.get(k))
-    epochs = now.get("max_epoch", settings.ESPNET_MAX_EPOCH)
+    epochs = now.get("max_epoch", configs.ESPNET_MAX_EPOCH)
     given = any(k == "max_epoch" for k, _ in said.get("extra", ())) or "--max_epoch" in str(said)
     if not given and epochs < said.get("max_epoch", epochs):
         keys.append("max_epoch")

@@ -6,8 +6,8 @@ from pathlib import Path
 from espnet_dice.io.errors import DiceError
 from espnet_dice.kd.distillation_options import DistillationOptions, entries_of
 from espnet_dice.plan.recipe import Recipe
-from espnet_dice.records import experiment, frontend, settings, tokens
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records import configs, experiment, frontend, tokens
+from espnet_dice.records.config_base import read_trained
 
 CONFIGS = {
     "kd1": {
@@ -29,7 +29,7 @@ def unreadable(recipe: Recipe) -> Iterator[str]:
         several = option in ("student_config", "scratch_config")
         for path in recipe.words(option) if several else [recipe[option]]:
             try:
-                settings.read_config(path)
+                configs.read_config(path)
             except DiceError as err:
                 yield f"--{option}: {err}"
 
@@ -50,7 +50,7 @@ def unknown_teachers(recipe: Recipe) -> Iterator[str]:
     known = (*recipe.trained_teachers, *recipe.taken_teachers)
     for path in recipe.words("student_config"):
         try:
-            conf = settings.model_conf(path, recipe["student_args"])
+            conf = configs.model_conf(path, recipe["student_args"])
         except DiceError:
             continue  # told already
         try:

@@ -10,7 +10,7 @@ from espnet_dice.io.audio import SAMPLE_RATE
 from espnet_dice.io.datadir import Utterance, read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.io.fingerprint import digest
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 
 TASKS = ("char", "sid", "kws")
 
@@ -65,10 +65,10 @@ class Corpus:
         self.dump, self.settings = dump, settings
         self.names = {"train": train, "dev": dev, "test": test}
         self.sid_names = settings.sid_sets or (train,)
-        self._dumps: dict[str, dumps.Dump] = {}
+        self._dumps: dict[str, feature_dir.FeatureDir] = {}
         self._utterances: dict[str, list[Utterance]] = {}
 
-    def set(self, name: str) -> dumps.Dump:
+    def set(self, name: str) -> feature_dir.FeatureDir:
         """A set's index.
 
         Raises:
@@ -76,10 +76,10 @@ class Corpus:
             StaleError: it is missing or unfinished.
         """
         if name not in self._dumps:
-            found = dumps.load(self.dump / name)
+            found = feature_dir.load(self.dump / name)
             if found.dim:
                 raise ConfigError(f"{found.path}: models hear waveforms: --feats_type raw")
-            dumps.check_rate(found)
+            feature_dir.check_rate(found)
             self._dumps[name] = found
         return self._dumps[name]
 

@@ -8,7 +8,7 @@ from espnet_dice.io import fingerprint
 from espnet_dice.io.audio import AudioOptions, AudioReader
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DataError
-from espnet_dice.records import dumps, frontend
+from espnet_dice.records import feature_dir, frontend
 
 
 class Spoken:
@@ -23,11 +23,11 @@ class Spoken:
         DataError: the audio is not there, or is not what the features were made from.
     """
 
-    def __init__(self, dump: dumps.Dump, data: Path, allow_pipes: bool = False):
+    def __init__(self, dump: feature_dir.FeatureDir, data: Path, allow_pipes: bool = False):
         heard = frontend.of_dump(dump.path)
         if heard is None:
             raise DataError(f"{dump.path}: does not say how its features were made")
-        self._waves = None if dump.dim else dumps.Waves(dump)
+        self._waves = None if dump.dim else feature_dir.Waves(dump)
         if self._waves is None:
             source, made = read_data_dir(data / dump.name, allow_pipes), fingerprint.read(dump.path)
             if source.key() != made["inputs"].get("data"):

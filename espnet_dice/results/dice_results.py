@@ -12,7 +12,7 @@ from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.probes.result import OUT, RUN, SPEED
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records.config_base import read_trained
 from espnet_dice.results.table import JSON, MARKDOWN, layout
 
 MEASURES = {"char": "CER %", "sid": "SID acc %", "kws": "KWS EER %"}

@@ -11,7 +11,7 @@ from espnet_dice.io import fingerprint, texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.records import experiment, token_models
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records.config_base import read_trained
 from espnet_dice.results import alignment, espnet_table
 from espnet_dice.results.alignment import Counts
 from espnet_dice.results.table import Row

@@ -22,7 +22,7 @@ from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.probes.systems import parse_systems
-from espnet_dice.records import dumps, phones
+from espnet_dice.records import feature_dir, phones
 from espnet_dice.results.table import layout
 
 ALGORITHM = 1
@@ -56,7 +56,7 @@ class Speech:
         alignments: files, see :mod:`espnet_dice.records.phones`.
     """
 
-    sets: Sequence[dumps.Dump]
+    sets: Sequence[feature_dir.FeatureDir]
     alignments: Sequence[Path]
 
     @property
@@ -80,7 +80,7 @@ class Speech:
         """
         from espnet_dice.probes.probe_data import up_to
 
-        lengths = dumps.seconds(self.sets)
+        lengths = feature_dir.seconds(self.sets)
         data = [u for dump in self.sets for u in read_data_dir(dump.path, transcripts=False)]
         found = phones.read(self.alignments, lengths, {utt.id: utt.speaker for utt in data})
         chosen = up_to([utt for utt in data if utt.id in found], lengths, seconds)
@@ -103,7 +103,7 @@ def score_systems(
         exp: experiments; results go to ``exp/abx``.
         settings: what is scored.
         device: where models compute.
-        trust_pickle: see :func:`espnet_dice.hubert.teacher.load`.
+        trust_pickle: see :func:`espnet_dice.hubert.frozen.load`.
 
     Returns:
         System → its record: ``layers`` has the errors of each layer, in %, by its number as text;
@@ -119,7 +119,7 @@ def score_systems(
 
     settings = settings or Settings()
     for dump in speech.sets:
-        dumps.check_rate(dump)
+        feature_dir.check_rate(dump)
     alignment = speech.aligned(settings.seconds)  # what is wrong with it is told first
     made_from = {
         name: Fingerprint(
@@ -161,7 +161,7 @@ def score_systems(
 def _score(upstream, cmvn, cells, frames, speech, exp, settings) -> dict[int, dict[str, float]]:
     from espnet_dice.probes import abx, abx_frames
 
-    waves = {utt: of for dump in speech.sets for of in [dumps.Waves(dump)] for utt in of}
+    waves = {utt: of for dump in speech.sets for of in [feature_dir.Waves(dump)] for utt in of}
     heard = abx_frames.hear(
         upstream,
         cells.tokens,
@@ -242,7 +242,7 @@ def main(argv: list[str] | None = None) -> None:
 
     torch.set_num_threads(args.nj)
     settings = Settings(args.cells, args.seed, args.seconds, tuple(args.layers))
-    speech = Speech([dumps.load(args.dump / name) for name in args.sets], args.alignment)
+    speech = Speech([feature_dir.load(args.dump / name) for name in args.sets], args.alignment)
     systems = parse_systems(args.system)
     how = (args.exp, settings, args.device, args.trust_pickle)
     found = score_systems(systems, speech, *how)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from espnet_dice.io import options
 from espnet_dice.io.errors import cli
-from espnet_dice.records.layers import to_yaml
-from espnet_dice.records.settings import read_config
+from espnet_dice.records.config_base import to_yaml
+from espnet_dice.records.configs import read_config
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -28,8 +28,8 @@ from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.json_files import write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.records import dumps, experiment
-from espnet_dice.records.settings import read_config, split_args
+from espnet_dice.records import experiment, feature_dir
+from espnet_dice.records.configs import read_config, split_args
 from espnet_dice.results import lm_weight
 from espnet_dice.training import trainer
 from espnet_dice.work.workers import Work, run_forked
@@ -52,7 +52,7 @@ class Decoding:
     """
 
     system: experiment.Experiment
-    dump: dumps.Dump
+    dump: feature_dir.FeatureDir
     lm: experiment.Experiment | None
     conf: dict
     out: Path
@@ -104,7 +104,7 @@ def plan(
     if "/" in tag:
         raise ConfigError(f"--tag {tag!r} names a directory: letters, digits and ._=- only")
     loaded = [experiment.load(s, "stage 5 or 7") for s in systems]
-    dumped = [dumps.load(s) for s in sets]
+    dumped = [feature_dir.load(s) for s in sets]
     model = experiment.load(lm, "stage 4 (language model)") if lm and any(lm_modes) else None
     decodings = []
     for system in loaded:
@@ -206,7 +206,7 @@ def tune(
     Raises:
         ConfigError: a weight is out of range, or a set is both decoded and chosen on.
     """
-    dump = dumps.load(dev)
+    dump = feature_dir.load(dev)
     if any(d.dump.name == dump.name for d in decodings):
         raise ConfigError(f"--dev {dev}: a set that is decoded has no part in choosing the weight")
     tried: dict[Path, dict[float, Decoding]] = {}

@@ -21,7 +21,7 @@ from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.records import dumps, experiment, frontend
+from espnet_dice.records import experiment, feature_dir, frontend
 from espnet_dice.records.spoken import Spoken
 from espnet_dice.work.workers import Work, run_forked
 
@@ -67,7 +67,7 @@ def export(
     if any(system.task == "asr" for system in loaded):
         if token_list is None:
             raise ConfigError("--token_list: recognisers are exported with theirs; name it")
-        test = dumps.load(test_set) if with_onnx and test_set else None
+        test = feature_dir.load(test_set) if with_onnx and test_set else None
         spoken = _spoken(test, data, allow_pipes)
         makers["asr"] = RecogniserExport(token_list, with_onnx, test, test_utterances, spoken)
     if any(system.task == "dice" for system in loaded):
@@ -97,7 +97,9 @@ def export(
     return len(pending)
 
 
-def _spoken(test: dumps.Dump | None, data: Path | None, allow_pipes: bool) -> Spoken | None:
+def _spoken(
+    test: feature_dir.FeatureDir | None, data: Path | None, allow_pipes: bool
+) -> Spoken | None:
     """The audio of the test set; None where features from elsewhere do not say what it was."""
     if test is None or data is None or frontend.of_dump(test.path) is None:
         return None

@@ -21,8 +21,8 @@ from espnet_dice.io.errors import ConfigError, StaleError, cli
 from espnet_dice.io.fingerprint import Fingerprint, read
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd.distillation_options import parse_teachers
-from espnet_dice.records import dumps, experiment, tokens
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records import experiment, feature_dir, tokens
+from espnet_dice.records.config_base import read_trained
 
 STAGE = "adopt"
 STATS = "feats_stats.npz"
@@ -52,7 +52,7 @@ def import_teachers(
         ConfigError: it has other tokens or other features.
     """
     token_key = tokens.key_of(token_list)
-    dim = dumps.load(dump).dim if dump else None
+    dim = feature_dir.load(dump).dim if dump else None
     taken = 0
     for name, source in teachers.items():
         teacher = experiment.load(source, "that recipe")

@@ -23,7 +23,7 @@ from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.labels import kmeans, pca, quantizer, sample
 from espnet_dice.labels.sample import collect
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 
 SAMPLE_FRAMES, CLUSTERS = 200_000, 500
 
@@ -32,7 +32,7 @@ def make_quantizer(
     source: str,
     layer: int | Sequence[int],
     n_clusters: int | Sequence[int],
-    sets: list[dumps.Dump],
+    sets: list[feature_dir.FeatureDir],
     out: Path,
     seed: int = 0,
     sample_frames: int = SAMPLE_FRAMES,
@@ -50,7 +50,7 @@ def make_quantizer(
         out: the quantizer's directory.
         seed: of the sample and of k-means.
         sample_frames: frames to cluster at most; fewer where they would need more than 2 GB.
-        trust_pickle: see :func:`teacher.load`.
+        trust_pickle: see :func:`frozen.load`.
         device: where the teacher and k-means compute.
         directions: cluster this many principal directions of each layer (:mod:`pca`); None: the
             layer as it is.
@@ -69,7 +69,7 @@ def make_quantizer(
         if len(set(values)) < len(values):
             raise ConfigError(f"{option} {' '.join(map(str, values))}: give each number once")
     for dump in sets:
-        dumps.check_rate(dump)
+        feature_dir.check_rate(dump)
     made_from = Fingerprint(
         "kmeans",
         {
@@ -112,7 +112,9 @@ def make_quantizer(
     return True
 
 
-def _fit(frames: np.ndarray, k: int, seed: int, device: str, dump: dumps.Dump) -> np.ndarray:
+def _fit(
+    frames: np.ndarray, k: int, seed: int, device: str, dump: feature_dir.FeatureDir
+) -> np.ndarray:
     logging.info("k-means: %d frames of %d values, K = %d", *frames.shape, k)
     try:
         centroids = kmeans.fit(_on(frames, device), k, seed)
@@ -224,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
             args.source,
             layer,
             CLUSTERS if clusters is None else clusters,
-            [dumps.load(args.dump / name) for name in args.sets],
+            [feature_dir.load(args.dump / name) for name in args.sets],
             args.out,
             args.seed,
             args.sample_frames,

@@ -26,7 +26,7 @@ from espnet_dice.io.progress import setup_logging
 from espnet_dice.labels import codebooks, label_report, quality, quantizer, store
 from espnet_dice.labels.label_codebook import Coding, begun_codebook, make_codebook
 from espnet_dice.labels.label_shards import Labelling, cut
-from espnet_dice.records import dumps, phones
+from espnet_dice.records import feature_dir, phones
 from espnet_dice.work import job_array
 from espnet_dice.work.pool import Pool
 from espnet_dice.work.sharded import Part, Sharded
@@ -36,7 +36,7 @@ def label_sets(
     source: str,
     layer: int | tuple[int, ...],
     quantizer_dir: Path,
-    sets: Sequence[dumps.Dump],
+    sets: Sequence[feature_dir.FeatureDir],
     out: Path,
     nj: int = 1,
     coding: Coding | None = None,
@@ -59,7 +59,7 @@ def label_sets(
         device: where the teacher computes.
         batch_frames: frames of a forward pass; 0: one utterance each. Hard labels do not depend on
             it, the last bit of a code may.
-        trust_pickle: see :func:`teacher.load`.
+        trust_pickle: see :func:`frozen.load`.
         pool: processes to use instead of ``nj`` new ones.
         part: make only this part of every set, see :mod:`sharded`.
 
@@ -106,7 +106,7 @@ def label_sets(
 
 
 def _label_set(
-    dump: dumps.Dump,
+    dump: feature_dir.FeatureDir,
     out: Path,
     labelling: Labelling,
     layers: tuple[int, ...],
@@ -131,7 +131,7 @@ def _label_set(
 
 def _assemble(
     out: Path,
-    dump: dumps.Dump,
+    dump: feature_dir.FeatureDir,
     records: list[dict],
     labelling: Labelling,
     layers: tuple[int, ...],
@@ -204,13 +204,13 @@ def main(argv: list[str] | None = None) -> None:
     job_array.add_options(parser)
     args = parser.parse_args(argv)
     setup_logging()
-    sets = [dumps.load(args.dump / name) for name in args.sets]
+    sets = [feature_dir.load(args.dump / name) for name in args.sets]
     for dump in sets:
-        dumps.check_rate(dump)
+        feature_dir.check_rate(dump)
     coding = Coding(args.soft, args.tau, args.max_kl, args.max_bytes, args.seed)
     alignment: phones.Alignment = {}
     if args.alignment and not args.shard:  # what is wrong with it is told first
-        alignment = phones.read(args.alignment, dumps.seconds(sets))
+        alignment = phones.read(args.alignment, feature_dir.seconds(sets))
 
     def do(part: Part | None) -> int:
         return label_sets(

@@ -36,7 +36,7 @@ class Machine:
         nj: systems at a time, one core each.
         device: of the models; the heads take the CPU.
         max_gb: disk for the frames of one system, for a while.
-        trust_pickle: see :func:`espnet_dice.hubert.teacher.load`.
+        trust_pickle: see :func:`espnet_dice.hubert.frozen.load`.
     """
 
     nj: int = 1
@@ -157,7 +157,7 @@ def measure_speed(
         keys: name → key of the model.
         corpus: whose test set is heard.
         exp: experiments.
-        trust_pickle: see :func:`espnet_dice.hubert.teacher.load`.
+        trust_pickle: see :func:`espnet_dice.hubert.frozen.load`.
     """
     settings = {"algorithm": ALGORITHM, "seconds": SPEED_S, "systems": dict(keys)}
     made_from = Fingerprint("speed", settings, {"test": corpus.set(corpus.names["test"]).key})

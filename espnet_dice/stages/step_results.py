@@ -18,7 +18,7 @@ from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd.schedule import WEIGHTS, largest
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records.config_base import read_trained
 from espnet_dice.results.table import JSON, layout
 from espnet_dice.training.ssl_encoder import NAME
 

@@ -21,7 +21,7 @@ from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd import cache
 from espnet_dice.kd.distillation_options import DistillationOptions, parse_teachers
 from espnet_dice.kd.teacher_shards import TeacherForcing, TeacherShard, cut
-from espnet_dice.records import dumps, experiment, settings, tokens
+from espnet_dice.records import configs, experiment, feature_dir, tokens
 from espnet_dice.training import trainer
 from espnet_dice.work import job_array
 from espnet_dice.work.pool import Pool
@@ -29,7 +29,7 @@ from espnet_dice.work.sharded import Part, Sharded
 
 
 def fingerprint_of(
-    dump: dumps.Dump, token_key: str, teacher: experiment.Experiment, conf: dict
+    dump: feature_dir.FeatureDir, token_key: str, teacher: experiment.Experiment, conf: dict
 ) -> Fingerprint:
     """What one cache directory is made from."""
     inputs = {"data": dump.key, "tokens": token_key, "teacher": teacher.sha256}
@@ -38,7 +38,7 @@ def fingerprint_of(
 
 def make_outputs(
     teachers: dict[str, Path],
-    sets: list[dumps.Dump],
+    sets: list[feature_dir.FeatureDir],
     token_list: Path,
     out: Path,
     n_samples: int = 50,
@@ -145,11 +145,11 @@ def main(argv: list[str] | None = None) -> None:
     job_array.add_options(parser)
     args = parser.parse_args(argv)
     setup_logging()
-    sets = [dumps.load(args.dump / name) for name in args.sets]
+    sets = [feature_dir.load(args.dump / name) for name in args.sets]
     teachers = parse_teachers(args.teacher)
     with_ctc = args.ctc == "true"
     if args.ctc == "auto":
-        confs = [settings.model_conf(config, args.student_args) for config in args.students]
+        confs = [configs.model_conf(config, args.student_args) for config in args.students]
         with_ctc = any(map(DistillationOptions.reads_ctc, confs))
 
     def do(part: Part | None) -> int:

@@ -20,7 +20,7 @@ from espnet_dice.io import options
 from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.kd.distillation_options import DistillationOptions
-from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.records import experiment, feature_dir, tokens
 from espnet_dice.training import asr, dice, lm, training_options
 from espnet_dice.training.jobs import Job, run_jobs
 
@@ -92,7 +92,7 @@ def asr_jobs(entries: Sequence[Entry], args: argparse.Namespace) -> list[Job]:
         args.teacher, args.teacher_mode, outputs, args.teacher_dump
     )
     key = tokens.key_of(args.token_list)
-    sets = {name: dumps.load(args.dump / name) for e in entries for name in e.sets}
+    sets = {name: feature_dir.load(args.dump / name) for e in entries for name in e.sets}
     return [
         asr.make_job(
             e.tag, e.config, *(sets[name] for name in e.sets), args.token_list, key, args.exp,
@@ -110,7 +110,7 @@ def dice_jobs(entries: Sequence[Entry], args: argparse.Namespace) -> list[Job]:
     if len(args.teacher) > 1:
         raise ConfigError("--teacher: one for all students of a command")
     teacher = args.teacher[0] if args.teacher else None
-    sets = {name: dumps.load(args.dump / name) for e in entries for name in e.sets}
+    sets = {name: feature_dir.load(args.dump / name) for e in entries for name in e.sets}
     jobs = [
         dice.make_job(
             e.tag, e.config, *(sets[name] for name in e.sets), e.labels, args.exp, e.seed,

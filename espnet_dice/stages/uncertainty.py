@@ -23,7 +23,7 @@ from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.records import dumps, experiment, tokens, transcripts
+from espnet_dice.records import experiment, feature_dir, tokens, transcripts
 from espnet_dice.results import (
     recognisers,
     token_uncertainty,
@@ -53,7 +53,7 @@ class Asked:
     """
 
     system: experiment.Experiment
-    dump: dumps.Dump
+    dump: feature_dir.FeatureDir
     token_key: str
     n_samples: int
     snr: float | None = None
@@ -102,7 +102,7 @@ def plan(
     key = tokens.key_of(token_list)
     loaded = [experiment.load(s, "stage 5 or 7") for s in systems]
     asked = []
-    for dump in map(dumps.load, sets):
+    for dump in map(feature_dir.load, sets):
         for snr in (None, *(snrs or ())):
             for system in loaded:
                 # of clean speech: what was heard through noise is not decoded
@@ -184,7 +184,7 @@ def ask(
     arrays = token_uncertainty.ask(
         model,
         entries,
-        noisy.__getitem__ if noisy else dumps.Inputs(a.dump),
+        noisy.__getitem__ if noisy else feature_dir.Inputs(a.dump),
         lengths,
         texts_of(a, token_list),
         a.n_samples,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.records.layers import KEY, read_layers, to_yaml
-from espnet_dice.records.settings import read_config
+from espnet_dice.records.config_base import KEY, read_layers, to_yaml
+from espnet_dice.records.configs import read_config
 from espnet_dice.start import place
 
 PARTS = {

@@ -6,8 +6,8 @@ from pathlib import Path
 from espnet_dice.io import espnet_options
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd.distillation_options import DistillationOptions
-from espnet_dice.records import dumps, experiment, tokens, transcripts
-from espnet_dice.records.settings import model_conf, read_config
+from espnet_dice.records import experiment, feature_dir, tokens, transcripts
+from espnet_dice.records.configs import model_conf, read_config
 from espnet_dice.training import ssl_encoder
 from espnet_dice.training.jobs import Job
 
@@ -17,8 +17,8 @@ CRITERION, NBEST = ("valid", "acc", "max"), 5
 def make_job(
     tag: str,
     config: Path,
-    train: dumps.Dump,
-    valid: dumps.Dump,
+    train: feature_dir.FeatureDir,
+    valid: feature_dir.FeatureDir,
     token_list: Path,
     token_key: str,
     exp: Path,
@@ -99,7 +99,9 @@ def make_job(
     )
 
 
-def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump, token_list: Path) -> None:
+def write_shapes(
+    out: Path, train: feature_dir.FeatureDir, valid: feature_dir.FeatureDir, token_list: Path
+) -> None:
     """Write the shape files of ESPnet's batching: the utterances are those that have a text.
 
     Raises:

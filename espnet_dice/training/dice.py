@@ -7,8 +7,8 @@ from typing import Any
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io import espnet_options, fingerprint
 from espnet_dice.io.errors import ConfigError, ProblemList
-from espnet_dice.records import dumps, experiment
-from espnet_dice.records.settings import read_config
+from espnet_dice.records import experiment, feature_dir
+from espnet_dice.records.configs import read_config
 from espnet_dice.training.jobs import Job
 
 FROM_LABELS, FROM_RECORDS = {"dice_hard", "dice_soft"}, {"dice_soft"}
@@ -20,8 +20,8 @@ FOLD = "80000"
 def make_job(
     tag: str,
     config: Path,
-    train: dumps.Dump,
-    valid: dumps.Dump,
+    train: feature_dir.FeatureDir,
+    valid: feature_dir.FeatureDir,
     labels: Path | None,
     exp: Path,
     seed: int,
@@ -48,7 +48,7 @@ def make_job(
     for dump in (train, valid):
         if dump.dim:
             raise ConfigError(f"{dump.path}: students take waveforms: --feats_type raw")
-        dumps.check_rate(dump)
+        feature_dir.check_rate(dump)
     names = losses_of(config)
     inputs = {"train": train.key, "valid": valid.key}
     data = ["--fold_length", FOLD]
@@ -66,7 +66,7 @@ def make_job(
         inputs |= more_inputs
     from_teacher = (read_config(config).get("model_conf") or {}).get("init") is not None
     if "dice_feature" in names or from_teacher:
-        from espnet_dice.hubert.teacher import key_of
+        from espnet_dice.hubert.frozen import key_of
 
         if teacher is None:
             what = "init" if from_teacher else "dice_feature"
@@ -105,7 +105,7 @@ def losses_of(config: Path) -> set[str]:
 
 
 def label_options(
-    labels: Path, train: dumps.Dump, valid: dumps.Dump, kind: str
+    labels: Path, train: feature_dir.FeatureDir, valid: feature_dir.FeatureDir, kind: str
 ) -> tuple[list[str], dict[str, str]]:
     """ESPnet's options for the label stores of both sets, and the keys of the stores.
 
@@ -140,7 +140,7 @@ def label_options(
     return chosen, inputs
 
 
-def check_frames(directory: Path, dump: dumps.Dump) -> list[str]:
+def check_frames(directory: Path, dump: feature_dir.FeatureDir) -> list[str]:
     """Utterances of a set whose labels are not as many as their frames, one line each."""
     from espnet_dice.labels.store import Reader
 
@@ -160,7 +160,7 @@ def check_frames(directory: Path, dump: dumps.Dump) -> list[str]:
     return problems
 
 
-def write_shapes(out: Path, train: dumps.Dump, valid: dumps.Dump) -> None:
+def write_shapes(out: Path, train: feature_dir.FeatureDir, valid: feature_dir.FeatureDir) -> None:
     """Write the shape files of ESPnet's batching, in samples."""
     for part, dump in (("train", train), ("valid", valid)):
         (out / part).mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records.config_base import read_trained
 
 EPOCH = "epoch.pth"
 

@@ -16,9 +16,9 @@ from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.options import cores
-from espnet_dice.records import settings
+from espnet_dice.records import configs
+from espnet_dice.records.config_base import to_yaml
 from espnet_dice.records.experiment import load
-from espnet_dice.records.layers import to_yaml
 from espnet_dice.training import trainer
 from espnet_dice.training.monitor import Monitor, Watched
 from espnet_dice.work import launch
@@ -75,13 +75,13 @@ class Plan:
 
     def __init__(self, job: Job):
         self.job = job
-        self.config = config = settings.read_config(job.config)
-        extra = settings.split_args(job.extra)
-        self.max_epoch = settings.max_epoch_of(job.config, config, extra)
-        self.criterion = settings.criterion_of(job.config, config, job.criterion, job.nbest)
+        self.config = config = configs.read_config(job.config)
+        extra = configs.split_args(job.extra)
+        self.max_epoch = configs.max_epoch_of(job.config, config, extra)
+        self.criterion = configs.criterion_of(job.config, config, job.criterion, job.nbest)
         self.settings = {
-            "config": {k: v for k, v in config.items() if k not in settings.FREE_KEYS},
-            "extra": [(k, v) for k, v in extra if k not in settings.FREE_KEYS],
+            "config": {k: v for k, v in config.items() if k not in configs.FREE_KEYS},
+            "extra": [(k, v) for k, v in extra if k not in configs.FREE_KEYS],
             "criterion": self.criterion,
             "seed": job.seed,
             **job.names,
@@ -208,7 +208,7 @@ def check_configs(plans: list[Plan]) -> None:
     with tempfile.TemporaryDirectory() as tmp:
         for plan in plans:
             command = plan.command(Path(tmp))
-            settings.parse(trainer.task_class(plan.job.task), plan.job.config, command)
+            configs.parse(trainer.task_class(plan.job.task), plan.job.config, command)
 
 
 def _set_damaged_aside(out: Path) -> None:

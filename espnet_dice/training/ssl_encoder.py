@@ -5,7 +5,7 @@ from pathlib import Path
 
 from espnet_dice.hubert.models.frames import RECEPTIVE
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.records import dumps, settings
+from espnet_dice.records import configs, feature_dir
 
 NAME = "dice_ssl"
 OPTIONS = ["--input_size", "1", "--normalize", "none"]
@@ -18,10 +18,10 @@ NOT_WITH = {
 
 def chosen(config: Path, extra: str) -> bool:
     """True if a config, or ``--encoder`` beside it, asks for the SSL encoder."""
-    return settings.value_of(config, "encoder", extra) == NAME
+    return configs.value_of(config, "encoder", extra) == NAME
 
 
-def inputs(config: Path, extra: str, sets: Sequence[dumps.Dump]) -> dict[str, str]:
+def inputs(config: Path, extra: str, sets: Sequence[feature_dir.FeatureDir]) -> dict[str, str]:
     """Keys of what the encoder reads. Imports torch, not ESPnet.
 
     Args:
@@ -35,32 +35,32 @@ def inputs(config: Path, extra: str, sets: Sequence[dumps.Dump]) -> dict[str, st
         DataError: an utterance is shorter than one frame.
     """
     for key, why in NOT_WITH.items():
-        if settings.value_of(config, key, extra) not in (None, "none"):
+        if configs.value_of(config, key, extra) not in (None, "none"):
             raise ConfigError(
-                f"{settings.where(config, key)}: {key} {why}: write '{key}: null' with encoder "
+                f"{configs.where(config, key)}: {key} {why}: write '{key}: null' with encoder "
                 f"{NAME}"
             )
     for dump in sets:
         _check_waves(config, dump)
-    source = settings.conf_of(config, "encoder_conf", extra).get("source")
+    source = configs.conf_of(config, "encoder_conf", extra).get("source")
     if source is None:
         return {}  # the class itself says what its encoder_conf must hold
-    from espnet_dice.hubert import teacher
+    from espnet_dice.hubert import frozen
 
     try:
-        return {"encoder": teacher.key_of(source)}
+        return {"encoder": frozen.key_of(source)}
     except ConfigError as err:
-        place = settings.where(config, "encoder_conf", "source")
+        place = configs.where(config, "encoder_conf", "source")
         raise ConfigError(f"{place}: encoder_conf: source: {err}") from err
 
 
-def _check_waves(config: Path, dump: dumps.Dump) -> None:
+def _check_waves(config: Path, dump: feature_dir.FeatureDir) -> None:
     if dump.dim:
         raise ConfigError(
-            f"{settings.where(config, 'encoder')}: encoder {NAME} takes waveforms, and {dump.path} "
+            f"{configs.where(config, 'encoder')}: encoder {NAME} takes waveforms, and {dump.path} "
             "holds features: use --feats_type raw"
         )
-    dumps.check_rate(dump, f"encoder {NAME}")
+    feature_dir.check_rate(dump, f"encoder {NAME}")
     short = [utt for utt, n in dump.lengths.items() if n < RECEPTIVE]
     if short:
         raise DataError(

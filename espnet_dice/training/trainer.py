@@ -16,7 +16,7 @@ from espnet_dice.hubert.models import onednn
 from espnet_dice.io.atomic import only_writer
 from espnet_dice.io.untrusted import torch_files
 from espnet_dice.records import experiment
-from espnet_dice.records.layers import read_trained
+from espnet_dice.records.config_base import read_trained
 from espnet_dice.training import epochs
 from espnet_dice.work import launch
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.stages import data, train
 from espnet_dice.stages import tokens as tokens_stage
 from local import take_data
@@ -241,6 +241,6 @@ def short() -> Command:
     made(lambda path: None)
     shape = tiny.DUMP / "train/feats_shape"
     lines = shape.read_text().splitlines()
-    lines[0] = f"{lines[0].split()[0]} {dumps.MIN_FRAMES - 1},{tiny.DIM}"
+    lines[0] = f"{lines[0].split()[0]} {feature_dir.MIN_FRAMES - 1},{tiny.DIM}"
     shape.write_text("".join(f"{line}\n" for line in lines))
     return training()

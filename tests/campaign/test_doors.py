@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.formats import hub
 from espnet_dice.inference import archive, files
 from espnet_dice.io import arks
 from espnet_dice.io.errors import ConfigError, DataError, DiceError
 from espnet_dice.io.untrusted import torch_files
 from espnet_dice.labels import quantizer
-from espnet_dice.records import layers, settings
+from espnet_dice.records import config_base, configs
 from espnet_dice.stages import data, features, kmeans, labels, tokens
 from espnet_dice.training import jobs, trainer
 from tests.campaign import attacks
@@ -98,7 +98,7 @@ def test_code_of_hugging_face(tmp_path, trace, offline):
     attacks.torch_file(hf(tmp_path / "hf", "pytorch_model.bin", auto_map=code), trace)
     (tmp_path / "hf" / "evil.py").write_text(f"open({str(trace)!r}, 'w')\n")
     with pytest.raises(ConfigError, match="any code; if you trust|holds no parameters"):
-        teacher.load(tmp_path / "hf")
+        frozen.load(tmp_path / "hf")
 
 
 def test_index_of_hugging_face(tmp_path, trace):
@@ -108,14 +108,14 @@ def test_index_of_hugging_face(tmp_path, trace):
         path = hf(tmp_path / f"hf{len(name)}", "model.safetensors.index.json")
         path.write_text(json.dumps({"weight_map": {"w": name}}))
         with pytest.raises(ConfigError, match="not in the model's own directory"):
-            teacher.key_of(path.parent)
+            frozen.key_of(path.parent)
 
 
 @pytest.mark.parametrize("name", ["m.pt", "m.pth"])
 def test_checkpoint_in_a_file(tmp_path, trace, name):
     attacks.torch_file(tmp_path / name, trace, cfg={"model": attacks.Evil(trace)}, args=None)
     with pytest.raises(ConfigError):
-        teacher.load(tmp_path / name)
+        frozen.load(tmp_path / name)
 
 
 def test_models_that_espnet_loads(tmp_path, trace):
@@ -184,7 +184,7 @@ def test_yaml(tmp_path, trace):
     text = attacks.yaml_text(trace)
     (tmp_path / "config.yaml").write_text(text)
     (tmp_path / "model.pth").write_bytes(b"")
-    for read in (settings.read_config, layers.read_trained):
+    for read in (configs.read_config, config_base.read_trained):
         with pytest.raises(ConfigError):
             read(tmp_path / "config.yaml")
     with pytest.raises(ConfigError):
@@ -293,4 +293,4 @@ def test_no_socket_for_a_teacher_that_is_here(tmp_path, offline):
     from tests.hubert import tiny_models
 
     tiny_models.save(tmp_path / "hf")
-    assert teacher.load(tmp_path / "hf").layers == 3
+    assert frozen.load(tmp_path / "hf").layers == 3

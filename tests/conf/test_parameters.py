@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_dice.records.settings import read_config
+from espnet_dice.records.configs import read_config
 from espnet_dice.records.tokens import TOKENS
 from espnet_dice.training import trainer
 

@@ -3,8 +3,8 @@ import pytest
 
 from espnet_dice.decoding.noise import add_noise, noisy_inputs
 from espnet_dice.io.errors import DataError
-from espnet_dice.records import dumps
-from espnet_dice.records.dumps import Inputs
+from espnet_dice.records import feature_dir
+from espnet_dice.records.feature_dir import Inputs
 from espnet_dice.stages import features
 from tests.corpus import make_corpus
 
@@ -25,7 +25,7 @@ def test_the_ratio_is_what_was_asked_for(snr):
 def test_without_noise_the_inputs_are_those_of_the_features_stage(tmp_path, feats_type):
     make_corpus(tmp_path / "data/s")
     features.make_features(tmp_path / "data/s", tmp_path / "dump/s", feats_type)
-    dump = dumps.load(tmp_path / "dump/s")
+    dump = feature_dir.load(tmp_path / "dump/s")
     found = noisy_inputs(dump, tmp_path / "data", np.inf)
     assert found.keys() == dump.lengths.keys()
     read = Inputs(dump)
@@ -41,4 +41,4 @@ def test_a_dump_of_other_speech_is_refused(tmp_path):
     text = tmp_path / "data/s/text"
     text.write_text(text.read_text().replace("ONE", "TWO"))
     with pytest.raises(DataError, match="has changed since"):
-        noisy_inputs(dumps.load(tmp_path / "dump/s"), tmp_path / "data", 5)
+        noisy_inputs(feature_dir.load(tmp_path / "dump/s"), tmp_path / "data", 5)

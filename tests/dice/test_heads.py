@@ -67,10 +67,10 @@ def log_probs(net, number, state, kind):
 @pytest.mark.parametrize("loss", ["dice_hard", "dice_soft"])
 def test_two_layers_and_two_codebooks_against_float64(books, monkeypatch, kind, stable, loss):
     """Σ_heads (Σ_t w_t ℓ_t / Σ_t w_t) / 4, w 1 where masked and 0.25 elsewhere."""
-    from espnet_dice.dice import terms
+    from espnet_dice.dice import loss_terms
 
     tables = [book.as_dict() for book in books.books]
-    monkeypatch.setattr(terms.SoftLabels, "_on", lambda self, device: tables)
+    monkeypatch.setattr(loss_terms.SoftLabels, "_on", lambda self, device: tables)
     norm = "layer" if stable else "group"
     student = {"do_stable_layer_norm": stable, "feat_extract_norm": norm, "conv_bias": stable}
     net = model(loss, head=kind, unmasked_weight=0.25, student=student)
@@ -119,10 +119,10 @@ def test_every_head_learns(books):
 
 
 def test_records_of_other_codebooks_are_refused(books, monkeypatch):
-    from espnet_dice.dice import terms
+    from espnet_dice.dice import loss_terms
 
     tables = [book.as_dict() for book in books.books]
-    monkeypatch.setattr(terms.SoftLabels, "_on", lambda self, device: tables)
+    monkeypatch.setattr(loss_terms.SoftLabels, "_on", lambda self, device: tables)
     given = batch(books, records=True)
     with pytest.raises(DataError, match="come from another label store"):
         model("dice_soft")(**{**given, "labels": given["labels"][..., :-1]})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_dice.dice import losses, terms
+from espnet_dice.dice import loss_terms, losses
 from espnet_dice.hubert.models import mask, students
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DataError, DiceError
@@ -29,11 +29,11 @@ def stored(monkeypatch, codebook):
     def on(self, device):
         return [codebook.as_dict()]
 
-    monkeypatch.setattr(terms.SoftLabels, "_on", on)
+    monkeypatch.setattr(loss_terms.SoftLabels, "_on", on)
 
 
 class Teacher:
-    """A frozen model in place of a checkpoint: what terms.Feature uses of it."""
+    """A frozen model in place of a checkpoint: what loss_terms.Feature uses of it."""
 
     layers, dim, key = 3, 5, "key"
 
@@ -55,7 +55,7 @@ class Teacher:
 @pytest.fixture
 def teacher(monkeypatch):
     made = Teacher()
-    monkeypatch.setattr(terms.Feature, "_load", lambda self, device: made)
+    monkeypatch.setattr(loss_terms.Feature, "_load", lambda self, device: made)
     return made
 
 
@@ -237,8 +237,8 @@ def test_the_penalty_of_a_student_that_sees_lengths_apart(training):
 
 
 def test_default_layers_are_of_the_same_height(teacher):
-    assert terms.matched_layers(12, 12) == [[n, n] for n in range(1, 13)]
-    assert terms.matched_layers(2, 12) == [[1, 6], [2, 12]]
+    assert loss_terms.matched_layers(12, 12) == [[n, n] for n in range(1, 13)]
+    assert loss_terms.matched_layers(2, 12) == [[1, 6], [2, 12]]
     model = tiny.model(loss="dice_feature", teacher="x")
     resolved = model.terms["dice_feature"].resolved()
     assert resolved == {"layers": [[1, 2], [2, 3]], "alphas": [0.5, 0.5], "teacher_dim": 5}

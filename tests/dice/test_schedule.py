@@ -60,9 +60,9 @@ def test_a_bad_schedule_is_named(change, message):
 
 def test_frames_and_losses_weigh_what_their_schedules_say(monkeypatch):
     """At each update the loss is that of a model with plain numbers; in validation the last one."""
-    from espnet_dice.dice import terms
+    from espnet_dice.dice import loss_terms
 
-    monkeypatch.setattr(terms.Feature, "_load", lambda self, device: Teacher())
+    monkeypatch.setattr(loss_terms.Feature, "_load", lambda self, device: Teacher())
     sooner = {"start": 1, "end": 0, "from": 2, "to": 6}
 
     def made(unmasked, masked, prob, hard, feature):
@@ -94,10 +94,10 @@ def test_frames_and_losses_weigh_what_their_schedules_say(monkeypatch):
 
 def test_a_loss_that_does_not_count_is_not_computed_and_keeps_its_gradients(monkeypatch):
     """Processes of a distributed training wait for a gradient of every parameter."""
-    from espnet_dice.dice import terms
+    from espnet_dice.dice import loss_terms
 
     heard = Teacher()
-    monkeypatch.setattr(terms.Feature, "_load", lambda self, device: heard)
+    monkeypatch.setattr(loss_terms.Feature, "_load", lambda self, device: heard)
     loss = [{"name": "dice_hard", "weight": {"start": 0, "end": 1, "from": 1, "to": 1}}]
     loss += [{"name": "dice_feature", "weight": {"start": 1, "end": 0, "from": 1, "to": 1}}]
     model = tiny.model(loss=loss, teacher="x").train()

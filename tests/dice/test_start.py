@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from espnet_dice.dice import start
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.training.jobs import run_jobs
@@ -20,7 +20,7 @@ WAVE = torch.from_numpy(tiny.speech(9000))[None]
 def hubert(tmp_path_factory):
     root = tmp_path_factory.mktemp("start") / "hubert"
     tiny_models.save(root)
-    return teacher.load(root)
+    return frozen.load(root)
 
 
 def student(**conf):
@@ -93,9 +93,9 @@ def test_a_training_starts_from_its_teacher_and_needs_it_no_more(
     source = str(trained_dice / "exp/dice_teacher")
     still = {"optim_conf": {"lr": 0.0}, "model_conf": {"final_dim": 8, "init": "teacher"}}
     made = job("same", config(epochs=1, **still), source=source)
-    assert made.inputs["teacher"] == teacher.key_of(source)
+    assert made.inputs["teacher"] == frozen.key_of(source)
     assert run_jobs([made]) == 1
-    ours, theirs = (teacher.load(s)(WAVE) for s in ("exp/dice_same", source))
+    ours, theirs = (frozen.load(s)(WAVE) for s in ("exp/dice_same", source))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
     assert "tensors are" in (tmp_path / "exp/dice_same/train.log").read_text()

@@ -13,8 +13,8 @@ import torch
 
 from espnet_dice import registry
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.records.layers import to_yaml
-from espnet_dice.records.settings import parse, read_config
+from espnet_dice.records.config_base import to_yaml
+from espnet_dice.records.configs import parse, read_config
 from tests.hubert import tiny
 
 CONF = Path(__file__).resolve().parent.parent.parent / "conf"

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from espnet_dice.dice import teacher_cache, terms
-from espnet_dice.hubert import teacher
+from espnet_dice.dice import loss_terms, teacher_cache
+from espnet_dice.hubert import frozen
 from espnet_dice.io.errors import ConfigError
 from tests.hubert import tiny
 from tests.hubert.tiny_models import BASE, LARGE, noise, save
@@ -25,7 +25,7 @@ class Counted:
     """A teacher, and the waveforms that it has heard."""
 
     def __init__(self, source):
-        self.model, self.waves = teacher.load(source), []
+        self.model, self.waves = frozen.load(source), []
 
     def __call__(self, wave):
         self.waves.append(wave.clone())
@@ -98,4 +98,4 @@ def test_the_loss_is_the_same_with_memory(tmp_path):
 
 def test_less_than_no_memory_is_refused():
     with pytest.raises(ConfigError, match="keep_gb must be ≥ 0, not -1"):
-        terms.Feature(terms.Context([6, 6]), [[1, 1]], teacher_dim=4, keep_gb=-1)
+        loss_terms.Feature(loss_terms.LossContext([6, 6]), [[1, 1]], teacher_dim=4, keep_gb=-1)

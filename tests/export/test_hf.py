@@ -7,19 +7,19 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel
 
 from espnet_dice.export import hf
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError
 from tests.hubert.tiny_models import BASE, ENCODER, LARGE, STEM, noise
 
 
-def student(name="hubert", conf=BASE, normalize=False) -> teacher.FrozenSSLModel:
+def student(name="hubert", conf=BASE, normalize=False) -> frozen.FrozenSSLModel:
     torch.manual_seed(1)
     model = students.build(name, conf)
     with torch.no_grad():
         for p in model.parameters():
             p += 0.05 * torch.randn_like(p)
-    return teacher.FrozenSSLModel(model, "key", "exp/dice_a", normalize)
+    return frozen.FrozenSSLModel(model, "key", "exp/dice_a", normalize)
 
 
 @pytest.mark.parametrize(("conf", "normalize"), [(BASE, False), (LARGE, True)])
@@ -36,7 +36,7 @@ def test_transformers_hears_the_same(tmp_path, conf, normalize):
             wanted = theirs(ready, output_hidden_states=True).hidden_states
         for a, b in zip(mine.hidden([wave])[0], wanted, strict=True):
             torch.testing.assert_close(a, b[0], rtol=0, atol=1e-4)
-    again = teacher.load(tmp_path)
+    again = frozen.load(tmp_path)
     assert again.normalize is normalize
     assert torch.equal(again.hidden([wave])[0][-1], mine.hidden([wave])[0][-1])
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from espnet_dice.export import hf
-from espnet_dice.hubert import architecture, teacher
+from espnet_dice.hubert import architecture, frozen
 from espnet_dice.hubert.models import students
 from tests.hubert.tiny_models import MEL_BASE, noise
 
@@ -48,7 +48,7 @@ assert not [m for m in sys.modules if m.startswith("espnet_dice.")]
 """
 
 
-def perturbed(conf, normalize) -> teacher.FrozenSSLModel:
+def perturbed(conf, normalize) -> frozen.FrozenSSLModel:
     torch.manual_seed(1)
     model = students.build("hubert", conf)
     with torch.no_grad():
@@ -56,7 +56,7 @@ def perturbed(conf, normalize) -> teacher.FrozenSSLModel:
             p += 0.05 * torch.randn_like(p)
     if conf.get("mel_norm") == "corpus":
         model.feature_extractor.train()(noise(2, 16000, seed=5))
-    return teacher.FrozenSSLModel(model, "key", "exp/dice_a", normalize)
+    return frozen.FrozenSSLModel(model, "key", "exp/dice_a", normalize)
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +105,11 @@ def test_the_directory_is_small_and_holds_no_pickle(exported):
 @pytest.mark.parametrize("norm", CONFS)
 def test_an_export_is_a_teacher_and_has_an_architecture(exported, norm):
     mine, directory, waves = exported[norm]
-    again = teacher.load(directory)
+    again = frozen.load(directory)
     wave = waves["4321"]
     assert again.normalize is mine.normalize
     assert torch.equal(again.hidden([wave])[0][-1], mine.hidden([wave])[0][-1])
     model, normalize, _ = architecture.build(architecture.of(str(directory)))
     model.load_state_dict(mine.model.state_dict(), strict=True)
-    fresh = teacher.FrozenSSLModel(model, "key", "x", normalize)
+    fresh = frozen.FrozenSSLModel(model, "key", "x", normalize)
     assert torch.equal(fresh.hidden([wave])[0][-1], mine.hidden([wave])[0][-1])

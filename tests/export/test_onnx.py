@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from espnet_dice.export import missing_for_onnx
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.models import students
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError
@@ -22,7 +22,7 @@ CONF = {**BASE, "num_hidden_layers": 1}
 def made(conf, tmp_path_factory):
     """A student that wants normalised waveforms, its graphs, and what was measured."""
     torch.manual_seed(1)
-    model = teacher.FrozenSSLModel(
+    model = frozen.FrozenSSLModel(
         students.build("hubert", conf), "key", "exp/dice_a", normalize=True
     )
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_an_export_that_computes_something_else_is_refused(exported, tmp_path, m
     monkeypatch.setattr(onnx, "to_onnx", copied)
     monkeypatch.setattr(onnx, "quantise", lambda path, out: copied(None, out, None))
     torch.manual_seed(2)
-    other = teacher.FrozenSSLModel(
+    other = frozen.FrozenSSLModel(
         students.build("hubert", CONF), "key", "exp/dice_b", normalize=True
     )
     with pytest.raises(ConfigError, match=r"exp/dice_b: model\.onnx computes something else"):
@@ -133,6 +133,6 @@ def test_a_model_without_an_onnx_form_is_named(tmp_path):
 
     strange = Strange()
     strange.weight = torch.nn.Parameter(torch.zeros(1))
-    module = onnx.Exported(teacher.FrozenSSLModel(strange, "key", "exp/dice_s"))
+    module = onnx.Exported(frozen.FrozenSSLModel(strange, "key", "exp/dice_s"))
     with pytest.raises(ConfigError, match="exp/dice_s: has no ONNX form"):
         onnx.to_onnx(module, tmp_path / "m.onnx", "exp/dice_s")

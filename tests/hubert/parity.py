@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.io.atomic import write_text
 from tests.hubert import espnet_checkpoints, fairseq_checkpoints
 from tests.hubert.tiny_models import BASE, LARGE, WAVLM, noise, perturbed
@@ -43,7 +43,7 @@ class Case:
         Raises:
             ValueError: layers or frames are missing.
         """
-        mine = teacher.load(self.source)
+        mine = frozen.load(self.source)
         alone = [mine.hidden([wave])[0] for wave in self.waves]
         worst = 0.0
         for found in (alone, mine.hidden(self.waves)):

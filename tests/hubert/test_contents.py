@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import HubertForCTC, HubertModel, Wav2Vec2FeatureExtractor
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.io.errors import ConfigError
 from tests.hubert import fairseq_checkpoints, parity
 from tests.hubert.tiny_models import BASE, noise, reference
@@ -38,7 +38,7 @@ def directory(path, held, name="pytorch_model.bin"):
 
 
 def is_the_model(source):
-    found = teacher.load(source).hidden([WAVE])[0]
+    found = frozen.load(source).hidden([WAVE])[0]
     for a, b in zip(found, wanted(), strict=True):
         torch.testing.assert_close(a, b[0], rtol=0, atol=2e-5)
 
@@ -137,10 +137,10 @@ def test_shards(tmp_path, safe):
     index = {"weight_map": {k: names[i % 2] for i, k in enumerate(state)}}
     (made / f"{stem}.{end}.index.json").write_text(json.dumps(index))
     is_the_model(made)
-    assert teacher.key_of(made / f"{stem}.{end}.index.json") == teacher.key_of(made)
+    assert frozen.key_of(made / f"{stem}.{end}.index.json") == frozen.key_of(made)
     (made / names[1]).unlink()
     with pytest.raises(ConfigError, match=rf"{names[1]}: missing, though {stem}\.{end}\.index"):
-        teacher.load(made)
+        frozen.load(made)
 
 
 def test_old_names(tmp_path):
@@ -161,7 +161,7 @@ def test_one_name_of_each_kind_is_shown(tmp_path):
     state = {k.replace("layers", "blocks"): v for k, v in MODEL.state_dict().items()}
     made = directory(tmp_path, {"state_dict": prefixed("net.", state)})
     with pytest.raises(ConfigError) as said:
-        teacher.load(made)
+        frozen.load(made)
     text = str(said.value)
     assert "pytorch_model.bin (in state_dict behind net.): the parameters do not fit" in text
     assert "missing: feature_extractor.conv_layers.0.conv.weight and " in text
@@ -173,20 +173,20 @@ def test_what_is_there_is_said(tmp_path):
     held = {"weights": {"enc": {"a.b": noise(2), "c": noise(1)}}, "epoch": 3, "x": noise(1)}
     made = directory(tmp_path, held)
     with pytest.raises(ConfigError) as said:
-        teacher.load(made)
+        frozen.load(made)
     assert "holds no parameters of a hubert under transformers' names" in str(said.value)
     assert "1 tensor at the top (x …), 2 tensors in weights.enc (a.b …), epoch: int" in str(
         said.value
     )
     directory(tmp_path / "whole", torch.nn.Linear(2, 2))
     with pytest.raises(ConfigError, match=r"an object of torch.*Linear: save its state_dict\(\)"):
-        teacher.load(tmp_path / "whole")
+        frozen.load(tmp_path / "whole")
     torch.save(MODEL.state_dict(), tmp_path / "alone.pt")
     with pytest.raises(ConfigError, match=r"alone\.pt: no checkpoint .*give a Hugging Face model"):
-        teacher.load(tmp_path / "alone.pt")
+        frozen.load(tmp_path / "alone.pt")
     torch.save(fairseq_checkpoints.parameters("hubert_base"), tmp_path / "bare.pt")
     with pytest.raises(ConfigError, match=r"bare\.pt: .* have fairseq's names, but no settings"):
-        teacher.load(tmp_path / "bare.pt")
+        frozen.load(tmp_path / "bare.pt")
 
 
 def foreign(made):
@@ -237,7 +237,7 @@ def test_a_checkpoint_of_lightning_with_classes_that_are_not_here(torchaudio_cas
     foreign(lambda value: around(torchaudio_case, "a.ckpt", lightning(held, value)))
     case = parity.Case(tmp_path / "a.ckpt", torchaudio_case.waves, torchaudio_case.wanted)
     assert case.error() < parity.BOUND
-    embedding = teacher.load(case.source).model.masked_spec_embed
+    embedding = frozen.load(case.source).model.masked_spec_embed
     assert torch.equal(embedding, mask["model.mask_generator.mask_embedding"])
     foreign(lambda value: directory(tmp_path / "hf", lightning(prefixed("net.hubert."), value)))
     is_the_model(tmp_path / "hf")

@@ -8,7 +8,7 @@ import torch
 import torchaudio
 from torchaudio.models.wav2vec2.utils.import_fairseq import _convert_state_dict
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.formats import fairseq_models, torchaudio_models
 from espnet_dice.hubert.formats.hf_models import build
 from espnet_dice.io.errors import ConfigError
@@ -113,18 +113,18 @@ def plain(tmp_path_factory):
 def test_state_dicts_that_are_no_teacher(plain, tmp_path, change, given, message):
     state = {k: v for k, v in (plain | change).items() if v is not None}
     with pytest.raises(ConfigError, match=message):
-        teacher.load(saved(state, tmp_path, **given))
+        frozen.load(saved(state, tmp_path, **given))
 
 
 def test_what_is_said_beside_a_file_is_part_of_its_key(plain, tmp_path):
     path = saved(plain, tmp_path, encoder_num_heads=4)
-    four = teacher.load(path)
+    four = frozen.load(path)
     saved(plain, tmp_path, encoder_num_heads=2, normalize_waveform=True)
-    two = teacher.load(path)
+    two = frozen.load(path)
     assert two.normalize and not four.normalize and four.key != two.key
     (tmp_path / "m.pth.json").write_text("[")
     with pytest.raises(ConfigError, match=r"m\.pth\.json: cannot be read"):
-        teacher.load(path)
+        frozen.load(path)
 
 
 @pytest.mark.parametrize("name", ["hubert_base", "hubert_large", "wav2vec2_base"])
@@ -171,7 +171,7 @@ def changed(name="hubert_base", task=None, drop=(), **model):
 def test_settings_of_fairseq_that_no_teacher_has(tmp_path, kwargs, message):
     torch.save(changed(**kwargs), tmp_path / "model.pt")
     with pytest.raises(ConfigError, match=message):
-        teacher.load(tmp_path / "model.pt")
+        frozen.load(tmp_path / "model.pt")
 
 
 def test_settings_that_are_not_there_are_fairseqs_defaults():
@@ -184,7 +184,7 @@ def test_settings_that_are_not_there_are_fairseqs_defaults():
 
 def test_quiet_waveforms_are_normalised_as_fairseq_does(tmp_path):
     torch.save(fairseq.s3prl("hubert_large"), tmp_path / "m.pt")
-    mine = teacher.load(tmp_path / "m.pt")
+    mine = frozen.load(tmp_path / "m.pt")
     quiet = 0.002 * fairseq.waves()[0]
     wanted = mine.model(torch.nn.functional.layer_norm(quiet, quiet.shape)[None])
     torch.testing.assert_close(mine.hidden([quiet])[0][-1], wanted[-1][0], rtol=0, atol=1e-4)
@@ -206,7 +206,7 @@ def test_quiet_waveforms_are_normalised_as_fairseq_does(tmp_path):
 def test_files_of_torch_that_are_no_teacher(tmp_path, found, message):
     torch.save(found, tmp_path / "m.pt")
     with pytest.raises(ConfigError, match=rf"m\.pt: .*{message}"):
-        teacher.load(tmp_path / "m.pt")
+        frozen.load(tmp_path / "m.pt")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -215,14 +215,14 @@ def test_files_that_are_cut_short(tmp_path, legacy):
     made = fairseq.hydra("hubert_base")
     fairseq.save(made, path, _use_new_zipfile_serialization=not legacy)
     whole = path.read_bytes()
-    teacher.load(path)
+    frozen.load(path)
     for size in (0, 10, 500, len(whole) // 2, len(whole) - 100):
         path.write_bytes(whole[:size])
         with pytest.raises(ConfigError, match=r"m\.pt: (cut short|damaged)"):
-            teacher.load(path)
+            frozen.load(path)
     path.write_text("<html>404</html>")
     with pytest.raises(ConfigError, match="no file that torch.save wrote"):
-        teacher.load(path)
+        frozen.load(path)
 
 
 class Leaves:
@@ -246,7 +246,7 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path, legacy):
     ]
     fairseq.save(made, path, _use_new_zipfile_serialization=not legacy)
     before = set(torch.serialization.get_safe_globals())
-    assert teacher.load(path).layers == 3
+    assert frozen.load(path).layers == 3
     assert not trace.exists()
     assert set(torch.serialization.get_safe_globals()) == before
     del made["task_state"]  # fairseq's class is not here
@@ -263,7 +263,7 @@ def test_a_file_that_would_have_to_run_is_refused(tmp_path):
     made["extra"] = Leaves(os.mkdir, str(tmp_path / "trace"))
     torch.save(made, path)
     with pytest.raises(ConfigError, match=r"m\.pt: a pickle .* --trust_pickle true"):
-        teacher.load(path)
+        frozen.load(path)
     assert not (tmp_path / "trace").exists()
-    assert teacher.load(path, trust_pickle=True).layers == 3
+    assert frozen.load(path, trust_pickle=True).layers == 3
     assert (tmp_path / "trace").exists()

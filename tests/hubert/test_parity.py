@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from tests.hubert import parity
 
 FORMATS = {which.name: which for which in parity.FORMATS}
@@ -15,7 +15,7 @@ def test_every_layer_is_that_of_the_library(name, tmp_path):
     case = FORMATS[name].make(tmp_path)
     assert all(wanted[0].abs().max() > 0.5 for wanted in case.wanted)  # 1e-4 is little of that
     assert case.error() < parity.BOUND
-    assert teacher.key_of(case.source) == teacher.load(case.source).key
+    assert frozen.key_of(case.source) == frozen.load(case.source).key
 
 
 def test_the_table_of_the_docs():

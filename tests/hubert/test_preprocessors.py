@@ -13,7 +13,7 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.formats import hub
 from espnet_dice.io.errors import ConfigError
 from tests.hubert import espnet_checkpoints, fairseq_checkpoints
@@ -41,7 +41,7 @@ def same_as_transformers(directory) -> bool:
     ready = prepare(WAVE.numpy(), sampling_rate=16000, return_tensors="pt").input_values
     with torch.no_grad():
         wanted = AutoModel.from_pretrained(directory).eval()(ready, output_hidden_states=True)
-    mine = teacher.load(directory)
+    mine = frozen.load(directory)
     for a, b in zip(mine.hidden([WAVE])[0], wanted.hidden_states, strict=True):
         torch.testing.assert_close(a, b[0], rtol=0, atol=2e-5)
     return mine.normalize
@@ -57,7 +57,7 @@ def test_what_a_processor_saves(tmp_path, caplog):
             directory
         )
         assert same_as_transformers(directory) is normalize
-        said[normalize] = teacher.key_of(directory)
+        said[normalize] = frozen.key_of(directory)
     assert said[True] != said[False]
     assert not caplog.records
 
@@ -86,7 +86,7 @@ def test_which_file_counts(tmp_path, caplog, preprocessor, processor, normalize,
 def test_where_nothing_says(tmp_path, caplog, conf, processor):
     large = conf is LARGE
     directory = made(tmp_path, conf, processor=processor)
-    mine = teacher.load(directory)
+    mine = frozen.load(directory)
     assert mine.normalize is large
     [warning] = caplog.records
     assert warning.levelno == logging.WARNING
@@ -94,7 +94,7 @@ def test_where_nothing_says(tmp_path, caplog, conf, processor):
     assert str(directory) in text and hub.PREPROCESSOR in text
     assert ("mean 0 and variance 1" if large else "not normalised") in text
     (directory / hub.PREPROCESSOR).write_text(json.dumps({"do_normalize": not large}))
-    assert teacher.key_of(directory) != mine.key
+    assert frozen.key_of(directory) != mine.key
     assert same_as_transformers(directory) is not large
 
 
@@ -113,7 +113,7 @@ def test_where_nothing_says(tmp_path, caplog, conf, processor):
 )
 def test_another_sampling_rate_wherever_it_stands(tmp_path, files, named):
     with pytest.raises(ConfigError, match=rf"{named}: the model takes 8000 Hz; labels are made at"):
-        teacher.load(made(tmp_path, BASE, **files))
+        frozen.load(made(tmp_path, BASE, **files))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_another_sampling_rate_wherever_it_stands(tmp_path, files, named):
 )
 def test_settings_that_are_none(tmp_path, processor, message):
     with pytest.raises(ConfigError, match=rf"{hub.PROCESSOR}: {message}"):
-        teacher.load(made(tmp_path, BASE, processor=processor))
+        frozen.load(made(tmp_path, BASE, processor=processor))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_settings_that_are_none(tmp_path, processor, message):
 def test_fairseqs_task_says_it_or_it_is_assumed(tmp_path, caplog, monkeypatch, layout, name):
     path, large = tmp_path / "m.pt", name.endswith("large")
     fairseq_checkpoints.save(getattr(fairseq_checkpoints, layout)(name), path)
-    assert teacher.load(path).normalize is large and not caplog.records
+    assert frozen.load(path).normalize is large and not caplog.records
     settings = fairseq_checkpoints.settings
 
     def silent(which):
@@ -156,7 +156,7 @@ def test_fairseqs_task_says_it_or_it_is_assumed(tmp_path, caplog, monkeypatch, l
 
     monkeypatch.setattr(fairseq_checkpoints, "settings", silent)
     fairseq_checkpoints.save(getattr(fairseq_checkpoints, layout)(name), path)
-    assert teacher.load(path).normalize is large
+    assert frozen.load(path).normalize is large
     [warning] = caplog.records
     assert f"{path}: nothing says" in warning.getMessage()
 
@@ -164,14 +164,14 @@ def test_fairseqs_task_says_it_or_it_is_assumed(tmp_path, caplog, monkeypatch, l
 @pytest.mark.parametrize("large", [False, True])
 def test_a_state_dict_of_torchaudio_does_not_say_it(tmp_path, caplog, large):
     path = torchaudio("wav2vec2_model", large, tmp_path).source
-    assert teacher.load(path).normalize is large
+    assert frozen.load(path).normalize is large
     [warning] = caplog.records
     assert f"{path}: nothing says" in warning.getMessage()
     assert '{"normalize_waveform": …}' in warning.getMessage()
     caplog.clear()
     beside = tmp_path / "model.pth.json"
     beside.write_text(json.dumps(json.loads(beside.read_text()) | {"normalize_waveform": False}))
-    assert not teacher.load(path).normalize and not caplog.records
+    assert not frozen.load(path).normalize and not caplog.records
 
 
 def test_espnets_frontend_says_its_rate(tmp_path):
@@ -183,4 +183,4 @@ def test_espnets_frontend_says_its_rate(tmp_path):
     config["frontend_conf"]["fs"] = 8000
     path.write_text(yaml.safe_dump(config))
     with pytest.raises(ConfigError, match="frontend_conf: fs: 8000; a teacher has .*16000"):
-        teacher.load(tmp_path)
+        frozen.load(tmp_path)

@@ -17,7 +17,7 @@ from espnet_dice import transcribe
 from espnet_dice.inference.files import rate_of
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import key_of
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.stages import decode, export, features, tokens
 from espnet_dice.training import asr
 from espnet_dice.training.jobs import run_jobs
@@ -59,7 +59,7 @@ def recipe(tmp_path_factory):
         texts = [tiny.DUMP / name / "text" for name in ("train", "dev")]
         tokens.make_tokens(tiny.TOKENS, texts)
         config = tiny.write_config("conf/train_asr_x.yaml", tiny.asr_config("uncertainty_kd", 4))
-        sets = [dumps.load(tiny.DUMP / name) for name in ("train", "dev")]
+        sets = [feature_dir.load(tiny.DUMP / name) for name in ("train", "dev")]
         key = key_of(tiny.TOKENS, "stage 3")
         run_jobs([asr.make_job("x", config, *sets, tiny.TOKENS, key, tiny.EXP, 0)])
         beam = tiny.write_config("conf/decode.yaml", DECODE)

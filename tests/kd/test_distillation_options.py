@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from espnet_dice.kd.distillation_options import DistillationOptions
-from espnet_dice.records.settings import model_conf
+from espnet_dice.records.configs import model_conf
 
 KD = Path(__file__).parents[2] / "egs2/TEMPLATE/kd1/kd.sh"
 SETS = ["--train_set", "train", "--valid_set", "dev", "--test_sets", "test"]

@@ -12,7 +12,7 @@ import espnet_dice
 from espnet_dice.decoding.decode_queue import batches, read_results
 from espnet_dice.decoding.decoder import BEAM, check_options
 from espnet_dice.io.errors import ConfigError, StaleError
-from espnet_dice.records import dumps, experiment
+from espnet_dice.records import experiment, feature_dir
 from espnet_dice.results import score as scoring
 from espnet_dice.results import table
 from espnet_dice.stages import decode
@@ -187,7 +187,7 @@ def test_the_weight_of_the_lm_is_chosen_on_dev(recipe, decoded):
     assert said["weight"] == with_lm.conf["lm_weight"] == best
     # with weight 0 the LM has no say
     (plain,) = plan(recipe, [False])
-    alone = dataclasses.replace(plain, dump=dumps.load(dev), out=place / "alone")
+    alone = dataclasses.replace(plain, dump=feature_dir.load(dev), out=place / "alone")
     decode.run([alone], nj=1)
     assert read(alone.out / "text") == texts[0]
     with pytest.raises(ConfigError, match="no part in choosing"):
@@ -207,7 +207,7 @@ def test_meta_says_what_was_decoded(recipe, decoded):
     e = experiment.load(recipe.plain)
     assert (meta["system"], meta["set"], meta["lm"]) == ("plain_seed0", "test", "tiny")
     assert meta["parameters"] == e.parameters and meta["model"] == e.sha256
-    frames = sum(dumps.load(TEST).lengths.values())
+    frames = sum(feature_dir.load(TEST).lengths.values())
     assert meta["audio_s"] == pytest.approx(frames / 100)
     assert meta["cpu_s_per_audio_s"] > 0
 

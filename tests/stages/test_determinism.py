@@ -25,14 +25,14 @@ DATA_STAGES = """
 import sys
 from pathlib import Path
 from espnet_dice.stages import data, features, kmeans, labels, tokens
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 
 corpus, nj = Path(sys.argv[1]), int(sys.argv[2])
 data.check_data(corpus)
 for kind in ("fbank_pitch", "raw"):
     features.make_features(corpus, f"dump/{kind}/train", kind, nj, speeds=(0.9, 1.0))
 tokens.make_tokens("data/token_list/char31", ["dump/raw/train/text"])
-train = dumps.load("dump/raw/train")
+train = feature_dir.load("dump/raw/train")
 out = Path("exp/quantizer/mfcc")
 kmeans.make_quantizer("mfcc", 0, 8, [train], out, sample_frames=500)
 labels.label_sets("mfcc", 0, out, [train], Path("exp/labels/mfcc"), nj)

@@ -13,7 +13,7 @@ from espnet_dice import guards
 from espnet_dice.io import checksums, fingerprint
 from espnet_dice.io.errors import StaleError, describe
 from espnet_dice.io.fingerprint import Fingerprint
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.stages import decode, kmeans, labels
 from espnet_dice.stages.features import make_features
 from espnet_dice.training import jobs
@@ -107,7 +107,7 @@ def test_a_directory_that_is_read_only(corpus, mount, tmp_path):
 
 def quantizer(dump):
     """k-means on MFCC of the dump, and its labels: what reads waveforms first."""
-    sets = [dumps.load(dump)]
+    sets = [feature_dir.load(dump)]
     kmeans.make_quantizer("mfcc", 0, 4, sets, Path("q"), sample_frames=500)
     labels.label_sets("mfcc", 0, Path("q"), sets, Path("labels"), coding=labels.Coding(soft=False))
 

@@ -10,7 +10,7 @@ import yaml
 
 from espnet_dice.export import asr
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.records import dumps, experiment
+from espnet_dice.records import experiment, feature_dir
 from espnet_dice.stages import decode, export
 from tests.stages import tiny
 
@@ -78,7 +78,7 @@ def test_plain_espnet_decodes_to_the_same_text(recipe, exported, tmp_path):
     said = json.loads(done.stdout.rpartition("RESULT")[2])
     assert said["directory"] == said["zip"] == texts
     assert said["zip model"] == "espnet2.asr.espnet_model"
-    assert set(texts) == set(dumps.load(tiny.DUMP / "test").lengths)
+    assert set(texts) == set(feature_dir.load(tiny.DUMP / "test").lengths)
 
 
 def test_config_is_plain_and_keys_are_exact(recipe, exported):

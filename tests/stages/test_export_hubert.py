@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError, DiceError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
@@ -37,7 +37,7 @@ def test_a_student_for_transformers(tmp_path):
     assert report["hf"]["largest_difference"] <= 1e-4 and "onnx" not in report
     assert (report["layers"], report["dim"]) == (3, 48)
     wave = noise(4000)
-    mine, exported = teacher.load(system), teacher.load(system / "export/hf")
+    mine, exported = frozen.load(system), frozen.load(system / "export/hf")
     assert torch.equal(mine.hidden([wave])[0][3], exported.hidden([wave])[0][3])
     assert export.export([system], onnx=False) == 0
     trained(system, seed=1)

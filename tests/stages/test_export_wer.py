@@ -13,7 +13,7 @@ import torch
 from espnet_dice.checks import check_results, checks
 from espnet_dice.export import ENCODER, ENCODER_INT8, greedy_wer, missing_for_onnx
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.stages import export
 from tests.stages import tiny
 
@@ -61,7 +61,7 @@ def test_an_export_with_its_wer(trained, fresh):
     texts = {utt: " ".join(words) for utt, *words in map(str.split, lines)}
     run = session(out / ENCODER)
     references, hypotheses = [], []
-    for utt in greedy_wer.choose(dumps.load(test).lengths, 5, 1000):
+    for utt in greedy_wer.choose(feature_dir.load(test).lengths, 5, 1000):
         speech = torch.tensor(np.array(feats[utt]))[None]
         with torch.no_grad():
             memory, _ = model.eval().encode(speech.clone(), torch.tensor([speech.size(1)]))

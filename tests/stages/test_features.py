@@ -18,7 +18,7 @@ from espnet_dice.io import fingerprint
 from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.stages.features import make_features
 from tests.corpus import RATE, make_corpus, noise, write_audio, write_tables
 
@@ -330,7 +330,7 @@ def test_a_dump_that_espnet_cannot_be_told_of(tmp_path):
         make_features(data, tmp_path / "a,b/x", "raw")
     assert not (tmp_path / "a,b").exists()
     assert make_features(data, tmp_path / "a b: [é] '#/x", "raw")
-    assert len(dumps.Waves(dumps.load(tmp_path / "a b: [é] '#/x"))) == 3
+    assert len(feature_dir.Waves(feature_dir.load(tmp_path / "a b: [é] '#/x"))) == 3
 
 
 def test_a_dump_elsewhere_names_audio_that_is_found_from_there(tmp_path, monkeypatch):
@@ -338,8 +338,8 @@ def test_a_dump_elsewhere_names_audio_that_is_found_from_there(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path / "recipe")
     assert make_features("data/x", tmp_path / "disk/far/away/from/it/raw/x", "raw")
     monkeypatch.chdir("/")
-    dump = dumps.load(tmp_path / "disk/far/away/from/it/raw/x")
-    assert {u: len(wave) for u, wave in dumps.Waves(dump).items()} == dump.lengths
+    dump = feature_dir.load(tmp_path / "disk/far/away/from/it/raw/x")
+    assert {u: len(wave) for u, wave in feature_dir.Waves(dump).items()} == dump.lengths
 
 
 def test_speech_without_transcripts(tmp_path):
@@ -348,7 +348,7 @@ def test_speech_without_transcripts(tmp_path):
         (data / name).unlink()
     assert make_features(data, tmp_path / "out", "raw")
     assert (tmp_path / "out/text").read_text() == "u000\nu001\nu002\n"
-    waves = dumps.Waves(dumps.load(tmp_path / "out"))
+    waves = feature_dir.Waves(feature_dir.load(tmp_path / "out"))
     assert {u: len(wave) for u, wave in waves.items()} == waves_of(data)
 
 

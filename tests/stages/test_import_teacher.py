@@ -12,7 +12,7 @@ import yaml
 
 from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.errors import ConfigError, StaleError
-from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.records import experiment, feature_dir, tokens
 from espnet_dice.stages import decode, import_teacher, teacher_outputs
 from tests.stages import tiny
 
@@ -57,7 +57,7 @@ def test_it_says_what_it_said_where_it_was_trained(trained, student):
     deviation = np.sqrt(wanted["sum_square"] / wanted["count"] - mean**2)
     np.testing.assert_allclose(told["sum"], mean, rtol=1e-6)
     np.testing.assert_allclose(np.sqrt(told["sum_square"] - mean**2), deviation, rtol=1e-5)
-    dev = [dumps.load(tiny.DUMP / "dev")]
+    dev = [feature_dir.load(tiny.DUMP / "dev")]
     options = {"n_samples": 0, "nj": 1}
     teacher_outputs.make_outputs({"t": NAME}, dev, tiny.TOKENS, Path("exp/here"), **options)
     said = _matrices(Path("exp/here"))
@@ -75,7 +75,7 @@ def test_it_says_what_it_said_where_it_was_trained(trained, student):
 
 def _matrices(outputs: Path) -> dict[str, np.ndarray]:
     reader = ArkReader(outputs / "t/dev/teacher.scp")
-    return {utt: np.array(reader[utt]) for utt in dumps.load(tiny.DUMP / "dev").lengths}
+    return {utt: np.array(reader[utt]) for utt in feature_dir.load(tiny.DUMP / "dev").lengths}
 
 
 def _decoding() -> Path:

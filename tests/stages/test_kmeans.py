@@ -14,7 +14,7 @@ from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.labels import kmeans, quantizer
 from espnet_dice.labels.sample import collect
 from espnet_dice.probes.probe_corpus import Corpus, Settings
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.stages.features import make_features
 from espnet_dice.stages.kmeans import main, make_quantizer, use_given
 from tests.corpus import make_corpus, noise, write_audio
@@ -24,7 +24,7 @@ from tests.hubert import fairseq_checkpoints, tiny_models
 def make_dump(root, name, utterances=12, seconds=0.3):
     make_corpus(root / "data" / name, utterances, seconds)
     make_features(root / "data" / name, root / "dump" / name, "raw")
-    return dumps.load(root / "dump" / name)
+    return feature_dir.load(root / "dump" / name)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_clusters_the_features_of_the_speech(world, tmp_path):
     _, train = world
     assert make_quantizer("mfcc", 0, 8, [train], tmp_path / "km")
     found = quantizer.load(tmp_path / "km")
-    waves = dumps.Waves(train)
+    waves = feature_dir.Waves(train)
     frames = np.concatenate([mfcc(waves[utt], 16000)[::2] for utt in sorted(train.lengths)])
     np.testing.assert_array_equal(collect(upstreams.SPECTRAL["mfcc"], [train], 10**6, 0), frames)
     assert found.source_key == upstreams.layer_key_of("mfcc", 0)
@@ -73,7 +73,7 @@ def test_silent_speech(tmp_path):
         write_audio(path, np.zeros(16000))
     make_features(tmp_path / "data", tmp_path / "dump", "raw")
     with pytest.raises(DataError, match="silent"):
-        make_quantizer("mfcc", 0, 4, [dumps.load(tmp_path / "dump")], tmp_path / "km")
+        make_quantizer("mfcc", 0, 4, [feature_dir.load(tmp_path / "dump")], tmp_path / "km")
     assert not (tmp_path / "km").exists()
 
 
@@ -137,8 +137,10 @@ def test_speech_of_telephones_is_converted_or_refused(tmp_path):
     for path in (data / "audio").iterdir():
         write_audio(path, noise(0.3), 8000)
     make_features(data, tmp_path / "raw", "raw", audio=AudioOptions(8000))
-    phone = dumps.load(tmp_path / "raw")
-    assert {len(wave) for wave in dumps.Waves(phone).values()} == {4800}  # good for a recogniser
+    phone = feature_dir.load(tmp_path / "raw")
+    assert {len(wave) for wave in feature_dir.Waves(phone).values()} == {
+        4800
+    }  # good for a recogniser
     said = "raw is at 8000 Hz, HuBERT works at 16000 Hz: .*--fs 16000 --resample true"
     with pytest.raises(ConfigError, match=said):
         make_quantizer("mfcc", 0, 8, [phone], tmp_path / "km")
@@ -148,6 +150,6 @@ def test_speech_of_telephones_is_converted_or_refused(tmp_path):
         Corpus(tmp_path / "dump", "train", "dev", "test", Settings()).task("char")
     # the way out that the message names
     make_features(data, tmp_path / "raw", "raw", audio=AudioOptions(resample=True))
-    wide = dumps.load(tmp_path / "raw")
+    wide = feature_dir.load(tmp_path / "raw")
     assert wide.rate == 16000 and set(wide.lengths.values()) == {9600}
     assert make_quantizer("mfcc", 0, 8, [wide], tmp_path / "km")

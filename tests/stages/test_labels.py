@@ -23,7 +23,7 @@ from espnet_dice.io.errors import DataError, ProblemList, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.labels import codec, kmeans, label_report, label_shards, quantizer, store
 from espnet_dice.labels.codebook import Codebook
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.stages import labels
 from espnet_dice.stages.features import make_features
 from tests.corpus import make_corpus, noise, write_audio
@@ -45,10 +45,12 @@ def contents(directory):
     return {str(p.relative_to(directory)): p.read_bytes() for p in files}
 
 
-def make_dump(root: Path, name: str, utterances: int, seconds: float = 0.06) -> dumps.Dump:
+def make_dump(
+    root: Path, name: str, utterances: int, seconds: float = 0.06
+) -> feature_dir.FeatureDir:
     make_corpus(root / "data" / name, utterances, seconds)
     make_features(root / "data" / name, root / "dump" / name, "raw")
-    return dumps.load(root / "dump" / name)
+    return feature_dir.load(root / "dump" / name)
 
 
 def make_quantizer(directory: Path, centroids: np.ndarray, source="mfcc", layer=0) -> Path:
@@ -59,7 +61,7 @@ def make_quantizer(directory: Path, centroids: np.ndarray, source="mfcc", layer=
     return directory
 
 
-def speech_of(dump: dumps.Dump) -> dict[str, np.ndarray]:
+def speech_of(dump: feature_dir.FeatureDir) -> dict[str, np.ndarray]:
     lines = (dump.path / "wav.scp").read_text().splitlines()
     return {u: soundfile.read(p, dtype="float32")[0] for u, p in (x.split() for x in lines)}
 
@@ -108,13 +110,13 @@ def test_as_many_labels_as_frames_at_every_length():
 
 HANG = """
 import sys, time, espnet_dice.stages.labels as labels
-from espnet_dice.records import dumps
-read = dumps.Waves.__getitem__
+from espnet_dice.records import feature_dir
+read = feature_dir.Waves.__getitem__
 def hang(self, utt):
     while utt == "u090":
         time.sleep(1)
     return read(self, utt)
-dumps.Waves.__getitem__ = hang
+feature_dir.Waves.__getitem__ = hang
 labels.main(sys.argv[1:])
 """
 
@@ -279,7 +281,7 @@ def test_short_utterances_are_all_named(world, tmp_path):
     for utt, samples in (("u001", 399), ("u003", 1)):
         write_audio(tmp_path / "data/audio" / f"{utt}.wav", noise(1)[:samples])
     make_features(tmp_path / "data", tmp_path / "dump", "raw")
-    dump = dumps.load(tmp_path / "dump")
+    dump = feature_dir.load(tmp_path / "dump")
     with pytest.raises(ProblemList, match="2 problems") as caught:
         labels.label_sets("mfcc", 0, km, [train, dump], tmp_path / "out")
     assert "u001: shorter than one frame (400 samples" in str(caught.value)
@@ -294,7 +296,9 @@ def test_unreadable_speech_is_all_named_and_nothing_is_whole(world, tmp_path):
     for utt in ("u001", "u004"):
         (tmp_path / "data/audio" / f"{utt}.wav").write_bytes(b"RIFF")
     with pytest.raises(ProblemList, match="2 problems") as caught:
-        labels.label_sets("mfcc", 0, km, [train, dumps.load(tmp_path / "dump")], tmp_path / "out")
+        labels.label_sets(
+            "mfcc", 0, km, [train, feature_dir.load(tmp_path / "dump")], tmp_path / "out"
+        )
     assert "u001" in str(caught.value) and "u004" in str(caught.value)
     assert not list((tmp_path / "out" / "dump").glob("labels.*"))
     with pytest.raises(StaleError):
@@ -323,7 +327,7 @@ def test_silent_speech(world, tmp_path):
         write_audio(path, np.zeros(16000))
     make_features(tmp_path / "data", tmp_path / "dump", "raw")
     with pytest.raises(DataError, match="silent"):
-        labels.label_sets("mfcc", 0, km, [dumps.load(tmp_path / "dump")], tmp_path / "out")
+        labels.label_sets("mfcc", 0, km, [feature_dir.load(tmp_path / "dump")], tmp_path / "out")
     with pytest.raises(StaleError):
         store.Reader(tmp_path / "out" / "dump")
 

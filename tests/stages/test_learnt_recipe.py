@@ -10,7 +10,7 @@ from espnet_dice.io import texts
 from espnet_dice.io.arks import ArkReader
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.kd import cache
-from espnet_dice.records import dumps, experiment, tokens
+from espnet_dice.records import experiment, feature_dir, tokens
 from espnet_dice.report import utterances
 from espnet_dice.results import recognisers, score, token_uncertainty
 from espnet_dice.stages import decode, export, import_teacher, teacher_outputs, uncertainty
@@ -127,7 +127,7 @@ def test_an_unknown_character_reaches_teachers_and_certainties_as_unk(here, tmp_
     text = Path("other/dev/text")
     lines = text.read_text(encoding="utf-8").splitlines()
     text.write_text("".join(f"{line}Ж\n" for line in lines), encoding="utf-8")
-    dump = dumps.load("other/dev")
+    dump = feature_dir.load("other/dev")
     teacher = {"t": Path("exp/asr_teacher_t")}
     teacher_outputs.make_outputs(teacher, [dump], tiny.TOKENS, Path("out"), n_samples=0, nj=1)
     for utt, matrix in ArkReader(f"out/t/dev/{cache.DECODER}.scp").items():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from espnet_dice.io.datadir import read_data_dir
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.records.tokens import TOKENS
 from tests.corpus import write_tables
 from tests.hubert.tiny_models import save
@@ -47,7 +47,7 @@ def run(recipe: Path, *args: str, cwd: Path, path: str = "/usr/bin:/bin"):
 def check_kd(recipe: Path, sizes: dict[str, int]) -> None:
     """Features of every set and the list of 31 are there."""
     for name, n in sizes.items():
-        dump = dumps.load(recipe / "dump/fbank_pitch" / name)
+        dump = feature_dir.load(recipe / "dump/fbank_pitch" / name)
         assert dump.dim == 83 and len(dump.lengths) == n
     tokens = (recipe / "data/token_list/char31/tokens.txt").read_text().split("\n")
     assert tokens[:-1] == list(TOKENS)

@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.labels import label_report, quantizer, sample, store
 from espnet_dice.records import experiment
@@ -58,9 +58,9 @@ def test_every_codebook_is_what_it_would_be_alone(world, tmp_path):
 def test_one_pass_of_the_teacher_an_utterance(world, tmp_path, monkeypatch):
     _, source, train, _ = world
     heard = []
-    plain = teacher.FrozenSSLModel.hidden
+    plain = frozen.FrozenSSLModel.hidden
     monkeypatch.setattr(
-        teacher.FrozenSSLModel,
+        frozen.FrozenSSLModel,
         "hidden",
         lambda self, w, n: heard.append(len(w)) or plain(self, w, n),
     )
@@ -106,7 +106,7 @@ def test_a_student_of_several_codebooks_is_trained_and_used_without_heads(
     (tmp_path / "dump").symlink_to(trained_dice / "dump")
     monkeypatch.chdir(tmp_path)
     source = str(trained_dice / "exp/dice_teacher")
-    sets = [kmeans.dumps.load(f"dump/raw/{name}") for name in SIZES]
+    sets = [kmeans.feature_dir.load(f"dump/raw/{name}") for name in SIZES]
     kmeans.make_quantizer(source, (1, 2), (4, 6), sets[:1], tmp_path / "km")
     hard = labels.Coding(soft=False)
     labels.label_sets(source, (1, 2), tmp_path / "km", sets, tmp_path / "l", coding=hard)
@@ -123,7 +123,7 @@ def test_a_student_of_several_codebooks_is_trained_and_used_without_heads(
     (tmp_path / "l").rename(tmp_path / "gone")
     model, _ = DiceHubertTask.build_model_from_file(e.config, e.model_file)
     assert len(model.heads) == 4
-    loaded = teacher.load("exp/dice_deep")
+    loaded = frozen.load("exp/dice_deep")
     wave = torch.from_numpy(tiny.speech(9000))[None]
     for a, b in zip(model.eval().student(wave), loaded(wave), strict=True):
         torch.testing.assert_close(a, b)

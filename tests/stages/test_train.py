@@ -17,7 +17,7 @@ from espnet_dice import guards
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, DiceError, StaleError
 from espnet_dice.kd.distillation_options import DistillationOptions
-from espnet_dice.records import dumps, experiment, settings, tokens
+from espnet_dice.records import configs, experiment, feature_dir, tokens
 from espnet_dice.training import asr, trainer
 from espnet_dice.training.jobs import Plan, run_jobs
 from espnet_dice.training.monitor import Watched
@@ -178,7 +178,7 @@ def test_accepted_keys_follow_the_bases(recipe):
     trainer.task_class("asr")
     from espnet_dice.kd.decoder import UncertaintyTransformerDecoder
 
-    keys = settings.accepted_keys(UncertaintyTransformerDecoder)
+    keys = configs.accepted_keys(UncertaintyTransformerDecoder)
     assert {"variance", "train_samples", "num_blocks", "linear_units"} <= set(keys)
 
 
@@ -224,7 +224,7 @@ def test_teachers_are_weighed_by_their_errors_on_dev(recipe, tmp_path):
     assert right == pytest.approx(np.mean(said), rel=1e-6)
     facts.write_text(json.dumps({"right": (1 + right) / 2}))  # half as many errors
     both = ["t=exp/asr_teacher_t", "u=exp/asr_teacher_t"]
-    sets = [dumps.load(tiny.DUMP / name) for name in ("train", "dev")]
+    sets = [feature_dir.load(tiny.DUMP / name) for name in ("train", "dev")]
     conf = {"kd_alpha": 0.5, "teachers": [{"name": n, "weight": "dev"} for n in "tu"]}
     key = tokens.key_of(tiny.TOKENS)
     _, _, chosen = DistillationOptions.parse(both, "cached", outputs).options(conf, *sets, key)
@@ -240,7 +240,7 @@ def test_online_teachers_come_with_their_experiment(recipe):
     config = tiny.asr_config("uncertainty_kd", kd_alpha=0.5)
     path = tiny.write_config("conf/train_asr_online.yaml", config)
     teaching = DistillationOptions.parse(["t=exp/asr_teacher_t"], "online", tiny.EXP)
-    sets = [dumps.load(tiny.DUMP / name) for name in ("train", "dev")]
+    sets = [feature_dir.load(tiny.DUMP / name) for name in ("train", "dev")]
     job = asr.make_job("online", path, *sets, tiny.TOKENS, "key", tiny.EXP, 0, "", teaching)
     found = [o.partition("=")[2] for o in job.data if o.startswith("teachers=")]
     assert yaml.safe_load(found[0])[0]["exp"] == "exp/asr_teacher_t"

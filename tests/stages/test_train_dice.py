@@ -6,10 +6,10 @@ import pytest
 import torch
 import yaml
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError, ProblemList, StaleError
-from espnet_dice.records import dumps, experiment
+from espnet_dice.records import experiment, feature_dir
 from espnet_dice.stages import train
 from espnet_dice.training import trainer
 from espnet_dice.training.jobs import Plan, run_jobs
@@ -42,7 +42,7 @@ def test_what_was_trained_is_an_experiment_and_a_teacher(recipe):
     assert (e.train_set, e.valid_set, e.max_epoch) == ("train", "dev", 3)
     student = {k: v for k, v in load(e.model_file).items() if k.startswith("student.")}
     assert e.parameters == sum(v.numel() for v in student.values())
-    loaded = teacher.load("exp/dice_teacher")
+    loaded = frozen.load("exp/dice_teacher")
     assert (loaded.layers, loaded.dim) == (2, 16)
     from espnet_dice.dice.task import DiceHubertTask
 
@@ -79,7 +79,7 @@ def test_what_is_whole_is_skipped_and_what_changed_is_not(recipe):
     both = [{"name": "dice_hard"}, {"name": "dice_feature", "weight": 0.1}]
     inputs = job("feature", config(both), source="exp/dice_teacher").inputs
     assert set(inputs) == {"train", "valid", "labels_train", "labels_valid", "teacher"}
-    assert inputs["teacher"] == teacher.key_of("exp/dice_teacher")
+    assert inputs["teacher"] == frozen.key_of("exp/dice_teacher")
     job("teacher", config(epochs=3))  # put the config file back
     job("feature", config(both), source="exp/dice_teacher")
 
@@ -129,7 +129,7 @@ def test_labels_must_be_there_and_fit(recipe, tmp_path):
 
     def write(**inputs):
         for name in SIZES:
-            dump = dumps.load(f"dump/raw/{name}")
+            dump = feature_dir.load(f"dump/raw/{name}")
             frames = {u: n_frames(n) for u, n in dump.lengths.items()}
             frames["train03"] = frames.get("train03", 0) + 1
             frames.pop("dev01", None)

@@ -5,7 +5,7 @@ import pytest
 
 from espnet_dice.decoding.noise import noisy_inputs
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
-from espnet_dice.records import dumps, experiment
+from espnet_dice.records import experiment, feature_dir
 from espnet_dice.results import token_uncertainty
 from espnet_dice.stages import decode, uncertainty
 from tests.stages import tiny
@@ -46,12 +46,12 @@ def stepwise(e, speech, tokens):
 @pytest.mark.parametrize("name", ["asr_plain_seed0", "asr_unc_seed0"])
 def test_each_token_as_in_beam_search(recipe, asked, name):
     found, e = asked[name], experiment.load(tiny.EXP / name)
-    dump = dumps.load(TEST)
+    dump = feature_dir.load(TEST)
     assert found.utterances == sorted(dump.lengths)
     hypotheses = uncertainty.texts_of(
         uncertainty.plan([e.directory], [TEST], tiny.TOKENS)[0], tiny.TOKENS
     )
-    speech = dumps.Inputs(dump)
+    speech = feature_dir.Inputs(dump)
     for which in ("ref", "hyp"):
         said = {k: found.utterance(which, k) for k in ("ids", "top", "p", "confidence", "entropy")}
         for u, utt in enumerate(found.utterances):
@@ -104,7 +104,7 @@ def test_what_cannot_be_asked(recipe, tmp_path):
     with pytest.raises(StaleError, match="nowhere is missing"):
         uncertainty.plan([recipe.plain], [tmp_path / "nowhere"], tiny.TOKENS)
     with pytest.raises(DataError, match="does not say how its features were made"):
-        noisy_inputs(dumps.load(TEST), tiny.Path("data"), 10)
+        noisy_inputs(feature_dir.load(TEST), tiny.Path("data"), 10)
 
 
 def test_noise_at_zero_decibels_is_noise(recipe, asked):

@@ -11,7 +11,7 @@ import yaml
 
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.kd.distillation_options import DistillationOptions
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.stages import teacher_outputs, tokens
 from espnet_dice.training import asr, lm
 from espnet_dice.training.jobs import Job, run_jobs
@@ -102,7 +102,7 @@ def asr_job(tag: str, config: dict, seed: int = 0, extra: str = "", teacher: str
     teaching = DistillationOptions.parse(
         [teacher] if teacher else [], "cached", EXP / "teacher_outputs"
     )
-    sets = [dumps.load(DUMP / name) for name in ("train", "dev")]
+    sets = [feature_dir.load(DUMP / name) for name in ("train", "dev")]
     key = key_of(TOKENS, "stage 3")
     return asr.make_job(tag, path, *sets, TOKENS, key, EXP, seed, extra, teaching)
 
@@ -160,7 +160,7 @@ def build(root: Path, spoken: list[str] = WORDS, **tokens_options) -> Recipe:
         teacher = asr_job("teacher_t", asr_config("uncertainty_kd"))
         plain = asr_job("plain_seed0", asr_config())
         assert run_jobs([teacher, plain, lm_job()], nj=2) == 3
-        sets = [dumps.load(DUMP / name) for name in ("train", "dev")]
+        sets = [feature_dir.load(DUMP / name) for name in ("train", "dev")]
         out = EXP / "teacher_outputs"
         teacher_outputs.make_outputs({"t": teacher.out}, sets, TOKENS, out, n_samples=3, nj=1)
         config = asr_config("uncertainty_kd", kd_alpha=0.5, kd_beta=0.5)

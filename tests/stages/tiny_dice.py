@@ -5,7 +5,7 @@ import soundfile
 
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.fingerprint import Fingerprint, key_of
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.training import dice, trainer
 from espnet_dice.training.jobs import run_jobs
 from tests.hubert import tiny
@@ -63,7 +63,7 @@ def config(loss="dice_hard", epochs=2, **more):
 
 def job(tag, conf, labels="labels", exp="exp", seed=0, source=None, extra=""):
     path = write_config(f"conf/train_dice_{tag}.yaml", conf)
-    sets = [dumps.load(f"dump/raw/{name}") for name in SIZES]
+    sets = [feature_dir.load(f"dump/raw/{name}") for name in SIZES]
     labels = trainer.Path(labels) if labels else None
     return dice.make_job(tag, path, *sets, labels, trainer.Path(exp), seed, extra, source)
 

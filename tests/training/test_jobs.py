@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.records import settings
+from espnet_dice.records import configs
 from espnet_dice.training import jobs, trainer
 from espnet_dice.training.jobs import CONFIG, Job, Plan, run_jobs
 from tests.stages import tiny
@@ -132,8 +132,8 @@ def test_a_bad_key_is_looked_up_in_the_bases(fresh, low, top, message):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_espnet_takes_our_configs(tmp_path, path):
     task = path.stem.split("_")[1]
-    config = settings.read_config(path)
+    config = configs.read_config(path)
     job = Job(task, tmp_path, path, [], {}, ("valid", "acc", "max"), 5, 0)
-    args = vars(settings.parse(trainer.task_class(task), path, Plan(job).command(tmp_path)))
+    args = vars(configs.parse(trainer.task_class(task), path, Plan(job).command(tmp_path)))
     for key in config.keys() - {"best_model_criterion", "keep_nbest_models"}:
         assert args[key] == config[key], key

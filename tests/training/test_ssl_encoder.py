@@ -8,12 +8,12 @@ import soundfile
 import torch
 import yaml
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.kd.distillation_options import DistillationOptions
-from espnet_dice.records import dumps, experiment
+from espnet_dice.records import experiment, feature_dir
 from espnet_dice.stages import decode, export, teacher_outputs
 from espnet_dice.training import asr, ssl_encoder
 from espnet_dice.training.jobs import Plan, run_jobs
@@ -27,7 +27,9 @@ PLAIN_ENCODER = {"source": "ssl", "layer": 1, "freeze": "none", "mask_prob": 0.1
 SLOW_ENCODER = {**PLAIN_ENCODER, "subsample": 2, "output_size": 16}
 
 
-def write_waves(directory: Path, fbank: dumps.Dump, seed: int, rate: int = 16000) -> None:
+def write_waves(
+    directory: Path, fbank: feature_dir.FeatureDir, seed: int, rate: int = 16000
+) -> None:
     """The transcripts of a set of features; a tone of 60 ms for each character."""
     texts = dict(
         line.split(maxsplit=1) for line in fbank.text.read_text(encoding="utf-8").splitlines()
@@ -64,13 +66,13 @@ def job(
     extra: str = "",
 ):
     path = tiny.write_config(f"conf/train_asr_{tag}.yaml", made)
-    sets = [dumps.load(dump / name) for name in ("train", "dev")]
+    sets = [feature_dir.load(dump / name) for name in ("train", "dev")]
     key = key_of(tiny.TOKENS, "stage 3")
     return asr.make_job(tag, path, *sets, tiny.TOKENS, key, tiny.EXP, 0, extra, teaching)
 
 
 def cache(name: str, exp: Path, dump: Path) -> None:
-    sets = [dumps.load(dump / part) for part in ("train", "dev")]
+    sets = [feature_dir.load(dump / part) for part in ("train", "dev")]
     teacher_outputs.make_outputs({name: exp}, sets, tiny.TOKENS, OUTPUTS, 3, with_ctc=True, nj=1)
 
 
@@ -87,7 +89,7 @@ def place(trained, tmp_path_factory):
         FBANK.symlink_to(trained.root / FBANK)
         Path("data").symlink_to(trained.root / "data")
         for seed, name in enumerate(tiny.SIZES):
-            write_waves(RAW / name, dumps.load(FBANK / name), seed)
+            write_waves(RAW / name, feature_dir.load(FBANK / name), seed)
         save(Path("ssl"), SSL)
         tiny.write_config("conf/decode.yaml", tiny.DECODE)
         from_fbank = trained.root / tiny.EXP / "asr_teacher_t"
@@ -115,7 +117,7 @@ def here(place, monkeypatch):
 
 def test_the_ssl_model_is_where_training_begins(here):
     """With everything frozen but the head, the encoder stays what it was; tuned, it moves."""
-    start = teacher.load("ssl").model.state_dict()
+    start = frozen.load("ssl").model.state_dict()
     made = torch.load(experiment.load("exp/asr_plain").model_file, weights_only=True)
     moved = {
         k: (made[f"encoder.model.{k}"] - start[k]).abs().max() for k in start if "layers.0" in k
@@ -157,7 +159,7 @@ def test_decoding_and_export_to_plain_espnet(here):
 
     heard = Speech2Text(out / "config.yaml", out / "model.pth", batch_size=1, **plans[0].conf)
     assert type(heard.asr_model.encoder).__module__.startswith("espnet2.")
-    waves = dumps.Waves(plans[0].dump)
+    waves = feature_dir.Waves(plans[0].dump)
     said = [f"{utt} {heard(waves[utt])[0][0]}".rstrip() for utt in plans[0].dump.lengths]
     assert said == plain
 
@@ -172,7 +174,9 @@ def test_what_plain_espnet_has_not_is_said(here, caplog):
     made = yaml.safe_load((system / "export/config.yaml").read_text())
     assert made["encoder"] == "dice_ssl" and made["encoder_conf"]["source"] is None
     assert made["model"] == "espnet" and made["decoder"] == "transformer"
-    wave = torch.from_numpy(next(iter(dumps.Waves(dumps.load(RAW / "test")).values())))[None]
+    wave = torch.from_numpy(next(iter(feature_dir.Waves(feature_dir.load(RAW / "test")).values())))[
+        None
+    ]
     found = []
     for where in (experiment.load(system), None):
         files = (
@@ -191,13 +195,13 @@ def test_what_plain_espnet_has_not_is_said(here, caplog):
 
 def test_the_ssl_model_is_an_input_of_the_training(here, tmp_path, monkeypatch):
     made = job("plain", config(PLAIN_ENCODER, "espnet"))
-    assert made.inputs["encoder"] == teacher.key_of("ssl") and Plan(made).done
+    assert made.inputs["encoder"] == frozen.key_of("ssl") and Plan(made).done
     save(tmp_path / "other", {**SSL, "num_hidden_layers": 2})
     other = config({**PLAIN_ENCODER, "source": str(tmp_path / "other")}, "espnet")
     assert job("other", other).inputs["encoder"] != made.inputs["encoder"]
     extra = f"--encoder_conf source={tmp_path / 'other'}"
     given = job("other2", config(PLAIN_ENCODER, "espnet"), extra=extra)
-    assert given.inputs["encoder"] == teacher.key_of(tmp_path / "other")
+    assert given.inputs["encoder"] == frozen.key_of(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -228,15 +232,15 @@ def test_unknown_keys_are_named_with_the_nearest_one(here):
 
 def test_waves_of_another_rate_and_short_ones_are_refused(here, tmp_path):
     conf = tiny.write_config("conf/train_asr_bad.yaml", config(PLAIN_ENCODER))
-    write_waves(tmp_path / "slow", dumps.load(FBANK / "dev"), 0, rate=8000)
+    write_waves(tmp_path / "slow", feature_dir.load(FBANK / "dev"), 0, rate=8000)
     with pytest.raises(ConfigError, match="is at 8000 Hz, encoder dice_ssl works at 16000 Hz"):
-        ssl_encoder.inputs(conf, "", [dumps.load(tmp_path / "slow")])
-    write_waves(tmp_path / "dev", dumps.load(FBANK / "dev"), 0)
+        ssl_encoder.inputs(conf, "", [feature_dir.load(tmp_path / "slow")])
+    write_waves(tmp_path / "dev", feature_dir.load(FBANK / "dev"), 0)
     shape = tmp_path / "dev/feats_shape"
     first, *rest = shape.read_text().splitlines()
     shape.write_text("\n".join([f"{first.split()[0]} 399", *rest]) + "\n")
     with pytest.raises(DataError, match="1 utterances have fewer than 400 samples.*dev000"):
-        ssl_encoder.inputs(conf, "", [dumps.load(tmp_path / "dev")])
+        ssl_encoder.inputs(conf, "", [feature_dir.load(tmp_path / "dev")])
 
 
 def test_teachers_of_other_speech_and_other_input_are_refused(here, tmp_path, trained):
@@ -248,7 +252,7 @@ def test_teachers_of_other_speech_and_other_input_are_refused(here, tmp_path, tr
         job("bad", taught, RAW, DistillationOptions.parse([from_fbank], "cached", OUTPUTS))
     other = tmp_path / "fbank_pitch"
     for name in ("train", "dev"):
-        write_waves(other / name, dumps.load(FBANK / name), 0)
+        write_waves(other / name, feature_dir.load(FBANK / name), 0)
         record = fingerprint.read(other / name)
         changed = Fingerprint("features", record["settings"], {"data": "other"})
         changed.finish(other / name)

@@ -13,7 +13,7 @@ from espnet_dice.io.errors import ConfigError, DataError, DiceError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.kd import cache
 from espnet_dice.labels import quantizer
-from espnet_dice.records import dumps
+from espnet_dice.records import feature_dir
 from espnet_dice.stages import features, labels, teacher_outputs
 from espnet_dice.work import shards
 from espnet_dice.work.sharded import Part
@@ -93,7 +93,7 @@ def test_features_do_not_depend_on_parts(five, speech, tmp_path, monkeypatch, ki
 
 
 def label(speech, out, part=None, **coding):
-    train = dumps.load(speech / "dump/train")
+    train = feature_dir.load(speech / "dump/train")
     return labels.label_sets(
         "mfcc", 0, speech, [train], out, coding=labels.Coding(**coding), part=part
     )
@@ -113,7 +113,7 @@ def test_teacher_outputs_do_not_depend_on_parts(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "SHARD_UTTERANCES", 5)
 
     def make(out, part=None):
-        sets = [dumps.load(tiny.DUMP / "train")]
+        sets = [feature_dir.load(tiny.DUMP / "train")]
         teachers = {"t": Path("exp/asr_teacher_t")}
         return teacher_outputs.make_outputs(
             teachers, sets, tiny.TOKENS, out, 3, True, batch_size=4, nj=2, part=part
@@ -135,7 +135,7 @@ def test_teacher_outputs_do_not_depend_on_parts(recipe, tmp_path, monkeypatch):
     assert where[0] == where[1] == where[2]
     assert {"teacher.10.ark", "ctc.10.ark", "teacher.scp", "ctc.scp"} <= where[0].keys()
     reader = ArkReader(tmp_path / "5" / "t" / "train" / f"{cache.DECODER}.scp")
-    assert list(reader) == sorted(dumps.load(tiny.DUMP / "train").lengths)
+    assert list(reader) == sorted(feature_dir.load(tiny.DUMP / "train").lengths)
     # the noise is that of a batch, but what was asked is that of the recipe's own run
     ids = ArkReader(f"exp/teacher_outputs/t/train/{cache.DECODER}.scp")
     for utt in reader:

@@ -17,7 +17,7 @@ from espnet_dice.io.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Seen:
+class StudentOutputs:
     """A batch and what the student made of it.
 
     Attributes:
@@ -53,7 +53,7 @@ def hard_ids(labels: torch.Tensor, codebook: int = 0) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Context:
+class LossContext:
     """What a term may be built from.
 
     Attributes:
@@ -74,10 +74,10 @@ class Hard(torch.nn.Module):
 
     from_labels = True
 
-    def __init__(self, context: Context):
+    def __init__(self, context: LossContext):
         super().__init__()
 
-    def forward(self, seen: Seen) -> torch.Tensor:
+    def forward(self, seen: StudentOutputs) -> torch.Tensor:
         """The loss, a scalar."""
         found = [
             losses.weighted_mean(losses.hard(logits, seen.ids(codebook)), seen.weights)
@@ -95,14 +95,14 @@ class Soft(torch.nn.Module):
 
     from_labels = True
 
-    def __init__(self, context: Context, tau: float = 5.0):
+    def __init__(self, context: LossContext, tau: float = 5.0):
         super().__init__()
         if not tau > 0:
             raise ConfigError(f"loss: dice_soft: tau must be > 0, not {tau}")
         self.tau = tau
         self._soft = SoftLabels(context.store)
 
-    def forward(self, seen: Seen) -> torch.Tensor:
+    def forward(self, seen: StudentOutputs) -> torch.Tensor:
         """The loss, a scalar in nats."""
         found = [
             losses.weighted_mean(
@@ -159,7 +159,7 @@ class Feature(torch.nn.Module):
 
     def __init__(
         self,
-        context: Context,
+        context: LossContext,
         layers: Sequence[Sequence[int]] | None = None,
         alphas: Sequence[float] | None = None,
         teacher_dim: int | None = None,
@@ -193,7 +193,7 @@ class Feature(torch.nn.Module):
         layers = [list(pair) for pair in self.layers]
         return {"layers": layers, "alphas": self.alphas, "teacher_dim": self.teacher_dim}
 
-    def forward(self, seen: Seen) -> torch.Tensor:
+    def forward(self, seen: StudentOutputs) -> torch.Tensor:
         """The loss, a scalar."""
         wanted = self._wanted(seen.speech, seen.lengths)
         weights = torch.ones_like(seen.weights) if seen.valid is None else seen.valid.float()
@@ -222,9 +222,9 @@ class Feature(torch.nn.Module):
             source = self._context.teacher
             if source is None:
                 raise ConfigError("dice_feature needs a teacher (--teacher)")
-            from espnet_dice.hubert import teacher
+            from espnet_dice.hubert import frozen
 
-            loaded = teacher.load(source)
+            loaded = frozen.load(source)
             if self._context.normalized and not loaded.normalize:
                 raise ConfigError(
                     f"collate_fn_conf: normalize: the teacher {source} hears waveforms as they "

@@ -14,7 +14,7 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import HubertForCTC, Wav2Vec2FeatureExtractor
 
-from espnet_dice.hubert import teacher
+from espnet_dice.hubert import frozen
 from espnet_dice.hubert.formats import hub
 from espnet_dice.hubert.models import onednn, students
 from espnet_dice.hubert.models.frames import n_frames
@@ -48,7 +48,7 @@ def hidden_states(model, speech: torch.Tensor):
 def test_hidden_states_with_the_preprocessing_that_the_model_wants(which, request):
     directory, theirs = request.getfixturevalue(which)
     prepare = Wav2Vec2FeatureExtractor.from_pretrained(directory)
-    mine = teacher.load(directory)
+    mine = frozen.load(directory)
     assert (mine.normalize, mine.layers, mine.dim) == (which == "large", 3, 48)
     together = mine.hidden(WAVES)
     for wave, found in zip(WAVES, together, strict=True):
@@ -59,10 +59,10 @@ def test_hidden_states_with_the_preprocessing_that_the_model_wants(which, reques
 
 def test_the_layer_is_1_based_and_whole(base):
     directory, theirs = base
-    mine = teacher.load(directory)
+    mine = frozen.load(directory)
     wanted = hidden_states(theirs, WAVES[0][None])
     for layer in (1, 2, 3):
-        source = teacher.LayerFeatures(mine, layer)
+        source = frozen.LayerFeatures(mine, layer)
         assert source.dim == 48
         found = source.features(WAVES[0].numpy())
         assert found.dtype == torch.float32 and found.shape == (n_frames(6000), 48)
@@ -74,11 +74,11 @@ def test_the_layer_is_1_based_and_whole(base):
 @pytest.mark.parametrize("layer", [0, 4, -1, 1.0])
 def test_layers_that_do_not_exist(base, layer):
     with pytest.raises(ConfigError, match=r"its layers are 1 to 3 \(1-based"):
-        teacher.LayerFeatures(teacher.load(base[0]), layer)
+        frozen.LayerFeatures(frozen.load(base[0]), layer)
 
 
 def test_a_teacher_stays_frozen_inside_a_model_in_training(base):
-    mine = teacher.load(base[0])
+    mine = frozen.load(base[0])
     outer = torch.nn.ModuleDict({"teacher": mine}).train()
     assert not mine.training and not any(m.training for m in mine.modules())
     assert not any(p.requires_grad for p in outer.parameters())
@@ -89,7 +89,7 @@ def test_a_teacher_stays_frozen_inside_a_model_in_training(base):
 
 
 def test_short_and_shapeless_waves(base):
-    mine = teacher.load(base[0])
+    mine = frozen.load(base[0])
     with pytest.raises(DataError, match="utterance 2: 399 samples are less than one frame"):
         mine.hidden([WAVES[0], torch.zeros(399)])
     with pytest.raises(DataError, match=r"expected \(samples,\)"):
@@ -111,16 +111,16 @@ def copy(base, directory, config=None, preprocessor=None, state=None):
 
 
 def test_the_key_is_that_of_parameters_and_meaning(base, tmp_path):
-    key = teacher.key_of(base[0])
-    assert teacher.load(base[0]).key == key
+    key = frozen.key_of(base[0])
+    assert frozen.load(base[0]).key == key
     same = copy(base, tmp_path / "same", {"transformers_version": "9", "dtype": "x"})
-    assert teacher.key_of(same) == key
+    assert frozen.key_of(same) == key
     norm = copy(base, tmp_path / "norm", preprocessor={"do_normalize": True})
     heads = copy(base, tmp_path / "heads", {"num_attention_heads": 2})
     other = copy(base, tmp_path / "other", state=lambda s: s | {"masked_spec_embed": noise(48)})
-    keys = {key, *(teacher.key_of(d) for d in (norm, heads, other))}
+    keys = {key, *(frozen.key_of(d) for d in (norm, heads, other))}
     assert len(keys) == 4
-    assert len({teacher.layer_key(key, layer) for layer in (1, 2)} | {key}) == 3
+    assert len({frozen.layer_key(key, layer) for layer in (1, 2)} | {key}) == 3
 
 
 def test_a_fine_tuned_model_in_the_old_format_is_the_same_teacher(base, tmp_path):
@@ -132,8 +132,8 @@ def test_a_fine_tuned_model_in_the_old_format_is_the_same_teacher(base, tmp_path
         state[conv + old] = state.pop(f"{conv}parametrizations.weight.{new}")
     base[1].config.save_pretrained(tmp_path)
     torch.save(state, tmp_path / "pytorch_model.bin")
-    found = teacher.load(tmp_path).hidden(WAVES[:1])[0][-1]
-    assert torch.equal(found, teacher.load(base[0]).hidden(WAVES[:1])[0][-1])
+    found = frozen.load(tmp_path).hidden(WAVES[:1])[0][-1]
+    assert torch.equal(found, frozen.load(base[0]).hidden(WAVES[:1])[0][-1])
 
 
 class Payload:
@@ -151,13 +151,13 @@ def test_pickles_are_not_run_unless_trusted(base, tmp_path, monkeypatch):
     base[1].config.save_pretrained(tmp_path)
     held = {**base[1].state_dict(), "lm_head": Payload(), "n": Fraction(1)}
     torch.save(held, tmp_path / "pytorch_model.bin")
-    assert teacher.load(tmp_path).layers == 3
+    assert frozen.load(tmp_path).layers == 3
     assert not (tmp_path / "ran").exists()
     torch.save({**held, "x": Runs()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ConfigError, match=r"pytorch_model\.bin: a pickle .* --trust_pickle true"):
-        teacher.load(tmp_path)
+        frozen.load(tmp_path)
     assert not (tmp_path / "ran").exists()
-    assert teacher.load(tmp_path, trust_pickle=True).layers == 3
+    assert frozen.load(tmp_path, trust_pickle=True).layers == 3
     assert (tmp_path / "ran").exists()
 
 
@@ -179,7 +179,7 @@ def test_pickles_are_not_run_unless_trusted(base, tmp_path, monkeypatch):
 )
 def test_configurations_that_are_no_teacher(base, tmp_path, config, message):
     with pytest.raises(ConfigError, match=message):
-        teacher.load(copy(base, tmp_path / "t", config))
+        frozen.load(copy(base, tmp_path / "t", config))
 
 
 def test_a_preprocessor_that_does_not_say_normalises_as_transformers_does(base, tmp_path):
@@ -189,9 +189,9 @@ def test_a_preprocessor_that_does_not_say_normalises_as_transformers_does(base, 
     del values["do_normalize"]
     path.write_text(json.dumps(values))
     theirs = Wav2Vec2FeatureExtractor.from_pretrained(made)
-    assert teacher.load(made).normalize is theirs.do_normalize is True
+    assert frozen.load(made).normalize is theirs.do_normalize is True
     path.unlink()
-    assert not teacher.load(made).normalize
+    assert not frozen.load(made).normalize
 
 
 def test_an_index_of_parameters_that_is_none(base, tmp_path):
@@ -199,26 +199,26 @@ def test_an_index_of_parameters_that_is_none(base, tmp_path):
     (made / "model.safetensors").rename(made / "model-1.safetensors")
     index = made / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
-    assert teacher.load(made).layers == 3
+    assert frozen.load(made).layers == 3
     index.write_text(json.dumps({"weight_map": {"a": "model-2.safetensors"}}))
     with pytest.raises(ConfigError, match=r"model-2\.safetensors: missing, though"):
-        teacher.load(made)
+        frozen.load(made)
     index.write_text("{}")
     with pytest.raises(ConfigError, match=r"index\.json: damaged"):
-        teacher.load(made)
+        frozen.load(made)
 
 
 def test_its_file_of_parameters_is_the_directory(base, tmp_path):
-    assert teacher.key_of(base[0] / "model.safetensors") == teacher.key_of(base[0])
+    assert frozen.key_of(base[0] / "model.safetensors") == frozen.key_of(base[0])
     shutil.copy(base[0] / "model.safetensors", tmp_path)
     with pytest.raises(ConfigError, match=r"neither config\.json"):
-        teacher.load(tmp_path / "model.safetensors")
+        frozen.load(tmp_path / "model.safetensors")
 
 
 def test_another_sampling_rate(base, tmp_path):
     made = copy(base, tmp_path / "t", preprocessor={"sampling_rate": 8000})
     with pytest.raises(ConfigError, match="takes 8000 Hz; labels are made at 16000 Hz"):
-        teacher.load(made)
+        frozen.load(made)
 
 
 def test_damaged_parameters(base, tmp_path):
@@ -227,43 +227,43 @@ def test_damaged_parameters(base, tmp_path):
         return state
 
     with pytest.raises(ConfigError, match=r"encoder\.layer_norm\.bias has NaN"):
-        teacher.load(copy(base, tmp_path / "nan", state=spoilt))
+        frozen.load(copy(base, tmp_path / "nan", state=spoilt))
     cut = copy(base, tmp_path / "cut")
     whole = (cut / "model.safetensors").read_bytes()
     (cut / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ConfigError, match=r"model\.safetensors: damaged"):
-        teacher.load(cut)
+        frozen.load(cut)
     (cut / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"no parameters there; looked for model\.safetensors"):
-        teacher.load(cut)
+        frozen.load(cut)
     garbled = copy(base, tmp_path / "garbled")
     (garbled / "config.json").write_text("{")
     with pytest.raises(ConfigError, match=r"config\.json: cannot be read"):
-        teacher.load(garbled)
+        frozen.load(garbled)
 
 
 def test_sources_that_are_nothing(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="neither config.json"):
-        teacher.load(tmp_path)
+        frozen.load(tmp_path)
     with pytest.raises(ConfigError, match="no such file or directory; a teacher is"):
-        teacher.load(tmp_path / "missing")
+        frozen.load(tmp_path / "missing")
 
     def unreachable(*_, **__):
         raise ConnectionError("no route")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
     with pytest.raises(ConfigError, match="hub did not give it .*without network, copy the model"):
-        teacher.load("nobody/nothing")
+        frozen.load("nobody/nothing")
 
 
 def test_a_cached_model_of_the_hub_needs_no_network(base, tmp_path, monkeypatch):
     cached = {f.name: str(f) for f in base[0].iterdir()}
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda _, file: cached.get(file))
-    assert teacher.key_of("someone/hubert") == teacher.key_of(base[0])
+    assert frozen.key_of("someone/hubert") == frozen.key_of(base[0])
     del cached[hub.PREPROCESSOR]  # never asked for: it may say do_normalize
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: 1 / 0)
     with pytest.raises(ConfigError, match="hub did not give it"):
-        teacher.key_of("someone/hubert")
+        frozen.key_of("someone/hubert")
 
 
 def test_all_files_of_a_model_are_asked_of_the_hub(base, tmp_path, monkeypatch):
@@ -284,16 +284,16 @@ def test_all_files_of_a_model_are_asked_of_the_hub(base, tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
-    assert teacher.key_of("someone/hubert") == teacher.key_of(made)
+    assert frozen.key_of("someone/hubert") == frozen.key_of(made)
     assert {hub.PREPROCESSOR, hub.PROCESSOR, *hub.WEIGHTS, "a.bin"} <= set(asked)
     held = {f.name: str(f) for f in made.iterdir()} | {hub.PREPROCESSOR: object()}
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda _, file: held.get(file))
     asked.clear()
-    teacher.key_of("someone/hubert")
+    frozen.key_of("someone/hubert")
     assert not asked
     (made / "a.bin").rename(made / "b.bin")  # of the cache's shards one is not there
     with pytest.raises(ConfigError, match="hub did not give it"):
-        teacher.key_of("someone/hubert")
+        frozen.key_of("someone/hubert")
     assert asked
 
 
@@ -314,25 +314,25 @@ def own_experiment(directory, name="hubert", conf=BASE, normalize=False):
 @pytest.mark.parametrize("normalize", [False, True])
 def test_our_own_experiment_is_a_teacher(tmp_path, normalize):
     directory, model = own_experiment(tmp_path / "dice_a", normalize=normalize)
-    mine = teacher.load(directory)
+    mine = frozen.load(directory)
     assert mine.normalize is normalize
-    speech = teacher.normalized(WAVES[0][None], None) if normalize else WAVES[0][None]
+    speech = frozen.normalized(WAVES[0][None], None) if normalize else WAVES[0][None]
     with torch.no_grad(), onednn.worth_it(0):  # by the same kernels, for the same bits
         wanted = model(speech)[2][0]
-    assert torch.equal(teacher.LayerFeatures(mine, 2).features(WAVES[0]), wanted)
+    assert torch.equal(frozen.LayerFeatures(mine, 2).features(WAVES[0]), wanted)
 
 
 @pytest.mark.parametrize("stem", [{"conv_dim": [8] * 7}, MEL], ids=["convolutions", "mel"])
 def test_a_conv_student_is_a_teacher(tmp_path, stem):
     conf = {"hidden_size": 32, "num_hidden_layers": 2, "kernel_size": 7, **stem}
     directory, _ = own_experiment(tmp_path / "dice_c", "conv", conf)
-    assert teacher.load(directory).layers == 2
+    assert frozen.load(directory).layers == 2
 
 
 def test_a_student_with_a_mel_stem_is_a_teacher(tmp_path):
     conf = {**MEL_BASE, "mel_norm": "corpus"}
     directory, model = own_experiment(tmp_path / "dice_m", conf=conf)
-    mine = teacher.load(directory)
+    mine = frozen.load(directory)
     with torch.no_grad():
         for wave, found in zip(WAVES, mine.hidden(WAVES), strict=True):
             for a, b in zip(found, model(wave[None]), strict=True):
@@ -343,10 +343,10 @@ def test_an_experiment_that_is_not_whole(tmp_path):
     directory, _ = own_experiment(tmp_path / "dice_a")
     (directory / "ave.pth").write_bytes(b"other")
     with pytest.raises(StaleError, match="not the one that was trained"):
-        teacher.load(directory)
+        frozen.load(directory)
     Fingerprint("train_dice", {}, {}).begin(directory)
     with pytest.raises(StaleError, match="never finished"):
-        teacher.load(directory)
+        frozen.load(directory)
 
 
 @pytest.fixture(scope="module")
@@ -356,9 +356,9 @@ def ssl1(tmp_path_factory):
 
 
 def test_an_experiment_and_its_model_are_the_same_teacher(ssl1):
-    mine = teacher.load(ssl1[0])
+    mine = frozen.load(ssl1[0])
     assert mine.normalize and mine.layers == 2
-    assert teacher.key_of(ssl1[0] / "valid.loss.ave.pth") == mine.key
+    assert frozen.key_of(ssl1[0] / "valid.loss.ave.pth") == mine.key
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_espnet_models_that_are_no_teacher(ssl1, tmp_path, key, value, message):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {key: value}))
     (tmp_path / "7epoch.pth").symlink_to(ssl1[0] / "valid.loss.ave.pth")
     with pytest.raises(ConfigError, match=message):
-        teacher.load(tmp_path / "7epoch.pth")
+        frozen.load(tmp_path / "7epoch.pth")
 
 
 def test_which_of_several_checkpoints(tmp_path, ssl1):
@@ -385,7 +385,7 @@ def test_which_of_several_checkpoints(tmp_path, ssl1):
     with pytest.raises(
         ConfigError, match=r"give the \.pth file itself; .*3epoch\.pth, 4epoch\.pth"
     ):
-        teacher.load(tmp_path)
+        frozen.load(tmp_path)
 
 
 def test_an_encoder_that_espnet_does_not_know():
@@ -396,7 +396,7 @@ def test_an_encoder_that_espnet_does_not_know():
 def test_normalisation_is_per_utterance():
     speech = torch.nn.utils.rnn.pad_sequence(WAVES, batch_first=True) + 0.5
     lengths = torch.tensor([len(w) for w in WAVES])
-    found = teacher.normalized(speech, lengths)
+    found = frozen.normalized(speech, lengths)
     for row, n in zip(range(3), lengths.tolist(), strict=True):
         alone = speech[row, :n].double()
         wanted = (alone - alone.mean()) / (alone.var(unbiased=False) + 1e-7).sqrt()

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.records import settings
-from espnet_dice.records.layers import KEY, merge, read_layers, to_yaml, where
+from espnet_dice.records import configs
+from espnet_dice.records.config_base import KEY, merge, read_layers, to_yaml, where
 
 ROOT = Path(__file__).parents[2]
 WITH_W = {"z": 1, "w": 2}
@@ -51,10 +51,10 @@ def test_a_base_lies_beside_the_file_that_names_it(here):
     write("conf/low.yaml", "a: {x: 3, y: 3, z: 3}\nb: 3\nc: [3]\n")
     write("low.yaml", "c: wrong\n")
     merged = {"a": {"x": 1, "y": 2, "z": 3}, "b": 2, "c": [3], "keep": {"base": "it"}}
-    assert settings.read_config("conf/top.yaml") == merged
-    assert settings.read_config(here / "conf/top.yaml") == merged
+    assert configs.read_config("conf/top.yaml") == merged
+    assert configs.read_config(here / "conf/top.yaml") == merged
     write("empty.yaml", "base: conf/top.yaml\n")
-    assert settings.read_config("empty.yaml") == merged
+    assert configs.read_config("empty.yaml") == merged
 
 
 def test_a_linked_config_keeps_its_base(here):
@@ -62,7 +62,7 @@ def test_a_linked_config_keeps_its_base(here):
     write("tuning/x.yaml", "base: low.yaml\nb: 2\n")
     write("conf/low.yaml", "a: wrong\n")
     (here / "conf/train_asr.yaml").symlink_to("../tuning/x.yaml")
-    assert settings.read_config("conf/train_asr.yaml") == {"a": 1, "b": 2}
+    assert configs.read_config("conf/train_asr.yaml") == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_bad_base_names_both_files(here, top, low, message):
     write("conf/top.yaml", top + "\n")
     write("conf/low.yaml", low + "\n")
     with pytest.raises(ConfigError, match=message):
-        settings.read_config("conf/top.yaml")
+        configs.read_config("conf/top.yaml")
 
 
 def test_a_message_names_the_file_that_says_a_key(here):
@@ -97,10 +97,10 @@ def test_a_message_names_the_file_that_says_a_key(here):
     assert where("top.yaml", "c") == where("top.yaml", "b", "x") == "top.yaml"
     with pytest.raises(ConfigError, match=r"^top\.yaml \(base low\.yaml\): model_conf: must hold"):
         write("low.yaml", "model_conf: [x]\n")
-        settings.model_conf("top.yaml", "")
+        configs.model_conf("top.yaml", "")
     with pytest.raises(ConfigError, match=r"^top\.yaml \(base low\.yaml\): keep_nbest_models: exa"):
         write("low.yaml", "keep_nbest_models: [1, 2]\n")
-        settings.criterion_of("top.yaml", settings.read_config("top.yaml"), ("a", "b", "max"), 1)
+        configs.criterion_of("top.yaml", configs.read_config("top.yaml"), ("a", "b", "max"), 1)
 
 
 def test_the_flat_form_reads_back_the_same():
@@ -158,6 +158,6 @@ def said(values, before=()):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_our_configs_say_only_what_their_base_does_not(path):
     (_, values), *below = read_layers(path)
-    assert KEY not in settings.read_config(path)
-    base = dict(said(settings.read_config(below[0][0]))) if below else {}
+    assert KEY not in configs.read_config(path)
+    base = dict(said(configs.read_config(below[0][0]))) if below else {}
     assert not {key for key, value in said(values) if key in base and base[key] == value}

@@ -18,7 +18,7 @@ MIN_FRAMES = 7
 
 
 @dataclass(frozen=True)
-class Dump:
+class FeatureDir:
     """One set of features.
 
     Attributes:
@@ -67,7 +67,7 @@ class Dump:
         return self.path / "feats_shape"
 
 
-def load(path: str | Path) -> Dump:
+def load(path: str | Path) -> FeatureDir:
     """Read a feature directory's index (not the features).
 
     Raises:
@@ -97,15 +97,15 @@ def load(path: str | Path) -> Dump:
         )
     scp, kind = ("feats.scp", "kaldi_ark") if dim else ("wav.scp", "sound")
     speech = espnet_options.triple(path / scp, "speech", kind)
-    return Dump(path, key, dim, speech, lengths)
+    return FeatureDir(path, key, dim, speech, lengths)
 
 
-def seconds(sets: Iterable[Dump]) -> dict[str, float]:
+def seconds(sets: Iterable[FeatureDir]) -> dict[str, float]:
     """utterance → length in seconds, of some sets."""
     return {utt: n / dump.per_second for dump in sets for utt, n in dump.lengths.items()}
 
 
-def check_same_speech(one: Dump, other: Dump) -> None:
+def check_same_speech(one: FeatureDir, other: FeatureDir) -> None:
     """Refuse two sets that are not the same utterances of the same data directory.
 
     Raises:
@@ -120,7 +120,7 @@ def check_same_speech(one: Dump, other: Dump) -> None:
         )
 
 
-def check_rate(dump: Dump, who: str = "HuBERT") -> None:
+def check_rate(dump: FeatureDir, who: str = "HuBERT") -> None:
     """Refuse waveforms at another rate than HuBERT hears.
 
     Args:
@@ -147,7 +147,7 @@ class Waves(Mapping):
         DataError: the dump holds features; on access, audio that cannot be read.
     """
 
-    def __init__(self, dump: Dump):
+    def __init__(self, dump: FeatureDir):
         if dump.dim:
             raise DataError(f"{dump.path} holds features, not waveforms: use --feats_type raw")
         self.path = dump.path
@@ -172,7 +172,7 @@ class Inputs:
         dump: features or waves.
     """
 
-    def __init__(self, dump: Dump):
+    def __init__(self, dump: FeatureDir):
         self._dump = dump
         if dump.dim:
             self._table: Mapping = ArkReader(dump.path / "feats.scp")  # Kaldi's own runs commands

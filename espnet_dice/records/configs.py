@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.records.layers import merge, read_layers, where
+from espnet_dice.records.config_base import merge, read_layers, where
 
 # Keys that change how fast or how verbosely a model is trained, never which model comes out.
 FREE_KEYS = frozenset(
