@@ -204,11 +204,9 @@ def tune(
         nj, ngpu: see :func:`run`.
 
     Raises:
-        ConfigError: a weight is out of range, or a set is both decoded and chosen on.
+        ConfigError: a weight is out of range.
     """
     dump = feature_dir.load(dev)
-    if any(d.dump.name == dump.name for d in decodings):
-        raise ConfigError(f"--dev {dev}: a set that is decoded has no part in choosing the weight")
     tried: dict[Path, dict[float, Decoding]] = {}
     for d in decodings:
         if d.lm:
