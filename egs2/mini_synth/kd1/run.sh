@@ -28,7 +28,7 @@ exec ../../TEMPLATE/kd1/kd.sh \
     --teacher_config conf/train_asr_mini_teacher.yaml \
     --student_config "${students[*]}" \
     --inference_config conf/decode_mini.yaml \
-    --lm_weights "0.1 0.3 0.5" \
+    --lm_weights "0.3 0.5 0.7" \
     --dev_set s_dev \
     --noise_snr 10 \
     --threads 1 \
