@@ -5,7 +5,6 @@ It holds ``model.onnx`` and ``model.int8.onnx`` (the export's ONNX files, linked
 ``pitch.py``. See :mod:`espnet_dice.ship.infer`.
 """
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Mapping
@@ -110,7 +109,9 @@ def runtime(directory: Path) -> ModuleType:
     Args:
         directory: of the export.
     """
-    spec = importlib.util.spec_from_file_location("infer", directory / NAME / RUNTIME)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    path = directory / NAME / RUNTIME
+    module = ModuleType("infer")
+    module.__file__ = str(path)
+    # importing it would leave compiled files beside it
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
     return module

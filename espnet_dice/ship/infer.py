@@ -15,11 +15,11 @@ The model hears an utterance as a whole: chunks are collected, and the text come
 """
 
 import argparse
-import importlib.util
 import json
 import math
 import os
 import sys
+import types
 import wave
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 NEVER = -math.inf
 SPACE, UNKNOWN = "▁", "<unk>"
 BLOCK = 1024  # frames that are transformed at a time: a long recording needs no more memory
-CHUNK_BYTES = 3200
+LOUDEST = 32.0  # floats above this are in another scale
 
 
 class Model:
@@ -85,7 +85,9 @@ class Model:
     def log_probs(self, audio: Any, name: str | None = None) -> np.ndarray:
         """CTC's log probabilities, (frames, tokens)."""
         samples = self.samples(audio)
-        heard = self.features(samples, name if name is not None else _stem(audio))
+        if name is None:
+            name = Path(audio).stem if isinstance(audio, (str, os.PathLike)) else ""
+        heard = self.features(samples, name)
         if len(heard) < self.config["shortest"]:
             return np.zeros((0, len(self.tokens)), np.float32)
         if len(heard) > self.config["longest"]:
@@ -163,10 +165,9 @@ def mel_filters(rate: int, length: int, bins: int, low: float = 20.0) -> np.ndar
         return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
 
     edges = np.linspace(mel(low), mel(rate / 2), bins + 2)
-    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     at = mel(np.arange(length // 2) * rate / length)[:, None]
-    rise, fall = (at - left) / (centre - left), (right - at) / (right - centre)
-    return np.maximum(0.0, np.minimum(rise, fall))
+    slopes = (at - edges) / np.diff(edges, append=2 * edges[-1] - edges[-2])
+    return np.maximum(0.0, np.minimum(slopes[:, :-2], 1.0 - slopes[:, 1:-1]))
 
 
 def best_path(log_probs: np.ndarray, blank: int = 0) -> list[int]:
@@ -191,13 +192,13 @@ def prefix_beam(
         log_probs: (frames, tokens).
         beam: labellings that are kept, and tokens of a frame that are tried beside blank.
         blank: its id.
-        lm: (labelling, whether it is at its end) → what is added to its log probability.
+        lm: (labelling, whether it ends) → what is added to its log probability.
     """
     kept: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, NEVER)}  # ends in blank, label
 
     def best(found, end=False):
-        ranked = {p: add(*ends) + (lm(p, end) if lm else 0.0) for p, ends in found.items()}
-        return sorted(ranked, key=lambda p: (-ranked[p], p))
+        ranked = {p: add(*both) + (lm(p, end) if lm else 0.0) for p, both in found.items()}
+        return sorted(ranked, key=ranked.get, reverse=True)
 
     for frame in log_probs:
         tried = [(int(i), float(frame[i])) for i in np.argsort(-frame)[:beam] if i != blank]
@@ -209,10 +210,9 @@ def prefix_beam(
             stay = in_label + float(frame[last]) if prefix else NEVER
             was = found[prefix]
             found[prefix] = (add(was[0], total + silent), add(was[1], stay))
-            for token, p in tried:
-                # the same label again is another one only behind a blank
-                longer = prefix + (token,)
-                was, before = found[longer], in_blank if token == last else total
+            for token, p in tried:  # the same label again is another one only behind a blank
+                longer, before = (*prefix, token), in_blank if token == last else total
+                was = found[longer]
                 found[longer] = (was[0], add(was[1], before + p))
         kept = {prefix: found[prefix] for prefix in best(found)[:beam]}
     return list(best(kept, True)[0])
@@ -232,11 +232,15 @@ def written(tokens: Iterable[str]) -> str:
 
 def read_wave(path: str | Path) -> tuple[np.ndarray, int]:
     """Samples, (samples,) float32 in [-1, 1), and rate in Hz of a WAV file of integers."""
-    with wave.open(str(path), "rb") as f:
-        if f.getnchannels() != 1:
-            raise ValueError(f"{path}: {f.getnchannels()} channels: give one")
-        width, rate = f.getsampwidth(), f.getframerate()
-        data = np.frombuffer(f.readframes(f.getnframes()), np.uint8).reshape(-1, width)
+    try:
+        with wave.open(str(path), "rb") as f:
+            channels, width, rate, size = f.getparams()[:4]
+            data = np.frombuffer(f.readframes(size), np.uint8)
+    except (wave.Error, EOFError) as err:
+        raise ValueError(f"{path}: not a WAV file of integers ({err})") from err
+    if channels != 1:
+        raise ValueError(f"{path}: {channels} channels: give one")
+    data = data[: len(data) // width * width].reshape(-1, width)
     if width == 1:  # has its zero at 128
         data = data ^ 128
     wide = np.zeros((len(data), 4), np.uint8)
@@ -247,24 +251,20 @@ def read_wave(path: str | Path) -> tuple[np.ndarray, int]:
 def _in_one_scale(samples: np.ndarray) -> np.ndarray:
     if samples.dtype == np.int16:
         samples = samples / 32768.0
-    if samples.ndim != 1 or samples.dtype.kind != "f" or not np.isfinite(samples).all():
+    right = samples.ndim == 1 and samples.dtype.kind == "f"
+    if not right or not np.abs(samples).max(initial=0.0) <= LOUDEST:  # NaN neither
         raise ValueError("give samples of one channel, int16 or finite floats in [-1, 1]")
     return samples.astype(np.float32)
 
 
-def _stem(audio: Any) -> str:
-    return Path(audio).stem if isinstance(audio, (str, os.PathLike)) else ""
-
-
 def _load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = types.ModuleType(path.stem)  # without a cache: the directory may be read-only
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
     return module
 
 
 def _chunks(stream: Any) -> Iterable[np.ndarray]:
-    while len(data := stream.read(CHUNK_BYTES)) > 1:
+    while len(data := stream.read(3200)) > 1:
         yield np.frombuffer(data[: len(data) // 2 * 2], "<i2")
 
 
@@ -276,10 +276,9 @@ def main() -> None:
     parser.add_argument("--lm", help="an n-gram of words or tokens, ARPA")
     parser.add_argument("--lm_weight", type=float, default=0.5)
     parser.add_argument("--full", action="store_true", help="32-bit weights")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", help="NumPy file for a HuBERT student's hidden state")
     args = parser.parse_args()
-    model = Model(int8=not args.full, threads=args.threads)
+    model = Model(int8=not args.full)
     lm = _load(HERE / "ngram.py").Fusion(args.lm, args.lm_weight) if args.lm else None
     for given in args.audio:
         audio = _chunks(sys.stdin.buffer) if given == "-" else given
@@ -295,5 +294,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, OSError, EOFError, wave.Error) as err:
+    except (ValueError, OSError) as err:
         sys.exit(f"infer.py: {err}")

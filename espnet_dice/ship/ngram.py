@@ -22,14 +22,14 @@ class Fusion:
     """
 
     def __init__(self, path: str | Path, weight: float = 0.5, bonus: float = 0.0):
-        self.weight, self.bonus, self.order = weight, bonus, 1
+        self.weight, self.bonus, self.order = weight, bonus, 0
         self.ngrams: dict[tuple[str, ...], tuple[float, float]] = {}
         with open(path, encoding="utf-8") as f:
             for line in f:
                 fields = line.split()
                 if line.startswith("\\") and "-grams:" in line:
                     self.order = int(line[1 : line.index("-")])
-                elif len(fields) > self.order and not line.startswith(("\\", "ngram ")):
+                elif len(fields) > self.order > 0 and not line.startswith("\\"):
                     back = float(fields[self.order + 1]) if len(fields) > self.order + 1 else 0.0
                     words = tuple(fields[1 : self.order + 1])
                     self.ngrams[words] = (float(fields[0]), back)

@@ -11,6 +11,7 @@ from tests.stages import tiny
 
 pytestmark = pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
 DIM = 20
+LISTED = ("<blank>", "<unk>", "A", "B", "<sos/eos>")
 CONFORMER = {
     "output_size": 16,
     "attention_heads": 2,
@@ -20,20 +21,20 @@ CONFORMER = {
 }
 
 
-def build(directory, **conf):
-    """ESPnet's recogniser with fresh parameters."""
+def build(directory, dim=DIM, listed=LISTED, **conf):
+    """ESPnet's recogniser of features of any dimension, with fresh parameters."""
     from espnet2.tasks.asr import ASRTask
 
     rng = np.random.default_rng(0)
-    mean, count = rng.normal(size=DIM), 100
-    square = count * (mean**2 + rng.uniform(1, 9, DIM))
+    mean, count = rng.normal(size=dim), 100
+    square = count * (mean**2 + rng.uniform(1, 9, dim))
     np.savez(directory / "stats.npz", count=count, sum=count * mean, sum_square=square)
     (directory / "c.yaml").write_text(yaml.safe_dump({**tiny.asr_config(), **conf}))
     options = ["--config", directory / "c.yaml", "--output_dir", directory, "--token_list", "x"]
-    options += ["--input_size", DIM, "--normalize", "global_mvn"]
+    options += ["--input_size", dim, "--normalize", "global_mvn"]
     options += ["--normalize_conf", f"stats_file={directory / 'stats.npz'}"]
     args = ASRTask.get_parser().parse_args([*map(str, options)])
-    args.token_list = ["<blank>", "<unk>", "A", "B", "<sos/eos>"]
+    args.token_list = [*listed]
     torch.manual_seed(0)
     return ASRTask.build_model(args).eval()
 

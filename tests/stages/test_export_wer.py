@@ -88,6 +88,25 @@ def test_an_export_with_its_wer(trained, fresh):
         export.export([system], tiny.TOKENS, test_set=test, test_utterances=0)
 
 
+def test_what_is_shipped_stands_beside_the_full_recogniser(tmp_path):
+    shipped = {**FIGURES, greedy_wer.SHIP: 20.5, greedy_wer.SPEED: 0.0123}
+    for system, figures in (("a", shipped), ("b", FIGURES)):
+        (tmp_path / f"asr_{system}/export").mkdir(parents=True)
+        report = json.dumps({"greedy_wer": figures})
+        (tmp_path / f"asr_{system}/export/export.json").write_text(report)
+    row = {"system": "a", "set": "test", "lm": None, "wer": 18.0, "cpu_s_per_audio_s": 0.5}
+    others = ({**row, "lm": "x", "wer": 9.0}, {**row, "set": "dev", "wer": 7.0})
+    (tmp_path / "results.json").write_text(json.dumps([row, *others]))
+    (tmp_path / "RESULTS.md").write_text("# Results\n")
+    greedy_wer.add_to_results(tmp_path)
+    lines = (tmp_path / "RESULTS.md").read_text().splitlines()
+    head, _, a, b = ([cell.strip() for cell in line.split("|")] for line in lines[4:8])
+    assert head[7:11] == ["ship/ WER %", "ship/ CPU", "full WER %", "full CPU"]
+    assert a[5:11] == ["20.0", "20.4", "20.5", "0.0123", "18.0", "0.5000"]
+    assert b[5:11] == ["20.0", "20.4", "–", "–", "–", "–"]
+    assert greedy_wer.said(shipped).endswith("; ship/ 20.5 %, 0.0123 CPU-s per second of audio")
+
+
 def test_worse_by_eight_bits(tmp_path):
     found = check_results.int8_worse(REPORT, "asr_a")
     assert "encoder.int8.onnx has 20.4 % WER" in found.what and "avx2" in str(found)

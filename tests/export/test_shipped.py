@@ -1,0 +1,185 @@
+"""Shipped models, in a Python that has numpy and onnxruntime alone."""
+
+import math
+import shutil
+import subprocess
+import sys
+from itertools import groupby
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from espnet_dice.export import greedy_wer, missing_for_onnx, shipped
+from espnet_dice.probes.probe_scores import greedy
+from espnet_dice.records import dumps, tokens
+from espnet_dice.records.feature_shards import ALGORITHM
+from espnet_dice.records.frontend import Frontend
+from espnet_dice.records.spoken import Spoken
+from espnet_dice.stages.features import make_features
+from tests.corpus import make_corpus
+from tests.export.test_asr_onnx import build
+from tests.features.signals import speechlike
+
+pytestmark = pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
+HEARD = Frontend("fbank_pitch", 16000)
+ALONE = """
+import runpy, sys
+sys.path.insert(0, sys.argv[1])
+for name in ("torch", "espnet2", "espnet_dice", "soundfile", "kaldi_native_fbank", "numba"):
+    try:
+        __import__(name)
+    except ImportError:
+        continue
+    sys.exit(name + " is there")
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """ESPnet's recogniser with fresh parameters, and the export that holds ``ship/``."""
+    from espnet_dice.export import asr, asr_onnx
+
+    directory = tmp_path_factory.mktemp("export")
+    model = build(directory, dim=83, listed=tokens.TOKENS)
+    with torch.no_grad():
+        model.ctc.ctc_lo.weight *= 30  # without, one token is the best everywhere
+    asr_onnx.write(model, directory, "asr_x")
+    (directory / "data").mkdir()
+    (directory / "stats.npz").rename(directory / asr.STATS)
+    (directory / tokens.LIST).write_text("".join(f"{token}\n" for token in tokens.TOKENS))
+    (directory / tokens.MODEL).write_bytes(tokens.fixed().model)
+    shipped.recogniser(directory, HEARD, directory)
+    return model, directory
+
+
+@pytest.fixture(scope="module")
+def only(tmp_path_factory):
+    """A path with two packages."""
+    import onnxruntime
+
+    directory = tmp_path_factory.mktemp("only")
+    for package in (np, onnxruntime):
+        folder = Path(package.__file__).parent
+        (directory / folder.name).symlink_to(folder)
+        if (libs := folder.with_name(f"{folder.name}.libs")).exists():
+            (directory / libs.name).symlink_to(libs)
+    return directory
+
+
+def alone(only, *command):
+    """Run a file as a program where nothing else can be imported."""
+    run = [sys.executable, "-I", "-S", "-c", ALONE, *map(str, (only, *command))]
+    return subprocess.run(run, capture_output=True, text=True)
+
+
+def said_by_espnet(model, matrix):
+    """Greedy CTC of ESPnet's own recogniser."""
+    with torch.no_grad():
+        memory, _ = model.encode(torch.tensor(matrix)[None], torch.tensor([len(matrix)]))
+        ids = model.ctc.argmax(memory)[0].tolist()
+    letters = ["", " ⁇ ", " ", *tokens.TOKENS[3:]]
+    return " ".join("".join(letters[i] for i, _ in groupby(ids)).split())
+
+
+def test_the_text_is_that_of_the_full_recogniser(made, only, tmp_path):
+    model, directory = made
+    wave = speechlike(seconds=2.0)
+    soundfile.write(tmp_path / "u1.wav", wave, 16000)
+    samples = wave / np.float32(32768)
+    matrix = HEARD.features(samples, "u1")
+    wanted = said_by_espnet(model, matrix.copy())
+    assert len(wanted) > 3
+    done = alone(only, directory / "ship/infer.py", tmp_path / "u1.wav", "--full")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{wanted}\n", "")
+
+    runtime = shipped.runtime(directory)
+    full, int8 = (runtime.Model(directory / "ship", int8=eight) for eight in (False, True))
+    assert full.text(wave, name="u1") == full.text(samples, name="u1") == wanted
+    chunks = [samples[n : n + 1600] for n in range(0, len(samples), 1600)]
+    assert full.text(iter(chunks), name="u1") == wanted
+    np.testing.assert_allclose(full.features(samples, "u1"), matrix, rtol=0, atol=1e-3)
+    from espnet_dice.export import onnx
+
+    heard = full.features(samples, "u1")
+    _, log_probs = onnx.session(directory / "encoder.int8.onnx")(heard[None])
+    ids = greedy(log_probs[0])
+    assert int8.text(samples, name="u1") == runtime.written(tokens.TOKENS[i] for i in ids)
+    log_probs = full.log_probs(samples, "u1")
+    assert log_probs.shape == (math.ceil((len(heard) - 6) / 4), 31)
+    assert full.text(samples, beam=31, name="u1") == runtime.written(
+        tokens.TOKENS[i] for i in runtime.prefix_beam(log_probs, 31)
+    )
+
+
+def test_features_without_pitch(made, tmp_path):
+    _, directory = made
+    shutil.copytree(directory / "ship", tmp_path / "ship")
+    (tmp_path / "ship/pitch.py").unlink()
+    config = tmp_path / "ship/config.json"
+    config.write_text(config.read_text().replace("fbank_pitch", "fbank"))
+    model = shipped.runtime(tmp_path).Model(tmp_path / "ship")
+    samples = speechlike(seconds=1.0) / np.float32(32768)
+    wanted = Frontend("fbank", 16000).features(samples, "")
+    np.testing.assert_allclose(model.features(samples), wanted, rtol=0, atol=1e-3)
+
+
+def test_its_wer(made, tmp_path):
+    """From the audio behind the features of a test set."""
+    _, directory = made
+    make_corpus(tmp_path / "data/s")
+    make_features(tmp_path / "data/s", tmp_path / "dump/s", "fbank_pitch")
+    test = dumps.load(tmp_path / "dump/s")
+    spoken = Spoken(test, tmp_path / "data")
+    found = greedy_wer.measure(directory, test, directory, 5, spoken)
+    model = shipped.runtime(directory).Model(directory / "ship")
+    lines = (tmp_path / "data/s/text").read_text().splitlines()
+    references = {utt: " ".join(words) for utt, *words in map(str.split, lines)}
+    chosen = greedy_wer.choose(test.lengths, 5, 19000)
+    texts = [model.text(spoken(utt), name=utt) for utt in chosen]
+    wanted = 100 * jiwer.wer([references[utt] for utt in chosen], texts)
+    assert found["ship"] == pytest.approx(wanted, abs=1e-3)
+    assert 0 < found["ship_cpu_s_per_audio_s"] < 10
+    assert {path.suffix for path in (directory / "ship").iterdir()} <= {
+        ".py",
+        ".json",
+        ".txt",
+        ".onnx",
+    }
+
+
+def test_what_is_in_the_directory(made):
+    _, directory = made
+    files = {path.name for path in (directory / "ship").iterdir()}
+    wanted = {"infer.py", "ngram.py", "pitch.py", "config.json", "tokens.txt"}
+    assert files == wanted | {"model.onnx", "model.int8.onnx"}
+    config = shipped.runtime(directory).Model(directory / "ship").config
+    assert (config["subsampling"], config["rate"], config["blank"]) == (4, 16000, 0)
+
+
+def test_speech_that_does_not_fit(made, only, tmp_path):
+    _, directory = made
+    model = shipped.runtime(directory).Model(directory / "ship")
+    assert model.text(np.zeros(0, np.int16)) == model.text(np.zeros(900, np.int16)) == ""
+    with pytest.raises(ValueError, match="200 s are too long for the model"):
+        model.text(np.zeros(200 * 16000, np.float32))
+    for wrong in (np.zeros((2, 9)), np.full(9, np.nan), np.full(9, 1000.0), np.zeros(9, np.int32)):
+        with pytest.raises(ValueError, match="samples of one channel"):
+            model.text(wrong)
+    with pytest.raises(ValueError, match="use text"):
+        model.hidden(np.zeros(16000, np.float32))
+    soundfile.write(tmp_path / "low.wav", np.zeros(900), 8000)
+    done = alone(only, directory / "ship/infer.py", tmp_path / "low.wav")
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr == "infer.py: 8000 Hz, the model wants 16000 Hz: convert it (sox, ffmpeg)\n"
+
+
+def test_what_cannot_be_shipped():
+    assert shipped.why_not(None) == "it is not known how its features were made"
+    assert "of version 1" in shipped.why_not(Frontend("fbank", 16000, 1))
+    assert shipped.why_not(Frontend("fbank", 16000, ALGORITHM)) is None
