@@ -192,8 +192,10 @@ def write_export(
     if onnx:
         from espnet_dice.export import asr_onnx
 
-        report["no_onnx"] = why = asr_onnx.why_not(plain)
-        report["onnx"] = {} if why else asr_onnx.write(plain, directory, final.parent.name)
+        # ESPnet's HuBERT is for padded batches, and has no form as a graph
+        model = trained if trained_encoder == ssl_encoder.OURS else plain
+        report["no_onnx"] = why = asr_onnx.why_not(model)
+        report["onnx"] = {} if why else asr_onnx.write(model, directory, final.parent.name)
     return report
 
 

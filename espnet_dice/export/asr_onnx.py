@@ -1,4 +1,4 @@
-"""A recogniser's encoder as ONNX: features in, frames and CTC log-probabilities out.
+"""A recogniser's encoder as ONNX: features or waveforms in, frames and CTC log-probabilities out.
 
 Enough for greedy CTC decoding, or for a decoder of one's own, without torch. Beam search with the
 attention decoder stays with ESPnet.
@@ -13,17 +13,21 @@ import numpy as np
 import torch
 
 from espnet_dice.export import ENCODER, ENCODER_INT8, onnx
+from espnet_dice.hubert.models.frames import RECEPTIVE
 
 OUTPUTS = ("encoder_out", "ctc_log_probs")
 PARTS = ("embed", "encoders", "after_norm")
 MIN_FRAMES, MAX_FRAMES = 7, 19000
 """What conv2d subsampling needs for one frame, and what ESPnet's positions of 5000 reach."""
-LENGTHS = (MIN_FRAMES, 101, 333)
-"""Frames of the utterances on which outputs are compared."""
+SAMPLES = 160
+"""Of a frame of 10 ms, where an encoder takes waveforms."""
 
 
 class Encoder(torch.nn.Module):
     """What the ONNX graph computes of utterances of equal lengths, normalisation included."""
+
+    lengths = (MIN_FRAMES, 101, 333)
+    """Of the utterances on which outputs are compared."""
 
     def __init__(self, model):
         super().__init__()
@@ -41,11 +45,44 @@ class Encoder(torch.nn.Module):
         x = self.encoder.after_norm(x[0] if isinstance(x, tuple) else x)
         return x, self.ctc(x).log_softmax(-1)
 
+    def noise(self, length: int, generator: torch.Generator) -> torch.Tensor:
+        """An input of two utterances, (2, length, F)."""
+        noise = torch.randn(2, length, len(self.mean), generator=generator)
+        return noise * self.std + self.mean
+
+
+class WaveEncoder(torch.nn.Module):
+    """The same of ``encoder: dice_ssl``."""
+
+    lengths = (3 * RECEPTIVE, SAMPLES * 101, SAMPLES * 133 + 77)
+
+    def __init__(self, model):
+        super().__init__()
+        self.encoder = copy.deepcopy(model.encoder).cpu()
+        onnx.without_weight_norm(self.encoder)
+        self.ctc = copy.deepcopy(model.ctc.ctc_lo).cpu()
+
+    def forward(self, speech: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, S) → (B, T', D), (B, T', V)."""
+        x = self.encoder.of_equal_lengths(speech)
+        return x, self.ctc(x).log_softmax(-1)
+
+    def noise(self, length: int, generator: torch.Generator) -> torch.Tensor:
+        """An input of two utterances, (2, length)."""
+        return 0.1 * torch.randn(2, length, generator=generator)
+
+
+def takes_waves(model) -> bool:
+    """Whether a recogniser's encoder is ``dice_ssl``."""
+    return hasattr(model.encoder, "of_equal_lengths")
+
 
 def why_not(model) -> str | None:
     """Why a recogniser's encoder has no such form, or None if it has."""
+    if takes_waves(model):
+        return None if model.ctc is not None else "it has no CTC"
     if model.frontend is not None or getattr(model, "preencoder", None) is not None:
-        return "it takes waveforms"
+        return "it takes waveforms through a frontend of ESPnet's"
     if type(model.normalize).__name__ != "GlobalMVN":
         return "its normalisation is not global_mvn"
     if not all(hasattr(model.encoder, part) for part in PARTS):
@@ -54,7 +91,7 @@ def why_not(model) -> str | None:
 
 
 def write(model, directory: Path, source: str) -> dict[str, Any]:
-    """Write encoder.onnx and encoder.int8.onnx, and compare them with ESPnet's own ``encode``.
+    """Write encoder.onnx and encoder.int8.onnx, and compare them with ESPnet's ``encode``.
 
     Args:
         model: ESPnet's recogniser, of which :func:`why_not` says nothing.
@@ -68,10 +105,11 @@ def write(model, directory: Path, source: str) -> dict[str, Any]:
         ConfigError: the graph cannot be written, or it computes something else.
     """
     model = model.eval()
-    module = Encoder(model).eval()
-    frames = torch.export.Dim("frames", min=MIN_FRAMES, max=MAX_FRAMES)
-    dims = {0: torch.export.Dim("batch"), 1: frames}
-    speech = torch.randn(2, 100, len(module.mean))
+    waves = takes_waves(model)
+    module = (WaveEncoder if waves else Encoder)(model).eval()
+    shortest, longest = (RECEPTIVE, None) if waves else (MIN_FRAMES, MAX_FRAMES)
+    dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("n", min=shortest, max=longest)}
+    speech = module.noise(100 * (SAMPLES if waves else 1), torch.Generator().manual_seed(0))
     onnx.trace(module, speech, dims, OUTPUTS, directory / ENCODER, source)
     onnx.quantise(directory / ENCODER, directory / ENCODER_INT8)
     figures = {}
@@ -81,17 +119,18 @@ def write(model, directory: Path, source: str) -> dict[str, Any]:
     return figures
 
 
-def compare(model, run, module: Encoder) -> tuple[float, float]:
+def compare(model, run, module: Encoder | WaveEncoder) -> tuple[float, float]:
     """:func:`onnx.difference` of ESPnet's ``encode`` and ``run`` on noise of several lengths."""
     return onnx.difference(_outputs(model, run, module))
 
 
-def _outputs(model, run, module: Encoder) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
+def _outputs(
+    model, run, module: Encoder | WaveEncoder
+) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
     generator = torch.Generator().manual_seed(0)
-    for frames in LENGTHS:
-        noise = torch.randn(2, frames, len(module.mean), generator=generator)
-        speech = noise * module.std + module.mean
+    for length in module.lengths:
+        speech = module.noise(length, generator)
         with torch.no_grad():
-            memory, _ = model.encode(speech.clone(), torch.tensor([frames, frames]))  # in place
+            memory, _ = model.encode(speech.clone(), torch.tensor([length, length]))  # in place
             wanted = [memory.numpy(), model.ctc.log_softmax(memory).numpy()]
         yield wanted, run(speech.numpy())

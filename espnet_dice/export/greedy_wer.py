@@ -67,7 +67,8 @@ def measure(
         words(test.text),
         feature_dir.Inputs(test),
     )
-    chosen = choose(test.lengths, utterances, asr_onnx.MAX_FRAMES)
+    unit = 1 if test.dim else asr_onnx.SAMPLES
+    chosen = choose(test.lengths, utterances, asr_onnx.MAX_FRAMES * unit)
     if not chosen:
         raise DataError(f"{test.path}: no utterance of {asr_onnx.MAX_FRAMES} frames or fewer")
     wanted = {utt: reference[utt] for utt in chosen}

@@ -16,9 +16,10 @@ import numpy as np
 
 import espnet_dice.ship
 from espnet_dice.export import ENCODER, ENCODER_INT8
+from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
 from espnet_dice.io.json_files import write_json
 from espnet_dice.records import tokens
-from espnet_dice.records.feature_shards import ALGORITHM
+from espnet_dice.records.feature_shards import ALGORITHM, RAW
 from espnet_dice.records.frontend import Frontend
 from espnet_dice.ship import pitch_file
 
@@ -27,7 +28,9 @@ RUNTIME, NGRAM, CONFIG = "infer.py", "ngram.py", "config.json"
 MODEL, MODEL_INT8 = "model.onnx", "model.int8.onnx"
 BLANK = 0
 """ESPnet's."""
-FRAMES = 400
+FRAME_S = 0.01
+"""Between features."""
+FRAMES = 200
 """Between the lengths of two inputs, whose outputs tell the subsampling."""
 
 
@@ -44,27 +47,28 @@ def recogniser(directory: Path, heard: Frontend, token_list: Path) -> None:
     """Write ``ship/`` of a recogniser, of which :func:`why_not` says nothing.
 
     Args:
-        directory: of the export; holds the encoder as ONNX and ``data/feats_stats.npz``.
+        directory: of the export; holds the encoder as ONNX, and the features' statistics.
         heard: its features.
         token_list: directory of the token list.
     """
     from espnet_dice.export import asr, asr_onnx, onnx
 
-    run = onnx.session(directory / ENCODER)
-    with np.load(directory / asr.STATS) as stats:
-        dim = len(stats["sum"])
-    inputs = (np.zeros((1, n * FRAMES, dim), np.float32) for n in (1, 2))
+    raw, run = heard.feats_type == RAW, onnx.session(directory / ENCODER)
+    step, shape, shortest = FRAMES * asr_onnx.SAMPLES, (), RECEPTIVE
+    if not raw:
+        with np.load(directory / asr.STATS) as stats:
+            step, shape, shortest = FRAMES, stats["sum"].shape, asr_onnx.MIN_FRAMES
+    inputs = (np.zeros((1, n * step, *shape), np.float32) for n in (1, 2))
     short, long = (run(x)[1].shape[1] for x in inputs)
     conf = {
         "task": "asr",
         "feats_type": heard.feats_type,
         "rate": heard.rate,
-        "dim": dim,
-        "cmvn": "global, in the graph",
+        "cmvn": None if raw else "global, in the graph",
         "blank": BLANK,
-        "subsampling": round(FRAMES / (long - short)),
-        "shortest": asr_onnx.MIN_FRAMES,
-        "longest": asr_onnx.MAX_FRAMES,
+        "subsampling": round(step / (long - short)),
+        "shortest": shortest,
+        "longest_s": asr_onnx.MAX_FRAMES * FRAME_S,
     }
     to = directory / NAME
     _write(to, {MODEL: directory / ENCODER, MODEL_INT8: directory / ENCODER_INT8}, conf)
@@ -81,7 +85,6 @@ def student(directory: Path) -> None:
         directory: of the export; holds the student as ONNX.
     """
     from espnet_dice.export import onnx
-    from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
 
     models = {MODEL: directory / onnx.FLOAT, MODEL_INT8: directory / onnx.INT8}
     conf = {"task": "ssl", "feats_type": "raw", "rate": SAMPLE_RATE, "shortest": RECEPTIVE}

@@ -125,14 +125,24 @@ class SSLEncoder(AbsEncoder):
         if self.normalize:
             speech = frozen.normalized(speech, ilens, self.eps)
         lengths = frame_lengths(ilens)
-        hidden = self._hidden(speech, ilens, lengths)
-        x = self.model.final(hidden[-1]) if self.mix is None else self.mix(torch.stack(hidden))
-        x = _without_padding(x, lengths)
+        x = _without_padding(self._output(self._hidden(speech, ilens, lengths)), lengths)
         if self.subsample > 1:
             x, lengths = _stacked(x, lengths, self.subsample)
         if self.adapter is not None:
             x = _without_padding(self.adapter(x), lengths)
         return x, lengths, None
+
+    def of_equal_lengths(self, speech: torch.Tensor) -> torch.Tensor:
+        """(B, S) → (B, T, D): what :meth:`forward` gives of a batch without padding, as a graph."""
+        if self.normalize:
+            speech = frozen.normalized(speech, None, self.eps)
+        x = self._output(self.model(speech))
+        if self.subsample > 1:
+            by = self.subsample
+            frames = (x.size(1) + by - 1) // by  # ONNX divides negative numbers towards zero
+            x = torch.nn.functional.pad(x, (0, 0, 0, by - 1))[:, : frames * by]
+            x = x.reshape(x.size(0), frames, by * x.size(2))
+        return x if self.adapter is None else self.adapter(x)
 
     def train(self, mode: bool = True) -> "SSLEncoder":
         """A model that is not trained stays as it is used."""
@@ -152,6 +162,10 @@ class SSLEncoder(AbsEncoder):
             return architectures.build(self.architecture)
         found = frozen.load(self.source)
         return found.model, found.normalize, found.eps
+
+    def _output(self, hidden: list[torch.Tensor]) -> torch.Tensor:
+        """Of all hidden states, what this encoder gives."""
+        return self.model.final(hidden[-1]) if self.mix is None else self.mix(torch.stack(hidden))
 
     def _hidden(
         self, speech: torch.Tensor, samples: torch.Tensor, frames: torch.Tensor

@@ -87,12 +87,12 @@ class Model:
         samples = self.samples(audio)
         if name is None:
             name = Path(audio).stem if isinstance(audio, (str, os.PathLike)) else ""
+        seconds = len(samples) / self.config["rate"]
+        if seconds > self.config["longest_s"]:
+            raise ValueError(f"{seconds:.0f} s are too long for the model: cut them at pauses")
         heard = self.features(samples, name)
         if len(heard) < self.config["shortest"]:
             return np.zeros((0, len(self.tokens)), np.float32)
-        if len(heard) > self.config["longest"]:
-            seconds = len(samples) / self.config["rate"]
-            raise ValueError(f"{seconds:.0f} s are too long for the model: cut them at pauses")
         return self._session.run(["ctc_log_probs"], {"speech": heard[None]})[0][0]
 
     def hidden(self, audio: Any) -> np.ndarray:

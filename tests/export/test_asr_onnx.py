@@ -7,6 +7,8 @@ import yaml
 
 from espnet_dice.export import missing_for_onnx
 from espnet_dice.io.errors import ConfigError
+from tests.hubert import tiny as tiny_hubert
+from tests.hubert.tiny_models import MEL
 from tests.stages import tiny
 
 pytestmark = pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
@@ -63,6 +65,40 @@ def test_a_conformer(tmp_path):
     assert error > onnx.TOLERANCE
 
 
+def test_an_encoder_of_waveforms(tmp_path):
+    """Beside :class:`SSLEncoder` in ESPnet's ``encode``."""
+    from espnet2.asr.ctc import CTC
+
+    from espnet_dice.export import asr_onnx, onnx
+    from espnet_dice.hubert.ssl import SSLEncoder
+
+    class Recogniser(torch.nn.Module):
+        """What ESPnet's model is, without frontend and normalisation."""
+
+        def encode(self, speech, lengths):
+            return self.encoder(speech, lengths)[:2]
+
+    torch.manual_seed(0)
+    student = {**tiny_hubert.STUDENT, **MEL}
+    said = {"student": "hubert", "student_conf": student, "normalize": True}
+    model = Recogniser()
+    model.encoder = SSLEncoder(architecture=said, weighted_sum=True, subsample=2, output_size=16)
+    model.ctc = CTC(5, 16)
+    model.eval()
+    assert asr_onnx.why_not(model) is None
+    figures = asr_onnx.write(model, tmp_path, "asr_w")
+    assert figures["encoder.onnx"]["relative_error"] < 1e-5
+    run = onnx.session(tmp_path / "encoder.onnx")
+    for samples in (1040, 7777, 16000, 16320):
+        speech = 0.1 * torch.randn(3, samples)
+        with torch.no_grad():
+            wanted, _ = model.encode(speech, torch.tensor([samples] * 3))
+            ctc = model.ctc.log_softmax(wanted)
+        found, found_ctc = run(speech.numpy())
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found_ctc, ctc, rtol=0, atol=1e-4)
+
+
 def test_what_computes_something_else_is_refused(tmp_path, monkeypatch):
     from espnet_dice.export import asr_onnx, onnx
 
@@ -82,6 +118,6 @@ def test_encoders_without_such_a_form(tmp_path):
     model.normalize = None
     assert asr_onnx.why_not(model) == "its normalisation is not global_mvn"
     model.frontend = torch.nn.Identity()
-    assert asr_onnx.why_not(model) == "it takes waveforms"
+    assert asr_onnx.why_not(model) == "it takes waveforms through a frontend of ESPnet's"
     model = build(tmp_path, encoder="rnn", encoder_conf={"num_layers": 1, "hidden_size": 8})
     assert asr_onnx.why_not(model) == "RNNEncoder is not built of embed, encoders, after_norm"
