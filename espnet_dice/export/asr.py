@@ -191,11 +191,17 @@ def write_export(
     report: dict[str, Any] = {"largest_difference": worst, "not_plain": not_plain}
     if onnx:
         from espnet_dice.export import asr_onnx
+        from espnet_dice.export.onnx import NoGraph
 
         # ESPnet's HuBERT is for padded batches, and has no form as a graph
         model = trained if trained_encoder == ssl_encoder.OURS else plain
         report["no_onnx"] = why = asr_onnx.why_not(model)
-        report["onnx"] = {} if why else asr_onnx.write(model, directory, final.parent.name)
+        report["onnx"] = {}
+        if why is None:
+            try:
+                report["onnx"] = asr_onnx.write(model, directory, final.parent.name)
+            except NoGraph as err:  # the recogniser is exported all the same
+                report["no_onnx"] = str(err)
     return report
 
 

@@ -40,9 +40,11 @@ def make(
         "loss": loss(config.get("model_conf") or {}),
         **_teachers(config.get("model_conf") or {}),
         "licence of this model and of its data": NOT_SAID,
-        **_checked(report),
     }
     raw = features.feats_type == RAW if features else dim is None
+    facts |= _checked(
+        report, "waveforms (batch, samples)" if raw else "features (batch, frames, dim)"
+    )
     return render(
         "asr",
         name,
@@ -86,7 +88,7 @@ def _pretrained(conf: Mapping[str, Any]) -> dict[str, str]:
     return {"encoder from": f"{code(source)} (licence: {code(found) if found else UNKNOWN})"}
 
 
-def _checked(report: Mapping[str, Any]) -> dict[str, str]:
+def _checked(report: Mapping[str, Any], inputs: str) -> dict[str, str]:
     said = {}
     greedy = report.get("greedy_wer") or {}
 
@@ -103,8 +105,13 @@ def _checked(report: Mapping[str, Any]) -> dict[str, str]:
         said["outputs beside the trained model's"] = f"largest difference {worst:.1g}"
     for file, figures in report.get("onnx", {}).items():
         said[code(file)] = (
-            "encoder and CTC: features (batch, frames, dim) of equal lengths → `encoder_out`, "
+            f"encoder and CTC: {inputs} of equal lengths → `encoder_out`, "
             f"`ctc_log_probs`; relative error {figures['relative_error']:.1g}{wer(file)}"
+        )
+    if "ship" in greedy:
+        said["without ESPnet and torch (`ship/`, int8)"] = (
+            f"{greedy['ship_cpu_s_per_audio_s']:.4f} CPU-seconds per second of audio, waveform "
+            f"to text{wer('ship')}"
         )
     if report.get("onnx") and "processor" in report:
         said["figures of the ONNX files measured on"] = measured_on(report["processor"])

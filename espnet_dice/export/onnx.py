@@ -34,6 +34,10 @@ SECONDS, REPEATS = 5, 5
 """Length and number of the timed runs."""
 
 
+class NoGraph(ConfigError):
+    """A model has an operation without an ONNX form."""
+
+
 class Exported(torch.nn.Module):
     """What the ONNX graph computes: waveform in, hidden states out, normalisation included."""
 
@@ -133,7 +137,7 @@ def trace(
         source: what is exported, for messages.
 
     Raises:
-        ConfigError: an operation has no ONNX form.
+        NoGraph: an operation has no ONNX form.
     """
     try:
         with _quiet():
@@ -153,7 +157,7 @@ def trace(
         raise
     except Exception as err:  # the exporter has many classes of errors
         said = " ".join(str(err).split())[:300]
-        raise ConfigError(f"{source}: has no ONNX form ({type(err).__name__}: {said})") from err
+        raise NoGraph(f"{source}: has no ONNX form ({type(err).__name__}: {said})") from err
 
 
 def forget_sources(graph: Any) -> None:

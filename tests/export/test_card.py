@@ -128,6 +128,17 @@ def test_a_recogniser():
     assert said["`encoder.int8.onnx`"].endswith("relative error 0.02")
 
 
+def test_what_is_shipped_is_measured():
+    greedy = {"set": "s_test", "utterances": 9, "ship": 20.5, "ship_cpu_s_per_audio_s": 0.02}
+    report = {"onnx": {"encoder.onnx": {"relative_error": 2e-7}}, "greedy_wer": greedy}
+    said = asr_card._checked(report, "waveforms (batch, samples)")
+    assert said["without ESPnet and torch (`ship/`, int8)"] == (
+        "0.0200 CPU-seconds per second of audio, waveform to text; greedy CTC 20.5 % WER on "
+        "9 utterances of `s_test`"
+    )
+    assert said["`encoder.onnx`"].startswith("encoder and CTC: waveforms (batch, samples) of equal")
+
+
 def test_a_recogniser_of_waveforms():
     encoder = {"source": "exp/dice_a", "layer": 2}
     text = recogniser(heard=Frontend("raw", 8000), input_size=1, encoder_conf=encoder)

@@ -15,7 +15,7 @@ import torch
 
 from espnet_dice.export import greedy_wer, missing_for_onnx, shipped
 from espnet_dice.probes.probe_scores import greedy
-from espnet_dice.records import dumps, tokens
+from espnet_dice.records import feature_dir, tokens
 from espnet_dice.records.feature_shards import ALGORITHM
 from espnet_dice.records.frontend import Frontend
 from espnet_dice.records.spoken import Spoken
@@ -134,7 +134,7 @@ def test_its_wer(made, tmp_path):
     _, directory = made
     make_corpus(tmp_path / "data/s")
     make_features(tmp_path / "data/s", tmp_path / "dump/s", "fbank_pitch")
-    test = dumps.load(tmp_path / "dump/s")
+    test = feature_dir.load(tmp_path / "dump/s")
     spoken = Spoken(test, tmp_path / "data")
     found = greedy_wer.measure(directory, test, directory, 5, spoken)
     model = shipped.runtime(directory).Model(directory / "ship")

@@ -1,5 +1,7 @@
 """Recognisers on an SSL model, through the stages: waves, teachers of another input, decoding."""
 
+import json
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,14 @@ import soundfile
 import torch
 import yaml
 
+from espnet_dice.export import missing_for_onnx, shipped
 from espnet_dice.hubert import frozen
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint, key_of
 from espnet_dice.kd.distillation_options import DistillationOptions
 from espnet_dice.records import experiment, feature_dir
+from espnet_dice.records.feature_shards import ALGORITHM
 from espnet_dice.stages import decode, export, teacher_outputs
 from espnet_dice.training import asr, ssl_encoder
 from espnet_dice.training.jobs import Plan, run_jobs
@@ -50,7 +54,8 @@ def write_waves(
     }
     for name, table in tables.items():
         (directory / name).write_text("".join(f"{u} {v}\n" for u, v in table.items()))
-    Fingerprint("features", {"seed": seed, "rate": rate}, {}).finish(directory)
+    heard = {"feats_type": "raw", "rate": rate, "algorithm": ALGORITHM}
+    Fingerprint("features", {"seed": seed, **heard}, {}).finish(directory)
 
 
 def config(encoder_conf: dict, kind: str = "uncertainty_kd", **model_conf) -> dict:
@@ -151,7 +156,8 @@ def test_decoding_and_export_to_plain_espnet(here):
     plain = (plans[0].out / "text").read_text().splitlines()
     assert {line.split()[0] for line in plain} == set(plans[0].dump.lengths)
 
-    assert export.export([systems[0]], tiny.TOKENS) == 1
+    how = {"test_set": RAW / "test", "data": Path("data")}
+    assert export.export([systems[0]], tiny.TOKENS, **how) == 1
     out = systems[0] / "export"
     made = yaml.safe_load((out / "config.yaml").read_text())
     assert made["encoder"] == "torchaudiohubert" and "ssl" not in str(made["encoder_conf"])
@@ -162,6 +168,20 @@ def test_decoding_and_export_to_plain_espnet(here):
     waves = feature_dir.Waves(plans[0].dump)
     said = [f"{utt} {heard(waves[utt])[0][0]}".rstrip() for utt in plans[0].dump.lengths]
     assert said == plain
+    if missing_for_onnx():
+        return
+    figures = json.loads((out / "export.json").read_text())["greedy_wer"]
+    assert figures["ship"] == figures["encoder.int8.onnx"] > 0 and figures["utterances"] == 6
+    shipped_model = shipped.runtime(out).Model(out / "ship", int8=False)
+    assert shipped_model.config["subsampling"] == 320
+    for utt, wave in waves.items():
+        with torch.no_grad():
+            lengths = torch.tensor([len(wave)])
+            memory, _ = heard.asr_model.encode(torch.from_numpy(wave)[None], lengths)
+            ids = heard.asr_model.ctc.argmax(memory)[0].tolist()
+        tokens = [heard.asr_model.token_list[i] for i, _ in groupby(ids) if i]
+        text = " ".join("".join(tokens).replace("▁", " ").split())
+        assert shipped_model.text(RAW / f"test/wavs/{utt}.wav") == text
 
 
 def test_what_plain_espnet_has_not_is_said(here, caplog):
