@@ -14,7 +14,7 @@ from tests.hubert.tiny_models import BASE, MEL, noise
 if missing_for_onnx():
     pytest.skip("the extra onnx is not installed", allow_module_level=True)
 
-from espnet_dice.export import onnx
+from espnet_dice.export import onnx, shipped
 
 CONF = {**BASE, "num_hidden_layers": 1}
 
@@ -136,3 +136,18 @@ def test_a_model_without_an_onnx_form_is_named(tmp_path):
     module = onnx.Exported(frozen.FrozenSSLModel(strange, "key", "exp/dice_s"))
     with pytest.raises(ConfigError, match="exp/dice_s: has no ONNX form"):
         onnx.to_onnx(module, tmp_path / "m.onnx", "exp/dice_s")
+
+
+def test_a_student_is_shipped(exported):
+    model, directory, _ = exported
+    shipped.student(directory)
+    made = shipped.runtime(directory).Model(directory / "ship", int8=False)
+    speech = 0.2 * noise(1, 7777).numpy()
+    wanted = model(torch.from_numpy(speech))[-1][0].numpy()
+    np.testing.assert_allclose(made.hidden(speech[0]), wanted, rtol=0, atol=1e-4)
+    chunks = (speech[0, n : n + 1000] for n in range(0, 7777, 1000))
+    np.testing.assert_allclose(made.hidden(chunks), wanted, rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="use hidden"):
+        made.text(speech[0])
+    with pytest.raises(ValueError, match="399 samples are too few"):
+        made.hidden(speech[0, :399])
