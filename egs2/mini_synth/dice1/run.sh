@@ -24,7 +24,7 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --probe_train a_train \
     --test_sets s_test \
     --teacher_config conf/train_dice_mini_teacher.yaml \
-    --layer 3 \
+    --layer "2 3 4" \
     --alignment "data/a_train/phones.item data/b_train/phones.item data/a_dev/phones.item" \
     --clusters 100 \
     --mfcc_clusters 50 \

@@ -9,7 +9,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 students=(
     conf/train_asr_mini_few_student.yaml
     conf/train_asr_mini_few_student_tok_b.yaml
-    conf/train_asr_mini_few_student_unc_b.yaml
     conf/train_asr_mini_few_student_tok.yaml
     conf/train_asr_mini_few_student_unc.yaml
 )
