@@ -31,7 +31,7 @@ NOTE = (
     "WER by greedy CTC of the encoder in onnxruntime, without decoder and LM: above that of beam "
     "search, and for comparing the two files. ship/: the runtime that needs numpy and onnxruntime "
     "alone, with int8, from waveform to text on one thread; full: ESPnet's model by beam search "
-    "without LM, as decoded above. CPU: seconds per second of audio."
+    "without LM, as decoded above, of features that were there. CPU: seconds per second of audio."
 )
 
 

@@ -18,7 +18,7 @@ from espnet_dice.export.recogniser import RecogniserExport
 from espnet_dice.export.student import StudentExport
 from espnet_dice.io import options
 from espnet_dice.io.atomic import atomic_dir
-from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import experiment, feature_dir, frontend
@@ -100,10 +100,14 @@ def export(
 def _spoken(
     test: feature_dir.FeatureDir | None, data: Path | None, allow_pipes: bool
 ) -> Spoken | None:
-    """The audio of the test set; None where features from elsewhere do not say what it was."""
+    """The audio of the test set; None where it is not there, or not known to be that."""
     if test is None or data is None or frontend.of_dump(test.path) is None:
         return None
-    return Spoken(test, data, allow_pipes)
+    try:
+        return Spoken(test, data, allow_pipes)
+    except DataError as err:  # features are enough for all but this measure
+        logging.warning("ship/ is not measured: %s", err)
+        return None
 
 
 def _write(maker: RecogniserExport | StudentExport, system: experiment.Experiment) -> None:

@@ -15,6 +15,8 @@ from espnet_dice.export import ENCODER, ENCODER_INT8, greedy_wer, missing_for_on
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.records import feature_dir
 from espnet_dice.stages import export
+from espnet_dice.stages.features import make_features
+from tests.corpus import make_corpus
 from tests.stages import tiny
 
 ONNX = pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
@@ -117,3 +119,15 @@ def test_worse_by_eight_bits(tmp_path):
     (tmp_path / "exp/asr_a/export/export.json").write_text(json.dumps(REPORT))
     (warning,) = checks.find(tmp_path / "exp")
     assert warning.where == "asr_a" and warning.do == "ship encoder.onnx"
+
+
+def test_without_its_audio_what_is_shipped_is_not_measured(tmp_path, caplog):
+    make_corpus(tmp_path / "data/s")
+    make_features(tmp_path / "data/s", tmp_path / "dump/s", "fbank")
+    test = feature_dir.load(tmp_path / "dump/s")
+    found = export._spoken(test, tmp_path / "data", False)
+    assert np.abs(found("u000")).max() > 0.01
+    assert export._spoken(test, None, False) is None and not caplog.text
+    shutil.rmtree(tmp_path / "data/s")
+    assert export._spoken(test, tmp_path / "data", False) is None
+    assert "ship/ is not measured: " in caplog.text and "data/s" in caplog.text
