@@ -58,7 +58,7 @@ def read(exp: Path) -> Origin:
     """Read it from the records of the stages."""
     root = exp.resolve().parent
     models = []
-    for directory in sorted(exp.glob("*_*")):
+    for directory in sorted(exp.glob("*_*/")):
         model, record = read_json(directory / "model.json"), fingerprint.read(directory)
         if model and record and record.get("done"):
             models.append(_model(directory.name, model, record))

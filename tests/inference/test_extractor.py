@@ -98,7 +98,7 @@ def test_a_student_of_convolutions_leaves_as_onnx_only(tmp_path, wav, capsys):
     export.main(["--systems", str(system)])
     assert "1 exported, 0 unchanged" in capsys.readouterr().out
     files = {f.name for f in (system / "export").iterdir()}
-    assert files == {"model.onnx", "model.int8.onnx", "export.json", "README.md", NAME}
+    assert files == {"model.onnx", "model.int8.onnx", "export.json", "README.md", "ship", NAME}
     told = student_export.told(json.loads((system / "export/export.json").read_text()))
     assert "model.int8.onnx: 0." in told and "s per second of audio" in told
     wanted = espnet_dice.load(system).extract(wav)

@@ -35,6 +35,8 @@ def start(command, **env):
         env={**os.environ, "PYTHONPATH": str(ROOT), **env},
         stderr=subprocess.PIPE,
         text=True,
+        # as a shell starts it, also where the tests run under nohup
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
 

@@ -12,6 +12,7 @@ from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.labels import codebooks, codec, label_report, store
 from espnet_dice.labels.codebook import Codebook
+from espnet_dice.records.phones import Phone
 from tests.labels.mixture import mixture
 
 SPANS = [(0, 16), (0, 16), (16, 24)]
@@ -101,12 +102,16 @@ def test_agreement_is_that_of_each(tmp_path, made):
     store.write_index(tmp_path / "s", several, index, more)
     Fingerprint("labels", {}, {}).finish(tmp_path / "s")
     phones = np.random.default_rng(0).integers(0, 4, 300)
-    (tmp_path / "ali").write_text(f"a {' '.join(f'p{p}' for p in phones)}\n")
+    spoken = [
+        Phone("a", 0.02 * t, 0.02 * (t + 1), f"p{name}", "", "", "", "")
+        for t, name in enumerate(phones)
+    ]
     from sklearn.metrics import homogeneity_score
 
     reader = store.Reader(tmp_path / "s")
     for n in range(3):
-        found = label_report.compare(reader, tmp_path / "ali", n)
+        found = label_report.compare(reader, {"a": spoken}, n)
         assert found["pnmi"] == pytest.approx(homogeneity_score(phones, records["a"][:, n]))
-    lines = label_report.describe(tmp_path / "s", tmp_path / "ali").splitlines()
+    agreements = label_report.measure(tmp_path / "s", {"a": spoken})
+    lines = label_report.describe(tmp_path / "s", agreements).splitlines()
     assert len(lines) == 4 and "codebook 2, layer 8: 9 of 9 clusters used" in lines[3]
