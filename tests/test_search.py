@@ -10,6 +10,7 @@ from benchmarks.search import search as searching
 from benchmarks.search import table
 from benchmarks.search.space import draw
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.kd.weights import weights
 from espnet_dice.records.configs import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,3 +191,7 @@ def test_the_spaces_are_whole_and_equal(name):
     recipe = ROOT / "benchmarks/search" / space["recipe"]
     for arm in space["arms"].values():
         assert read_config(recipe / arm["base"])["model"] == "uncertainty_kd"
+    kinds = {
+        weights(trial.config("base", 1)["model_conf"])["kd_alpha"].moves for trial in arms["unc"]
+    }
+    assert kinds == {False, True}

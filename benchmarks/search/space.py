@@ -8,7 +8,7 @@
         kd:
             whom:                                       # one of several sets of keys
             - {model_conf.kd_teacher_weights: fixed}
-            - {model_conf.kd_alpha_end: 0.0, model_conf.kd_schedule_batches: 1500}
+            - {model_conf.kd_teacher_weights: certainty, model_conf.kd_temperature: 2.0}
     arms:
         none: {base: conf/student.yaml, groups: [schedule]}
         tok: {base: conf/student_tok.yaml, groups: [schedule, kd]}

@@ -12,12 +12,12 @@ import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
-from espnet_dice.dice import entries, faults, losses, schedule, start
+from espnet_dice.dice import entries, faults, losses, start
 from espnet_dice.dice import head as kinds
 from espnet_dice.dice.head import FINAL_DIM, TEMPERATURE
 from espnet_dice.dice.heads import LAST, Place, places
 from espnet_dice.dice.loss_terms import LossContext, StudentOutputs
-from espnet_dice.hubert.models import mask
+from espnet_dice.hubert.models import mask, schedule
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError
 
@@ -89,9 +89,8 @@ class DiceHubertModel(AbsESPnetModel):
             raise ConfigError(f"model_conf: init must be teacher or null, not {init!r}")
         listed = entries.parse(loss)
         frames = {"masked_weight": masked_weight, "unmasked_weight": unmasked_weight}
-        self.schedules = schedule.read(listed, {"mask_prob": mask_prob, **frames}, updates)
-        if any(one.moves for one in self.schedules.values()):
-            self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.schedules = entries.schedules(listed, {"mask_prob": mask_prob, **frames}, updates)
+        schedule.follow(self, self.schedules)
         self.init, self.init_layers, self.source = init, init_layers, teacher
         context = LossContext(student.dims, labels, teacher, normalized)
         self.student = student
@@ -128,11 +127,6 @@ class DiceHubertModel(AbsESPnetModel):
         found = frozen.load(self.source)
         start.from_teacher(self.student, found.model, self.init_layers, self.source)
 
-    def count_update(self) -> None:
-        """One step of the optimizer was made; schedules go on."""
-        if "updates" in self._buffers:
-            self.updates += 1
-
     def forward(
         self,
         speech: torch.Tensor,
@@ -164,11 +158,10 @@ class DiceHubertModel(AbsESPnetModel):
             utts = [str(i) for i in range(len(samples))]
         lengths = None if min(samples) == max(samples) else speech_lengths
         frames = [n_frames(n) for n in samples]
-        now = self._now()
+        now = schedule.now(self, self.schedules)
         masks = self._masks(frames, utts, now["mask_prob"]).to(speech.device)
         # where masking is to begin later, the mask embedding belongs to every step all the same
-        some = self.schedules["mask_prob"]
-        hidden_frames = masks if max(some.start, some.end) > 0 else None
+        hidden_frames = masks if self.schedules["mask_prob"].most > 0 else None
         with self.student.measured() if self.features_pen else nullcontext() as squares:
             hidden = self.student(speech, lengths, hidden_frames)
         valid = None
@@ -210,18 +203,11 @@ class DiceHubertModel(AbsESPnetModel):
             found.append((place.codebook, head(state)))
         return found
 
-    def _now(self) -> dict[str, float]:
-        """What the schedules say: of this update, in validation at their end."""
-        if not self.training or "updates" not in self._buffers:
-            return {name: one.end for name, one in self.schedules.items()}
-        update = int(self.updates)
-        return {name: one.at(update) for name, one in self.schedules.items()}
-
     def _check_frames_count(self) -> None:
         for update in schedule.corners(self.schedules):
             at = {name: one.at(update) for name, one in self.schedules.items()}
             if at["masked_weight"] * at["mask_prob"] <= 0 and at["unmasked_weight"] <= 0:
-                when = f" at update {update}" if "updates" in self._buffers else ""
+                when = f" at update {update}" if hasattr(self, schedule.UPDATES) else ""
                 raise ConfigError(
                     f"model_conf: no frame counts{when}: masked_weight and mask_prob, or "
                     "unmasked_weight, must be > 0"

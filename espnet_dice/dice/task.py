@@ -20,7 +20,7 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import int_or_none, str_or_none
 
 from espnet_dice import registry
-from espnet_dice.dice import entries, schedule
+from espnet_dice.dice import entries
 from espnet_dice.dice.collate import DiceCollate
 from espnet_dice.dice.head import set_apart
 from espnet_dice.dice.heads import LAST, MATCHED, places
@@ -120,7 +120,7 @@ class DiceHubertTask(AbsTask):
         """
         listed, conf = entries.parse(args.loss), args.model_conf
         numbers = {key: conf[key] for key in SCHEDULED if key in conf}
-        schedule.read(listed, numbers, conf.get("updates"))
+        entries.schedules(listed, numbers, conf.get("updates"))
         for name, _, _ in listed:
             if name == "dice_feature":
                 continue
@@ -180,8 +180,6 @@ class DiceHubertTask(AbsTask):
         """
         model.begin()
         optimizers = super().build_optimizers(args, model)
-        # its steps, not forward passes: several may belong to a step, and one may be left out
-        optimizers[0].register_step_post_hook(lambda *_: model.count_update())
         if model.head_lr_factor != 1:
             set_apart(optimizers[0], model.heads.parameters(), model.head_lr_factor)
         return optimizers

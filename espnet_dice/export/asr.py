@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from espnet_dice.hubert.models.schedule import UPDATES
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.records.config_base import read_trained
 from espnet_dice.records.configs import accepted_keys
@@ -24,7 +25,7 @@ CONFIG, MODEL = "config.yaml", "model.pth"
 # in a directory: espnet_model_zoo takes a name without one, from a hub, for a plain word
 BPE, STATS = "data/bpe.model", "data/feats_stats.npz"
 PLAIN = {"model": "espnet", "decoder": "transformer"}
-TRAINING_ONLY = ("decoder.variance.", "kd_batches")
+TRAINING_ONLY = ("decoder.variance.", UPDATES)
 # Where the training data was: of no use elsewhere.
 DATA_KEYS = (
     "train_data_path_and_name_and_type",

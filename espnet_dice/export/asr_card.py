@@ -5,7 +5,7 @@ from typing import Any
 
 from espnet_dice.export.card import NOT_SAID, UNKNOWN, code, licence_of, measured_on, render
 from espnet_dice.hubert.models.frames import SAMPLE_RATE
-from espnet_dice.kd.schedule import WEIGHTS, largest
+from espnet_dice.kd.weights import weights
 
 RAW = "raw"
 
@@ -69,14 +69,14 @@ def loss(conf: Mapping[str, Any]) -> str:
     """
     ctc = conf.get("ctc_weight", 0.5)
     said = f"{ctc:g}·CTC + {1 - ctc:g}·attention (label smoothing {conf.get('lsm_weight', 0):g})"
-    alpha, beta, on_ctc = (largest(conf, key) for key in WEIGHTS)
-    if alpha:
+    alpha, beta, on_ctc = weights(conf).values()
+    if alpha.most:
         what = "token distributions"
-        if beta:
-            what += f" and their uncertainty (β {beta:g})"
-        said += f"; of the attention loss α {alpha:g} matches the teachers' {what}"
-    if on_ctc:
-        said += f"; {on_ctc:g} of the CTC loss matches the teachers' CTC"
+        if beta.most:
+            what += f" and their uncertainty (β {beta})"
+        said += f"; of the attention loss α {alpha} matches the teachers' {what}"
+    if on_ctc.most:
+        said += f"; {on_ctc} of the CTC loss matches the teachers' CTC"
     return said
 
 

@@ -10,7 +10,8 @@ import yaml
 from espnet_dice.io import espnet_options
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.io.json_files import read_json
-from espnet_dice.kd import cache, schedule
+from espnet_dice.kd import cache
+from espnet_dice.kd.weights import weights
 from espnet_dice.records import experiment, feature_dir
 from espnet_dice.records.config_base import read_trained
 
@@ -48,12 +49,13 @@ class DistillationOptions:
     @staticmethod
     def wanted(model_conf: dict) -> bool:
         """True if a config's ``model_conf`` turns KD on."""
-        return any(schedule.largest(model_conf, key) for key in ("kd_alpha", "kd_ctc"))
+        found = weights(model_conf)
+        return any(found[key].most for key in ("kd_alpha", "kd_ctc"))
 
     @staticmethod
     def reads_ctc(model_conf: dict) -> bool:
         """True if a config's ``model_conf`` turns KD on the CTC branch on."""
-        return schedule.largest(model_conf, "kd_ctc") > 0
+        return weights(model_conf)["kd_ctc"].most > 0
 
     def options(
         self,
@@ -167,7 +169,7 @@ def entries_of(model_conf: dict, known: Sequence[str], mode: str) -> list[dict]:
     Raises:
         ConfigError: a teacher is not among them, or the weights do not make sense.
     """
-    schedule.ramps(model_conf)
+    weights(model_conf)  # a wrong one is told first
     named = model_conf.get("teachers") or []
     if not isinstance(named, list) or not all(isinstance(e, dict) for e in named):
         raise ConfigError("model_conf: teachers: must be a list of 'name', 'weight'")

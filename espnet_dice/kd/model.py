@@ -2,7 +2,7 @@
 
 Kim et al., Interspeech 2021: L = w_ctc · L_ctc + (1 - w_ctc) · [(1-α) L_NLL + α L_KD],
 L_KD = Σ_k r_k [(1-β) L_tok,k + β L_unc,k]. With kd_alpha 0: a teacher, or a student without KD.
-α, β and the share of KD in the CTC loss may rise or fall, see :mod:`espnet_dice.kd.schedule`.
+α, β and the share of KD in the CTC loss may rise or fall (:mod:`espnet_dice.hubert.models.schedule`).
 """
 
 import torch
@@ -10,14 +10,15 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 
 from espnet_dice import compat
+from espnet_dice.hubert.models import schedule
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.kd import alone, losses, schedule, warp
+from espnet_dice.kd import alone, losses, warp
 from espnet_dice.kd.taught import Taught
 from espnet_dice.kd.teachers import CachedTeachers, OnlineTeachers, check_variances, parse
 from espnet_dice.kd.variance import log_mean_softmax
+from espnet_dice.kd.weights import weights
 
 TEACHER_WEIGHTS = ("fixed", "certainty")
-BATCHES = "kd_batches"
 
 
 class UncertaintyKDModel(ESPnetASRModel):
@@ -32,7 +33,9 @@ class UncertaintyKDModel(ESPnetASRModel):
         kd_convex: (1-w)·a + w·b if true (default), a + w·b if false; open in the paper.
         kd_beta_added: L_tok + β L_unc whatever kd_convex says (ours): matching comes on top of
             token KD, whose weight stays α; with (1-β) it takes as much from it.
-        kd_alpha_end, kd_beta_end, kd_ctc_end, kd_schedule_batches: linear schedules (ours).
+        updates: that the shares in schedules are of. ``kd_alpha``, ``kd_beta`` and ``kd_ctc`` may
+            be schedules (ours). In validation every one has its last value: all epochs are
+            measured alike.
         kd_teacher_weights: ``fixed``: r_k as given; ``certainty``: of each token r_k times how sure
             teacher k is of it (:func:`losses.certainty_weights`; ours).
         unc_vector: which noise vector is matched (:data:`losses.UNC_VECTORS`).
@@ -45,16 +48,13 @@ class UncertaintyKDModel(ESPnetASRModel):
     def __init__(
         self,
         *args,
-        kd_alpha: float = 0.0,
-        kd_beta: float = 0.0,
+        kd_alpha: float | dict[str, float] = 0.0,
+        kd_beta: float | dict[str, float] = 0.0,
         kd_temperature: float = 1.0,
-        kd_ctc: float = 0.0,
+        kd_ctc: float | dict[str, float] = 0.0,
         kd_convex: bool = True,
         kd_beta_added: bool = False,
-        kd_alpha_end: float | None = None,
-        kd_beta_end: float | None = None,
-        kd_ctc_end: float | None = None,
-        kd_schedule_batches: int = 0,
+        updates: int | None = None,
         kd_teacher_weights: str = "fixed",
         unc_vector: str = "variance",
         unc_norm: str = "nmse",
@@ -64,25 +64,14 @@ class UncertaintyKDModel(ESPnetASRModel):
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        self.ramps = schedule.ramps(
-            {
-                "kd_alpha": kd_alpha,
-                "kd_beta": kd_beta,
-                "kd_ctc": kd_ctc,
-                "kd_alpha_end": kd_alpha_end,
-                "kd_beta_end": kd_beta_end,
-                "kd_ctc_end": kd_ctc_end,
-                "kd_schedule_batches": kd_schedule_batches,
-            }
-        )
-        self.alpha, self.beta, self.ctc_share = (r.most for r in self.ramps.values())
+        conf = {"kd_alpha": kd_alpha, "kd_beta": kd_beta, "kd_ctc": kd_ctc, "updates": updates}
+        self.schedules = weights(conf)
+        self.alpha, self.beta, self.ctc_share = (one.most for one in self.schedules.values())
         """The largest values that the weights have; 0 where one is off throughout."""
         self.kd_convex = kd_convex
         self.beta_convex = kd_convex and not kd_beta_added
         self._check(kd_temperature, unc_vector, unc_norm, kd_teacher_weights)
-        if kd_schedule_batches:
-            # in the checkpoint: a training that goes on is where it was
-            self.register_buffer(BATCHES, torch.zeros((), dtype=torch.long))
+        schedule.follow(self, self.schedules)
         self.teacher_mode = teacher_mode
         self.teachers = parse(teachers or [], self.alpha + self.ctc_share, teacher_mode)
         by_certainty = kd_teacher_weights == "certainty"
@@ -100,11 +89,10 @@ class UncertaintyKDModel(ESPnetASRModel):
             raise ConfigError("uncertainty_kd has no interctc_weight and no lang_token_id")
         if not hasattr(self.decoder, "forward_with_variance"):
             raise ConfigError("uncertainty_kd needs decoder: uncertainty_transformer")
-        for name, ramp in self.ramps.items():
+        for name, one in self.schedules.items():
             convex = self.beta_convex if name == "kd_beta" else self.kd_convex
-            for key, value in ((name, ramp.first), (f"{name}_end", ramp.last)):
-                if value < 0 or (convex and value > 1):
-                    raise ConfigError(f"{key} must be in [0, 1], not {value}")
+            if one.least < 0 or (convex and one.most > 1):
+                raise ConfigError(f"{name} must be in [0, 1], not {one}")
         if temperature <= 0:
             raise ConfigError(f"kd_temperature must be > 0, not {temperature}")
         if self.ctc_share > 0 and self.ctc is None:
@@ -119,11 +107,6 @@ class UncertaintyKDModel(ESPnetASRModel):
             )
         if self.alpha > 0 and self.beta > 0 and self.decoder.variance is None:
             raise ConfigError("kd_beta > 0 needs a student with variances (decoder_conf: variance)")
-
-    def _now(self, name: str) -> float:
-        """A weight at this batch."""
-        seen = getattr(self, BATCHES, None)
-        return self.ramps[name](0 if seen is None else int(seen))
 
     def forward(
         self,
@@ -150,18 +133,22 @@ class UncertaintyKDModel(ESPnetASRModel):
         # before the student's own encoder: its GlobalMVN and SpecAugment may work in place
         found = self._targets(speech, speech_lengths, text, text_lengths, ys_out, kwargs)
         memory, memory_lens = self.encode(speech, speech_lengths)
+        now = schedule.now(self, self.schedules)
 
         loss_att, stats = self._attention_loss(
-            memory, memory_lens, ys_in, ys_out, text, text_lengths, found
+            memory, memory_lens, ys_in, ys_out, text, text_lengths, found, now
         )
         if self.ctc_weight == 0.0:
             loss = loss_att
         else:
-            loss_ctc, ctc_stats = self._ctc_loss(memory, memory_lens, text, text_lengths, found)
+            loss_ctc, ctc_stats = self._ctc_loss(
+                memory, memory_lens, text, text_lengths, found, now
+            )
             stats.update(ctc_stats)
             loss = self.ctc_weight * loss_ctc + (1 - self.ctc_weight) * loss_att
-        if self.training and hasattr(self, BATCHES):
-            self.kd_batches += 1
+        if self.training:
+            moving = (name for name, one in self.schedules.items() if one.moves)
+            stats |= {name: loss.new_tensor(now[name]) for name in moving}
         stats["loss"] = loss.detach()
         return force_gatherable((loss, stats, batch_size), loss.device)
 
@@ -177,7 +164,7 @@ class UncertaintyKDModel(ESPnetASRModel):
             check_variances(found, self.teachers)
         return found
 
-    def _attention_loss(self, memory, memory_lens, ys_in, ys_out, text, text_lengths, found):
+    def _attention_loss(self, memory, memory_lens, ys_in, ys_out, text, text_lengths, found, now):
         logits, variances = self.decoder.forward_with_variance(
             memory, memory_lens, ys_in, text_lengths + 1
         )
@@ -195,9 +182,13 @@ class UncertaintyKDModel(ESPnetASRModel):
             stats["variance"] = variances.detach()[valid].mean()
         loss = loss_nll
         if self.alpha > 0:
-            loss_kd, kd_stats = self._kd_loss(log_probs, variances, ys_out, found)
+            loss_kd, kd_stats = self._kd_loss(log_probs, variances, ys_out, found, now)
             stats.update(kd_stats)
-            loss = losses.mix(loss_nll, loss_kd, self._now("kd_alpha"), self.kd_convex)
+            loss = losses.mix(loss_nll, loss_kd, now["kd_alpha"], self.kd_convex)
+        if variances is not None and any(one.moves for one in self.schedules.values()):
+            # where matching begins later, the variance head belongs to every step all the same:
+            # processes wait for each gradient
+            loss = loss + 0 * variances.sum()
         stats["loss_att"] = loss.detach()
         stats["acc"] = compat.th_accuracy(
             logits.reshape(-1, self.vocab_size), ys_out, ignore_label=self.ignore_id
@@ -208,7 +199,7 @@ class UncertaintyKDModel(ESPnetASRModel):
         stats.update(cer=cer, wer=wer)
         return loss, stats
 
-    def _kd_loss(self, log_probs, variances, ys_out, found):
+    def _kd_loss(self, log_probs, variances, ys_out, found, now):
         valid = ys_out != self.ignore_id
         denom = valid.sum() if self.criterion_att.normalize_length else ys_out.size(0)
         loss_tok = self.taught.tokens(log_probs, found, valid) / denom
@@ -218,9 +209,9 @@ class UncertaintyKDModel(ESPnetASRModel):
         loss_unc = self.taught.uncertainty(variances, found, valid) / denom
         stats["loss_unc"] = loss_unc.detach()
         # r_k and β commute: both are linear
-        return losses.mix(loss_tok, loss_unc, self._now("kd_beta"), self.beta_convex), stats
+        return losses.mix(loss_tok, loss_unc, now["kd_beta"], self.beta_convex), stats
 
-    def _ctc_loss(self, memory, memory_lens, text, text_lengths, found):
+    def _ctc_loss(self, memory, memory_lens, text, text_lengths, found, now):
         loss, cer = self._calc_ctc_loss(memory, memory_lens, text, text_lengths)
         stats = {"loss_ctc": loss.detach(), "cer_ctc": cer}
         if self.ctc_share > 0:
@@ -228,5 +219,5 @@ class UncertaintyKDModel(ESPnetASRModel):
             found = warp.follow(self.specaug, found, memory.size(1))
             loss_kd = self.taught.frames(log_probs, memory_lens, found) / memory.size(0)
             stats["loss_ctc_kd"] = loss_kd.detach()
-            loss = losses.mix(loss, loss_kd, self._now("kd_ctc"), self.kd_convex)
+            loss = losses.mix(loss, loss_kd, now["kd_ctc"], self.kd_convex)
         return loss, stats

@@ -12,7 +12,7 @@ import numpy as np
 from espnet_dice.io import fingerprint, texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
-from espnet_dice.kd.schedule import WEIGHTS, largest
+from espnet_dice.kd.weights import weights
 from espnet_dice.records.experiment import NAME, is_current
 from espnet_dice.results import alignment, score
 from espnet_dice.results.statistics import Interval, rate
@@ -64,26 +64,26 @@ class System:
     @property
     def is_taught(self) -> bool:
         """Whether teachers were part of its loss."""
-        conf = self.config.get("model_conf") or {}
-        return any(largest(conf, key) for key in ("kd_alpha", "kd_ctc"))
+        alpha, _, ctc = weights(self.config.get("model_conf") or {}).values()
+        return bool(alpha.most or ctc.most)
 
     @property
     def taught(self) -> str:
         """In words: by whom, and what of them."""
         conf = self.config.get("model_conf") or {}
-        alpha, beta, ctc = (largest(conf, key) for key in WEIGHTS)
+        alpha, beta, ctc = weights(conf).values()
         if not self.is_taught:
             return "–"
-        parts = ["tokens"] if alpha and (beta < 1 or conf.get("kd_beta_added")) else []
-        parts += ["uncertainty"] if alpha and beta else []
-        parts += ["CTC"] if ctc else []
+        parts = ["tokens"] if alpha.most and (beta.least < 1 or conf.get("kd_beta_added")) else []
+        parts += ["uncertainty"] if alpha.most and beta.most else []
+        parts += ["CTC"] if ctc.most else []
         return f"{' + '.join(self.teachers)}: {', '.join(parts)}"
 
     @property
     def matches_uncertainty(self) -> bool:
         """Whether uncertainty matching was part of its loss."""
-        conf = self.config.get("model_conf") or {}
-        return all(largest(conf, key) for key in ("kd_alpha", "kd_beta"))
+        alpha, beta, _ = weights(self.config.get("model_conf") or {}).values()
+        return bool(alpha.most and beta.most)
 
     def token_uncertainty(self, name: str) -> TokenUncertainty | None:
         """What it says of a set token by token, if this model was asked."""

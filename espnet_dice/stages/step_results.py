@@ -17,7 +17,7 @@ from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.kd.schedule import WEIGHTS, largest
+from espnet_dice.kd.weights import weights
 from espnet_dice.records.config_base import read_trained
 from espnet_dice.results.table import JSON, layout
 from espnet_dice.training.ssl_encoder import NAME
@@ -156,13 +156,13 @@ def _encoder(config: dict[str, Any]) -> str:
 
 def _taught(conf: dict[str, Any]) -> str:
     """``tokens, CTC, uncertainty of a, b``."""
-    alpha, beta, ctc = (largest(conf, key) for key in WEIGHTS)
-    if not alpha and not ctc:
+    alpha, beta, ctc = weights(conf).values()
+    if not alpha.most and not ctc.most:
         return "–"
     names = ", ".join(t["name"] for t in conf.get("teachers") or ())
-    what = ["tokens"] if alpha and (beta < 1 or conf.get("kd_beta_added")) else []
-    what += ["CTC"] if ctc else []
-    what += ["uncertainty"] if alpha and beta else []
+    what = ["tokens"] if alpha.most and (beta.least < 1 or conf.get("kd_beta_added")) else []
+    what += ["CTC"] if ctc.most else []
+    what += ["uncertainty"] if alpha.most and beta.most else []
     return f"{', '.join(what)} of {names}"
 
 

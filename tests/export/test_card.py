@@ -167,6 +167,8 @@ def test_a_recogniser_with_teachers(tmp_path):
         "of the attention loss α 0.7 matches the teachers' token distributions and their "
         "uncertainty (β 0.5); 0.3 of the CTC loss matches the teachers' CTC"
     )
+    conf |= {"kd_alpha": {"start": 0.8, "end": 0.2, "to": 9}, "kd_beta": 0.0}
+    assert "α 0.8→0.2 matches the teachers' token dist" in facts(recogniser(**conf))["loss"]
 
 
 @pytest.mark.parametrize("make", [student, recogniser])

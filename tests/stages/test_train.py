@@ -210,6 +210,31 @@ def test_a_student_follows_its_teacher_and_its_cache(recipe, tmp_path):
     assert any(o.endswith("teacher.scp,teacher1,kaldi_ark") for o in job.data)
 
 
+def test_a_student_by_schedule_goes_on_where_it_was(recipe, tmp_path, monkeypatch):
+    """Steps of the optimizer are counted, and a break changes nothing."""
+    for name in ("data", "dump", "exp/asr_teacher_t", "exp/teacher_outputs"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(recipe.root / name)
+    monkeypatch.chdir(tmp_path)
+    falls, rises = {"start": 0.8, "end": 0.2, "to": 5}, {"start": 0, "end": 0.5, "to": 0.5}
+
+    def made(tag, epochs):
+        conf = tiny.asr_config("uncertainty_kd", epochs, kd_alpha=falls, kd_beta=rises, updates=8)
+        assert (
+            run_jobs([tiny.asr_job(tag, {**conf, "accum_grad": 2}, teacher="t=exp/asr_teacher_t")])
+            == 1
+        )
+        return torch.load(f"exp/asr_{tag}/checkpoint.pth", weights_only=False)
+
+    straight, first, again = made("straight_x", 3), made("parts_x", 1), made("parts_x", 3)
+    steps = {float(s["step"]) for s in straight["optimizers"][0]["state"].values()}
+    assert steps == {float(straight["model"]["updates"])}
+    assert 0 < first["model"]["updates"] < straight["model"]["updates"]
+    for name, value in straight["model"].items():
+        assert torch.equal(value, again["model"][name]), name
+    assert "kd_alpha=" in (tmp_path / "exp/asr_straight_x/train.log").read_text()
+
+
 def test_teachers_are_weighed_by_their_errors_on_dev(recipe, tmp_path):
     outputs = tmp_path / "outputs"
     for name in ("t", "u"):

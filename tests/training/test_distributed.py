@@ -39,9 +39,10 @@ def dice_config(epochs=EPOCHS):
 
 
 def kd_config(epochs=EPOCHS):
-    """Token KD and uncertainty matching, without dropout and noise."""
+    """Token KD and uncertainty matching, by schedules, without dropout and noise."""
     still = {"dropout_rate": 0.0, "positional_dropout_rate": 0.0, "attention_dropout_rate": 0.0}
-    conf = tiny.asr_config("uncertainty_kd", epochs, kd_alpha=0.5, kd_beta=0.5)
+    falls, rises = {"start": 0.8, "end": 0.2, "to": 5}, {"start": 0, "end": 0.5, "to": 5}
+    conf = tiny.asr_config("uncertainty_kd", epochs, kd_alpha=falls, kd_beta=rises)
     # ESPnet's conv2d gives an utterance a frame more where a longer one stands beside it
     conf["encoder_conf"] |= {**still, "input_layer": "linear"}
     still = {"self_attention_dropout_rate": 0.0, "src_attention_dropout_rate": 0.0}

@@ -6,44 +6,40 @@ import pytest
 import torch
 
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.kd import schedule
 from espnet_dice.kd.distillation_options import DistillationOptions, inverse_errors
+from espnet_dice.kd.weights import weights
 from tests.kd.test_model import batch, build, cached, task  # noqa: F401  (fixtures)
 
 ONE = [{"name": "a", "weight": 1.0}]
 
 
-@pytest.mark.parametrize(("first", "last"), [(0.5, 0.0), (0.0, 0.8), (0.3, 0.3)])
-def test_a_ramp_is_linear_and_exact_at_its_ends(first, last):
-    ramp = schedule.Ramp(first, last, 4)
-    assert [ramp(n) for n in (0, 4, 9)] == [first, last, last]
-    assert [ramp(n) for n in (1, 2, 3)] == pytest.approx(
-        [first + (last - first) * n / 4 for n in (1, 2, 3)]
-    )
-    assert ramp.most == max(first, last)
+RISES = {"start": 0.0, "end": 0.5, "to": 10}
 
 
 def test_a_weight_that_rises_from_nothing_is_on():
-    rising = {"kd_alpha": 0.0, "kd_alpha_end": 0.5, "kd_schedule_batches": 10}
-    assert DistillationOptions.wanted(rising) and not DistillationOptions.wanted({"kd_alpha": 0.0})
-    assert DistillationOptions.reads_ctc({"kd_ctc_end": 0.1, "kd_schedule_batches": 3})
-    assert (
-        schedule.largest({"kd_alpha": 0.4, "kd_alpha_end": 0, "kd_schedule_batches": 3}, "kd_alpha")
-        == 0.4
-    )
+    wanted, reads_ctc = DistillationOptions.wanted, DistillationOptions.reads_ctc
+    assert wanted({"kd_alpha": RISES}) and not wanted({"kd_alpha": 0.0}) and not wanted({})
+    assert reads_ctc({"kd_ctc": {**RISES, "to": 0.5}, "updates": 9}) and not reads_ctc({})
+    assert [one.most for one in weights({"kd_alpha": 0.4, "kd_beta": RISES}).values()] == [
+        0.4,
+        0.5,
+        0,
+    ]
 
 
 @pytest.mark.parametrize(
     ("conf", "said"),
     [
-        ({"kd_alpha": 0.5, "kd_alpha_end": 0.0}, "kd_schedule_batches must be ≥ 1"),
-        ({"kd_alpha": 0.5, "kd_schedule_batches": 5}, "and absent elsewhere"),
-        ({"kd_alpha": 0.5, "kd_beta_end": "x"}, "kd_beta_end must be a number"),
+        ({"kd_alpha": {"start": 0.5, "end": 0.0}}, "kd_alpha: must be a number, or {start"),
+        ({"kd_beta": "x"}, "kd_beta: must be a number, or {start"),
+        ({"kd_ctc": {**RISES, "to": 0.5}}, "kd_ctc: to: 0.5 is a share, from 0.0 to 1.0, of"),
+        ({"kd_ctc": 0.5, "updates": 0.5}, "updates must be a whole number"),
+        ({"kd_alpha": {**RISES, "end": 1.5}}, "kd_alpha must be in .* not 0→1.5"),
     ],
 )
-def test_half_a_schedule_is_refused(conf, said):
+def test_a_bad_schedule_is_named(task, conf, said):  # noqa: F811
     with pytest.raises(ConfigError, match=said):
-        schedule.ramps(conf)
+        build(task, teachers=ONE, **conf)
 
 
 def test_weights_by_errors_sum_to_one():
@@ -51,10 +47,11 @@ def test_weights_by_errors_sum_to_one():
     assert sum(inverse_errors([0.31, 0.62, 1.0])) == 1.0
 
 
-def test_the_weights_fall_batch_by_batch_and_go_on_from_a_checkpoint(task, batch):  # noqa: F811
+def test_the_weights_fall_step_by_step_and_go_on_from_a_checkpoint(task, batch):  # noqa: F811
     falling = {
-        "kd_alpha": 0.8, "kd_alpha_end": 0.2, "kd_beta": 0.0, "kd_beta_end": 0.4,
-        "kd_ctc": 0.5, "kd_ctc_end": 0.0, "kd_schedule_batches": 2,
+        "kd_alpha": {"start": 0.8, "end": 0.2, "to": 2},
+        "kd_beta": {"start": 0, "end": 0.4, "to": 2},
+        "kd_ctc": {"start": 0.5, "end": 0, "to": 1.0}, "updates": 2,
         "teachers": ONE, "decoder": {"train_samples": 0},
     }  # fmt: skip
     student = build(task, **falling)
@@ -70,16 +67,28 @@ def test_the_weights_fall_batch_by_batch_and_go_on_from_a_checkpoint(task, batch
         mixed = (1 - ctc) * said["loss_ctc"] + ctc * said["loss_ctc_kd"]
         assert loss.item() == pytest.approx(0.3 * mixed + 0.7 * att, rel=1e-5)
         assert said["loss_ctc"] == pytest.approx(plain, rel=1e-5)
+        shown = {"kd_alpha": alpha, "kd_beta": beta, "kd_ctc": ctc} if model.training else {}
+        assert {k: v.item() for k, v in stats.items() if k in shown} == pytest.approx(shown)
+        model.zero_grad(set_to_none=True)
+        loss.backward()  # every process of a distributed training waits for every gradient
+        assert not [n for n, p in model.named_parameters() if p.grad is None]
 
-    check(student.eval(), 0.8, 0.0, 0.5)  # validation is no batch of training
-    check(student.train(), 0.8, 0.0, 0.5)
+    def step(model):
+        torch.optim.SGD(model.parameters(), lr=0.0).step()
+
+    check(student.eval(), 0.2, 0.4, 0.0)  # all epochs are measured alike
+    for _ in range(2):  # a forward pass is no step
+        check(student.train(), 0.8, 0.0, 0.5)
+    step(student)
     check(student, 0.5, 0.2, 0.25)
+    step(student)
     again = build(task, **falling)
     again.load_state_dict(copy.deepcopy(student.state_dict()))
     for model in (student, again):
         check(model.train(), 0.2, 0.4, 0.0)
+        step(model)
         check(model.train(), 0.2, 0.4, 0.0)
-    assert "kd_batches" not in build(task, kd_alpha=0.5, teachers=ONE).state_dict()
+    assert "updates" not in build(task, kd_alpha=0.5, teachers=ONE).state_dict()
 
 
 @pytest.mark.parametrize(("convex", "beta"), [(True, 0.3), (True, 1.5), (False, 0.3)])

@@ -1,7 +1,7 @@
 """Numbers that change over updates: how much frames and losses count, how much is masked.
 
-Schedules are ours: the paper's numbers stay as they are. "Unmasked first, masked later", "features
-first, labels later" and a falling λ of ``ssl + λ·feature`` are configs:
+Schedules are ours: the papers' numbers stay as they are. "Unmasked first, masked later", "features
+first, labels later", a falling λ of ``ssl + λ·feature`` and a falling share of KD are configs:
 
     model_conf:
         updates: 30000
@@ -10,15 +10,24 @@ first, labels later" and a falling λ of ``ssl + λ·feature`` are configs:
     -   name: dice_hard
     -   name: dice_feature
         weight: {start: 1, end: 0, to: 10000}
+
+Steps of the optimizer are counted, in a buffer of the model, which its checkpoint has: a training
+that goes on is where it was.
 """
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from espnet_dice.io.errors import ConfigError
 
+if TYPE_CHECKING:
+    import torch
+
 KEYS = ("start", "end", "from", "to")
+UPDATES = "updates"
+"""The buffer; in ``model_conf``, what shares are of."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,19 @@ class Schedule:
     def moves(self) -> bool:
         """Whether it is more than one number."""
         return self.start != self.end
+
+    @property
+    def most(self) -> float:
+        """The largest value; 0 if what it weighs is off throughout."""
+        return max(self.start, self.end)
+
+    @property
+    def least(self) -> float:
+        """The smallest value."""
+        return min(self.start, self.end)
+
+    def __str__(self) -> str:
+        return f"{self.start:g}→{self.end:g}" if self.moves else f"{self.end:g}"
 
     def at(self, update: int) -> float:
         """The value of the step before which ``update`` updates were made."""
@@ -76,34 +98,58 @@ def parse(value: Any, where: str, updates: int | None = None) -> Schedule:
     return Schedule(float(value["start"]), float(value["end"]), begin, stop)
 
 
-def read(
-    loss: Sequence[tuple[str, Any, dict[str, Any]]],
-    numbers: Mapping[str, Any],
-    updates: int | None = None,
-) -> dict[str, Schedule]:
-    """All schedules of a training: key or name of the loss → schedule.
+def read(numbers: Mapping[str, Any], updates: int | None = None) -> dict[str, Schedule]:
+    """Schedules of a ``model_conf``.
 
     Args:
-        loss: what :func:`entries.parse` gives: (name, weight, conf).
-        numbers: key of ``model_conf`` → value.
+        numbers: key → value.
         updates: that shares are of, ``model_conf``'s ``updates``.
 
     Raises:
-        ConfigError: see :func:`parse`; or at some update no loss counts.
+        ConfigError: see :func:`parse`.
     """
     if updates is not None and (type(updates) is not int or updates < 1):
         raise ConfigError(f"model_conf: updates must be a whole number >= 1, not {updates!r}")
-    found = {key: parse(v, f"model_conf: {key}", updates) for key, v in numbers.items()}
-    weights = {name: parse(w, f"loss: {name}: weight", updates) for name, w, _ in loss}
-    for update in corners(weights):
-        if not any(one.at(update) for one in weights.values()):
-            raise ConfigError(f"loss: at update {update} the weight of every loss is 0")
-    return found | weights
+    return {key: parse(v, f"model_conf: {key}", updates) for key, v in numbers.items()}
 
 
 def corners(schedules: Mapping[str, Schedule]) -> list[int]:
     """The updates between which every schedule is a straight line."""
     return sorted({0, *(n for s in schedules.values() for n in (s.begin, s.stop))})
+
+
+def follow(model: "torch.nn.Module", schedules: Mapping[str, Schedule]) -> None:
+    """Count the updates of a model, if one of its schedules moves.
+
+    Steps of the optimizer that has its parameters, not forward passes: several may belong to a
+    step, and one may be left out. The hook is torch's for every optimizer, because ESPnet's own
+    tasks build theirs where a model has no part.
+    """
+    if not any(one.moves for one in schedules.values()):
+        return
+    import torch
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    model.register_buffer(UPDATES, torch.zeros((), dtype=torch.long))
+    reference = weakref.ref(model)
+
+    def count(optimizer, *_) -> None:
+        followed = reference()
+        if followed is None:
+            return
+        own = {id(p) for p in followed.parameters()}
+        if any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+            getattr(followed, UPDATES).add_(1)
+
+    weakref.finalize(model, register_optimizer_step_post_hook(count).remove)
+
+
+def now(model: "torch.nn.Module", schedules: Mapping[str, Schedule]) -> dict[str, float]:
+    """What the schedules say: of this update, in validation at their end."""
+    if not model.training or not hasattr(model, UPDATES):
+        return {name: one.end for name, one in schedules.items()}
+    update = int(getattr(model, UPDATES))
+    return {name: one.at(update) for name, one in schedules.items()}
 
 
 def _is_number(value: Any) -> bool:
