@@ -2,7 +2,7 @@
 
 Kim et al., Interspeech 2021: L = w_ctc · L_ctc + (1 - w_ctc) · [(1-α) L_NLL + α L_KD],
 L_KD = Σ_k r_k [(1-β) L_tok,k + β L_unc,k]. With kd_alpha 0: a teacher, or a student without KD.
-α, β and the share of KD in the CTC loss may rise or fall (:mod:`espnet_dice.hubert.models.schedule`).
+α, β and the share of KD in the CTC loss may rise or fall: see ``hubert/models/schedule.py``.
 """
 
 import torch

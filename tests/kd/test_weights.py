@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from espnet_dice.export.asr import plain_state
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd.distillation_options import DistillationOptions, inverse_errors
 from espnet_dice.kd.weights import weights
@@ -89,6 +90,9 @@ def test_the_weights_fall_step_by_step_and_go_on_from_a_checkpoint(task, batch):
         step(model)
         check(model.train(), 0.2, 0.4, 0.0)
     assert "updates" not in build(task, kd_alpha=0.5, teachers=ONE).state_dict()
+    assert student.state_dict().keys() - plain_state(student.state_dict()) == {
+        "updates", "decoder.variance.linear.weight", "decoder.variance.linear.bias",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("convex", "beta"), [(True, 0.3), (True, 1.5), (False, 0.3)])

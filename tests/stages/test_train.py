@@ -216,14 +216,13 @@ def test_a_student_by_schedule_goes_on_where_it_was(recipe, tmp_path, monkeypatc
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(recipe.root / name)
     monkeypatch.chdir(tmp_path)
-    falls, rises = {"start": 0.8, "end": 0.2, "to": 5}, {"start": 0, "end": 0.5, "to": 0.5}
+    falls, rises = {"start": 0.8, "end": 0.2, "to": 2}, {"start": 0, "end": 0.5, "to": 0.5}
 
+    # accum_grad of 3 batches: ESPnet carries what is left of an epoch, and a break loses it
     def made(tag, epochs):
-        conf = tiny.asr_config("uncertainty_kd", epochs, kd_alpha=falls, kd_beta=rises, updates=8)
-        assert (
-            run_jobs([tiny.asr_job(tag, {**conf, "accum_grad": 2}, teacher="t=exp/asr_teacher_t")])
-            == 1
-        )
+        conf = tiny.asr_config("uncertainty_kd", epochs, kd_alpha=falls, kd_beta=rises, updates=6)
+        job = tiny.asr_job(tag, {**conf, "accum_grad": 3}, teacher="t=exp/asr_teacher_t")
+        assert run_jobs([job]) == 1
         return torch.load(f"exp/asr_{tag}/checkpoint.pth", weights_only=False)
 
     straight, first, again = made("straight_x", 3), made("parts_x", 1), made("parts_x", 3)
