@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from espnet_dice.io.json_files import read_json
-from espnet_dice.results import dice_results
+from espnet_dice.results import abx, dice_results
+from espnet_dice.results.abx import Abx
 from espnet_dice.results.dice_results import LESS_IS_BETTER, MEASURES, Row, measure
 
 
@@ -56,6 +57,7 @@ class Students:
         probes: task → what its figures stand on.
         labels: label stores.
         exports: system → ``export.json``.
+        abx: systems whose frames were asked to tell phones apart.
     """
 
     rows: list[Row]
@@ -64,6 +66,7 @@ class Students:
     probes: Mapping[str, Mapping[str, Any]]
     labels: list[Labels]
     exports: dict[str, Mapping[str, Any]]
+    abx: list[Abx]
 
 
 def read(exp: Path) -> Students | None:
@@ -83,7 +86,7 @@ def read(exp: Path) -> Students | None:
     exports = {r.system: read_json(exp / f"dice_{r.system}/export/export.json") for r in rows}
     tasks = {t: measure(t, probes[t].get("made_from") or {}) for t in MEASURES if t in probes}
     shown = {name: report for name, report in exports.items() if report}
-    return Students(rows, teachers, tasks, probes, labels, shown)
+    return Students(rows, teachers, tasks, probes, labels, shown, abx.read(exp, rows))
 
 
 def select(found: Students) -> Selection | None:

@@ -23,11 +23,11 @@ from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.probes.systems import parse_systems
 from espnet_dice.records import feature_dir, phones
+from espnet_dice.results.abx import OUT, best
 from espnet_dice.results.table import layout
 
 ALGORITHM = 1
 """Raise it when the same model and data give another figure."""
-OUT = "abx"
 
 
 @dataclass(frozen=True)
@@ -196,10 +196,10 @@ def best_layer(record: Mapping[str, Any]) -> int:
     Raises:
         ConfigError: the system has no block.
     """
-    errors = {int(n): sum(modes.values()) for n, modes in record["layers"].items() if int(n)}
-    if not errors:
+    blocks = {n: errors for n, errors in record["layers"].items() if int(n)}
+    if not blocks:
         raise ConfigError(f"{record['source']} has no layer to choose: name a model")
-    return min(errors, key=lambda n: (errors[n], n))
+    return best(blocks)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -19,6 +19,7 @@ from espnet_dice.io import texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.report import main
 from espnet_dice.results import (
+    hubert,
     model_selection,
     recognisers,
     score,
@@ -252,7 +253,21 @@ def test_a_hubert(tmp_path):
     parsed = Page(main.make(exp))
     assert parsed.open == []
     assert "Ship narrow_hard_seed0" in parsed.said[:300]
+    assert "mfcc 20.00 30.00 3" in " ".join(parsed.said.split())
+    assert "narrow_hard_seed0: 90 and 80 cells of 7 utterances" in parsed.said
     assert "97 of 100" in parsed.said and "88.5" in parsed.said and "model.onnx" in parsed.said
+
+
+def test_abx_of_another_model_is_left_out(tmp_path, caplog):
+    exp = made.hubert(tmp_path)
+    table = json.loads((exp / "results.json").read_text())
+    table["systems"][1]["model"] = "k"
+    (exp / "results.json").write_text(json.dumps(table))
+    assert [one.system for one in hubert.read(exp).abx] == ["narrow_hard_seed0", "mfcc"]
+    table["systems"][1]["model"] = "trained again"
+    (exp / "results.json").write_text(json.dumps(table))
+    assert [(one.system, one.layer) for one in hubert.read(exp).abx] == [("mfcc", 3)]
+    assert "narrow_hard_seed0.json belongs to another model" in caplog.text
 
 
 def test_the_command_needs_neither_torch_nor_espnet(tmp_path):
