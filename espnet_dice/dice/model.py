@@ -162,19 +162,19 @@ class DiceHubertModel(AbsESPnetModel):
         masks = self._masks(frames, utts, now["mask_prob"]).to(speech.device)
         # where masking is to begin later, the mask embedding belongs to every step all the same
         hidden_frames = masks if self.schedules["mask_prob"].most > 0 else None
-        with self.student.measured() if self.features_pen else nullcontext() as squares:
-            hidden = self.student(speech, lengths, hidden_frames)
+        # before the student: behind it a GPU that is read, or written to, is waited for
+        if self.heads:
+            faults.check_labels(labels, labels_lengths, frames, utts, "dice_soft" in self.terms)
         valid = None
         if lengths is not None:
             ends = torch.tensor(frames, device=speech.device)
             valid = torch.arange(max(frames), device=speech.device) < ends[:, None]
         weights = losses.frame_weights(masks, valid, now["masked_weight"], now["unmasked_weight"])
-        predicted = []
-        if self.heads:
-            faults.check_labels(labels, labels_lengths, frames, utts, "dice_soft" in self.terms)
-            predicted = self._predict(hidden)
+        with self.student.measured() if self.features_pen else nullcontext() as squares:
+            hidden = self.student(speech, lengths, hidden_frames)
+        predicted = self._predict(hidden)
         seen = StudentOutputs(speech, lengths, hidden, weights, valid, predicted, labels)
-        weight = weights.sum() if predicted else weights.new_tensor(sum(frames))
+        weight = weights.sum() if predicted else weights.new_full((), sum(frames))
         penalty = losses.features_pen(squares) * (weight > 0) if squares else None
         loss, stats = self._loss(seen, utts, penalty, now)
         if predicted:
@@ -248,7 +248,7 @@ class DiceHubertModel(AbsESPnetModel):
             stats |= {name.replace("dice", "loss"): p.detach() for name, p in parts.items()}
         if self.training:
             stats |= {
-                name.replace("dice", "weight"): total.new_tensor(now[name])
+                name.replace("dice", "weight"): total.new_full((), now[name])
                 for name, one in self.schedules.items()
                 if one.moves
             }

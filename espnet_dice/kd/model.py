@@ -125,9 +125,8 @@ class UncertaintyKDModel(ESPnetASRModel):
             text_lengths: (B,).
             kwargs: ``utt_id`` and, with cached teachers, ``teacher1``, ``teacher1_lengths`` ….
         """
-        text = text[:, : text_lengths.max()].masked_fill(
-            text[:, : text_lengths.max()] == -1, self.ignore_id
-        )
+        text = text[:, : text_lengths.max()]
+        text = text.masked_fill(text == -1, self.ignore_id)
         batch_size = speech.size(0)
         ys_in, ys_out = compat.add_sos_eos(text, self.sos, self.eos, self.ignore_id)
         # before the student's own encoder: its GlobalMVN and SpecAugment may work in place
@@ -179,7 +178,8 @@ class UncertaintyKDModel(ESPnetASRModel):
         stats = {"loss_nll": loss_nll.detach()}
         if variances is not None:
             valid = ys_out != self.ignore_id
-            stats["variance"] = variances.detach()[valid].mean()
+            each = variances.detach().mean(-1).masked_fill(~valid, 0)
+            stats["variance"] = each.sum() / valid.sum()
         loss = loss_nll
         if self.alpha > 0:
             loss_kd, kd_stats = self._kd_loss(log_probs, variances, ys_out, found, now)

@@ -93,6 +93,8 @@ def own_records(
     Raises:
         DataError: records of another width.
     """
+    import torch
+
     codes = [1 + len(t["bit_scores"]) // WORD for t in tables]
     width = len(codes) + sum(codes)
     if records.size(-1) != width:
@@ -103,7 +105,8 @@ def own_records(
     if len(codes) == 1:
         return records
     begin = len(codes) + sum(codes[:number])
-    return records[..., [number, *range(begin, begin + codes[number])]]
+    own = (records[..., number : number + 1], records[..., begin : begin + codes[number]])
+    return torch.cat(own, dim=-1)
 
 
 def save(codebook: Codebook | Codebooks, path: str | Path) -> None:

@@ -125,7 +125,7 @@ class MelStem(torch.nn.Module):
     def _learn(self, x: torch.Tensor, own: torch.Tensor | None) -> None:
         """Take a batch into mean and variance (Chan et al. 1983), for the first hour."""
         mean, variance = (m.view(-1) for m in moments(x, own, (0, 1)))
-        frames = x.new_tensor(x.size(0) * x.size(1)) if own is None else own.sum()
+        frames = x.new_full((), x.size(0) * x.size(1)) if own is None else own.sum()
         frames = frames * (self.learned < LEARNED)
         share = frames / (self.learned + frames)
         apart = mean - self.mean

@@ -237,7 +237,7 @@ def squares(x: torch.Tensor, valid: torch.Tensor | None) -> tuple[torch.Tensor, 
     """
     each = x.float().square().sum(-1)
     if valid is None:
-        return each.sum(), each.new_tensor(x.numel())
+        return each.sum(), each.new_full((), x.numel())
     return (each * valid).sum(), valid.sum() * x.size(-1)
 
 
