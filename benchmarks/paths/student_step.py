@@ -53,7 +53,7 @@ def ours(attention_dropout: float = DROPOUT, stem: str = "full") -> torch.nn.Mod
 
 def our_loss(model: torch.nn.Module, b: dict[str, torch.Tensor]) -> torch.Tensor:
     """Forward with the batch's masks."""
-    model._masks = lambda frames, utts: b["mask"].cpu()
+    model._masks = lambda frames, utts, mask_prob: b["mask"].cpu()
     given = {k: b[k] for k in ("speech", "speech_lengths", "labels", "labels_lengths")}
     return model(**given)[0]
 

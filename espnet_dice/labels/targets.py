@@ -73,7 +73,7 @@ def soft_labels(features: Array, centroids: Array, tau: float) -> Array:
         ValueError: τ is not positive, or see :func:`distances`.
     """
     labels = from_distances(distances(features, centroids), tau)
-    if "torch" in type(features).__module__:
+    if _library(features) is not np:
         return labels.to(features.dtype if features.is_floating_point() else labels.dtype)
     kind = np.asarray(features).dtype
     return labels.astype(kind if kind.kind == "f" else labels.dtype)

@@ -32,6 +32,7 @@ class OnDevice(torch.Tensor):
     """A tensor of the device; ``value`` is what it holds."""
 
     value: torch.Tensor
+    is_cuda = True  # of what does something else there
 
     @staticmethod
     def __new__(cls, value: torch.Tensor):
@@ -64,12 +65,15 @@ class Accelerator:
 
     def __init__(self):
         self.waits: Counter[str] = Counter()
+        self.generators: list[torch.Generator] = []
         self._inside = contextlib.ExitStack()
 
     def __enter__(self) -> "Accelerator":
         # torch has neither for meta
         self._inside.enter_context(mock.patch.object(torch, "autocast", _autocast))
-        self._inside.enter_context(mock.patch.object(torch, "Generator", _generator))
+        self._inside.enter_context(
+            mock.patch.object(torch, "Generator", _generators(self.generators))
+        )
         self._inside.enter_context(_Functions(self))
         self._inside.enter_context(_Operations(self))
         return self
@@ -88,8 +92,17 @@ def _autocast(device_type: str, *args, **kwargs):
     return AUTOCAST(device_type, *args, **kwargs)
 
 
-def _generator(device: torch.device | str = "cpu") -> torch.Generator:
-    return GENERATOR("cpu" if torch.device(device) == DEVICE else device)
+def _generators(of_device: list[torch.Generator]) -> type:
+    """In the place of ``torch.Generator``; one for the device draws what it draws on a CPU."""
+
+    class Generator:
+        def __new__(cls, device: torch.device | str = "cpu"):
+            if torch.device(device) != DEVICE:
+                return GENERATOR(device)
+            of_device.append(GENERATOR())
+            return of_device[-1]
+
+    return Generator
 
 
 def _place(frame: FrameType | None) -> str:
@@ -151,6 +164,10 @@ class _Operations(TorchDispatchMode):
         if ours and plain and name not in ALONE:
             shapes = [tuple(x.shape) for x in plain]
             raise RuntimeError(f"{func}: tensors of the device, and of the CPU {shapes}")
+        drawn = kwargs.get("generator")
+        own = drawn is not None and drawn._cdata in {g._cdata for g in self.owner.generators}
+        if drawn is not None and own != (target == DEVICE):
+            raise RuntimeError(f"{func}: a generator of another device than {target}")
         what = _waits_for(func, name, args, ours, plain, target)
         if what:
             self.owner.note(what)
