@@ -162,9 +162,14 @@ def golden(device: str) -> Iterator[Check]:
     pairs = {name: (make(), dice_batch(bool(records))) for name, (make, records) in made.items()}
     pairs["uncertainty_kd"] = recogniser(kd_alpha=0.7, kd_beta=0.3)
     for name, (model, batch) in pairs.items():
-        here, there = (three_steps(model, batch, where) for where in ("cpu", device))
-        worst = max(((a - b).norm() / a.norm()).item() for a, b in zip(here, there, strict=True))
-        yield Check(f"{name}, three steps", worst < FLOAT32, f"relative difference {worst:.1e}")
+        yield compared(name, model, batch, device)
+
+
+def compared(name: str, model: torch.nn.Module, batch: dict[str, Any], device: str) -> Check:
+    """Losses and gradients of three steps there and on the CPU."""
+    here, there = (three_steps(model, batch, where) for where in ("cpu", device))
+    worst = max(((a - b).norm() / a.norm()).item() for a, b in zip(here, there, strict=True))
+    return Check(f"{name}, three steps", worst < FLOAT32, f"relative difference {worst:.1e}")
 
 
 def labelling(device: str, frames: int) -> Iterator[Check]:
