@@ -41,8 +41,8 @@ def said(task, batch):  # noqa: F811
         ({**ALL, "specaug": SPECAUG}, [waits.CACHED, waits.CTC]),
         ({**ALL, "kd_teacher_weights": "certainty"}, [waits.CACHED, waits.CTC]),
         (
-            {**ALL, "kd_alpha_end": 0.1, "kd_schedule_batches": 5},
-            [waits.CACHED, waits.CTC, waits.RAMP],
+            {**ALL, "kd_alpha": {"start": 0.5, "end": 0.1, "to": 5}},
+            [waits.CACHED, waits.CTC, waits.SCHEDULE],
         ),
         ({**ALL, "decoder": {"train_samples": 0, "variance": "relu"}}, [waits.CACHED, waits.CTC]),
     ],

@@ -17,7 +17,7 @@ DICE = {
     "ESPnet's reporter reads the loss next",
 }
 LABELS = {"dice.faults.check_labels: tolist": "numbers of labels, at the beginning"}
-SCHEDULE = {"dice.model.DiceHubertModel._now: item": "the update's number, at the beginning"}
+SCHEDULE = {"hubert.models.schedule.now: item": "the update's number, at the beginning"}
 PADDED = {
     "hubert.models.stem.trimmed: item": "an utterance without a frame is refused, and equal "
     "lengths take the fast attention; batches of training are cut, not padded, but with pad: true",
@@ -38,7 +38,6 @@ CTC = {
     "kd.teachers.ctc_pair: item": "teachers of another frame rate are refused; ESPnet's CTC loss "
     "has waited for as much",
 }
-RAMP = {"kd.model.UncertaintyKDModel._now: item": "the batch's number, in a buffer of checkpoints"}
 ONLINE = {
     "kd.alone.encode: tolist": "teachers hear utterances one by one, whatever their neighbours",
     "kd.alone.encode: upload": "as above",
