@@ -147,7 +147,7 @@ class UncertaintyKDModel(ESPnetASRModel):
             loss = self.ctc_weight * loss_ctc + (1 - self.ctc_weight) * loss_att
         if self.training:
             moving = (name for name, one in self.schedules.items() if one.moves)
-            stats |= {name: loss.new_tensor(now[name]) for name in moving}
+            stats |= {name: loss.new_full((), now[name]) for name in moving}
         stats["loss"] = loss.detach()
         return force_gatherable((loss, stats, batch_size), loss.device)
 

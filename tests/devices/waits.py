@@ -63,4 +63,5 @@ def check(found: Iterable[str], *expected: dict[str, str]) -> None:
     strange = [w for w in found if not w.startswith((HERE, *OTHERS))]
     assert not strange, strange
     own = {w.removeprefix(HERE) for w in found if w.startswith(HERE)}
-    assert own == set().union(*expected)
+    listed = set().union(*expected)
+    assert own == listed, f"not in the list: {own - listed}; not met: {listed - own}"
