@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from espnet_dice import registry
+from espnet_dice.dice.heads import MATCHED
 from espnet_dice.io.errors import ConfigError, DataError
+from espnet_dice.labels import store
 from espnet_dice.records.config_base import to_yaml
 from espnet_dice.records.configs import parse, read_config
 from tests.hubert import tiny
@@ -39,7 +41,11 @@ def arguments(task, path, tmp_path, *options):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem.removeprefix("train_dice_"))
 def test_configs_are_understood(task, path, tmp_path):
-    args = arguments(task, path, tmp_path)
+    options = []
+    if (read_config(path).get("model_conf") or {}).get("heads") == MATCHED:
+        (tmp_path / store.META).write_text('{"clusters": [500, 500], "height": [0.5, 1.0]}')
+        options = ["--labels", str(tmp_path)]
+    args = arguments(task, path, tmp_path, *options)
     assert args.best_model_criterion[0][1] in ("acc_m", "loss")
     from espnet_dice.hubert.models import students
 

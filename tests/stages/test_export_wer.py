@@ -127,7 +127,7 @@ def test_without_its_audio_what_is_shipped_is_not_measured(tmp_path, caplog):
     test = feature_dir.load(tmp_path / "dump/s")
     found = export._spoken(test, tmp_path / "data", False)
     assert np.abs(found("u000")).max() > 0.01
-    assert export._spoken(test, None, False) is None and not caplog.text
+    assert export._spoken(test, None, False) is None and "not measured" not in caplog.text
     shutil.rmtree(tmp_path / "data/s")
     assert export._spoken(test, tmp_path / "data", False) is None
     assert "ship/ is not measured: " in caplog.text and "data/s" in caplog.text
