@@ -76,7 +76,7 @@ def check(labels: Path) -> list[RunWarning]:
     """The labels of ``exp/labels/<tag>``, by its largest set: what a student learns from."""
     made = [
         (meta["frames"], path, meta)
-        for path in sorted(labels.iterdir())
+        for path in sorted(labels.glob("*/"))
         if not path.name.startswith(".")
         and (fingerprint.read(path) or {}).get("done")
         and (meta := read_json(path / store.META))

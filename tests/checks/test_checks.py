@@ -193,6 +193,7 @@ def dice_experiment(tmp_path, share):
         near = codebook.centroids[labels] + 0.01 * rng.normal(size=(n, tiny_models.DIM))
         utts = {f"{name}{i}": part for i, part in enumerate(np.split(near, 20))}
         tiny_models.write_store(tmp_path / "exp/labels/l" / name, codebook, utts)
+        (tmp_path / f"exp/labels/l/agreement_{name}.json").write_text("{}")
         meta = tmp_path / "exp/labels/l" / name / "store.json"
         used = {"clusters_used": len(np.unique(labels))}
         meta.write_text(json.dumps(json.loads(meta.read_text()) | used))
