@@ -9,7 +9,6 @@ CHECKS = (
     teaching.unknown_teachers,
     teaching.unfit_teachers,
     hubert.unusable,
-    speech.not_there,
     speech.unwritable,
     speech.unprobed,
     machine.too_small,

@@ -21,20 +21,6 @@ MORE = 1.5
 lengths are not known yet, so that no set is refused that would do."""
 
 
-def not_there(recipe: Recipe) -> Iterator[str]:
-    """Directories of the corpus that stage 1 would read, and that do not exist."""
-    if not recipe.runs(1) or recipe.data_made:
-        return
-    for option in ("data_dir", "espnet_root", "corpus"):
-        if recipe[option]:
-            if not recipe.path(option).exists():
-                yield (
-                    f"{recipe.path(option)}: no such directory: name the corpus by --corpus, what "
-                    "Kaldi or ESPnet prepared by --data_dir, or an ESPnet by --espnet_root"
-                )
-            return
-
-
 def unwritable(recipe: Recipe) -> Iterator[str]:
     """Sets with letters that the fixed token list lacks."""
     if recipe.name != "kd1" or not recipe.runs(3) or recipe["token_type"] != tokens.FIXED:

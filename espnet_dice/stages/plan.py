@@ -3,9 +3,9 @@
     python -m espnet_dice.stages.plan kd1 --option NAME=VALUE … --made 2 features dump/fbank/train …
 
 The recipes' scripts call it once, with all their options and what each stage makes. Mistakes are
-told at once, and with exit code 2: a corpus that is not there, students whose teachers are not
-named, probes that the sets cannot feed, letters without a token, a teacher that does not load or
-has no such layer, too little disk, GPUs that are not there.
+told at once, and with exit code 2: students whose teachers are not named, probes that the sets
+cannot feed, letters without a token, a teacher that does not load or has no such layer, too little
+disk, GPUs that are not there.
 """
 
 from pathlib import Path

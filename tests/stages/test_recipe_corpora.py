@@ -141,7 +141,7 @@ def test_a_recipe_of_an_espnet_checkout(tmp_path):
 @pytest.mark.parametrize("recipe", ["librispeech/dice1", "librispeech/kd1", "wsj/kd1"])
 def test_a_corpus_that_is_not_there(tmp_path, recipe):
     place = checkout(tmp_path / "checkout", recipe)
-    done = run(place, cwd=tmp_path)
+    done = run(place, "--stop_stage", "1", cwd=tmp_path)  # later ones need a teacher, too
     assert done.returncode == 2
-    told = [line for line in done.stderr.splitlines() if f"{place}/downloads/" in line]
-    assert any("--corpus" in line and "--data_dir" in line for line in told)
+    last = done.stderr.splitlines()[-1]
+    assert f"{place}/downloads/" in last and "--corpus" in last and "--data_dir" in last
