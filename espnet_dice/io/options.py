@@ -57,6 +57,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def add_trust_pickle(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--trust_pickle``, for whatever reads files that somebody else may have made.
+
+    Args:
+        what: is done with them, for the help.
+    """
+    parser.add_argument(
+        "--trust_pickle",
+        type=true_false,
+        default=False,
+        metavar="BOOL",
+        help=f"{what}, which can run any code",
+    )
+
+
 def add_resample(parser: argparse.ArgumentParser) -> None:
     """``--resample``, for whatever reads audio."""
     parser.add_argument(

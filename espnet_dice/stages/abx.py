@@ -21,7 +21,7 @@ from espnet_dice.io.errors import ConfigError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.probes.systems import parse_systems
+from espnet_dice.probes.systems import add_options, parse_systems
 from espnet_dice.records import feature_dir, phones
 from espnet_dice.results.abx import OUT, best
 from espnet_dice.results.table import layout
@@ -205,14 +205,7 @@ def best_layer(record: Mapping[str, Any]) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Score systems: a command."""
     parser = options.parser(__doc__)
-    parser.add_argument(
-        "--system",
-        action="append",
-        required=True,
-        metavar="NAME=SOURCE",
-        help="checkpoint or experiment; 'mfcc' or 'fbank': no model; repeatable",
-    )
-    parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
+    add_options(parser)
     parser.add_argument("--sets", required=True, nargs="+", help="what is heard")
     phones.add_option(parser, "of all that is scored", required=True)
     parser.add_argument("--exp", default=Path("exp"), type=Path, help="experiments")
@@ -229,13 +222,6 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--nj", type=int, default=options.cores(), help="threads")
-    parser.add_argument(
-        "--trust_pickle",
-        type=options.true_false,
-        default=False,
-        metavar="BOOL",
-        help="read checkpoints that hold more than tensors, which can run any code",
-    )
     args = parser.parse_args(argv)
     setup_logging()
     import torch

@@ -200,13 +200,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--sample_frames", type=int, default=SAMPLE_FRAMES, help="frames at most (2 GB at most)"
     )
-    parser.add_argument(
-        "--trust_pickle",
-        type=options.true_false,
-        default=False,
-        metavar="BOOL",
-        help="unpickle --given and checkpoints that have to run, which can be any code",
-    )
+    options.add_trust_pickle(parser, "unpickle --given and checkpoints that have to run")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--nj", type=int, default=None, help="threads (cores)")
     args = parser.parse_args(argv)

@@ -193,13 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--batch_frames", type=int, default=0, help="frames of a forward pass; 0: an utterance"
     )
-    parser.add_argument(
-        "--trust_pickle",
-        type=options.true_false,
-        default=False,
-        metavar="BOOL",
-        help="unpickle checkpoints that have to run, which can be any code",
-    )
+    options.add_trust_pickle(parser, "unpickle checkpoints that have to run")
     parser.add_argument("--nj", type=int, default=options.cores(), help="processes")
     job_array.add_options(parser)
     args = parser.parse_args(argv)

@@ -21,7 +21,7 @@ from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.probes.probe_corpus import TASKS, Corpus, add_settings, settings_of
 from espnet_dice.probes.result import ALGORITHM, OUT, RUN, SPEED, Result, results_of
-from espnet_dice.probes.systems import parse_systems
+from espnet_dice.probes.systems import add_options, parse_systems
 from espnet_dice.work.workers import Work, run_forked
 
 SPEED_S = 30.0
@@ -187,14 +187,7 @@ def measure_speed(
 def main(argv: list[str] | None = None) -> None:
     """Probe systems: a command."""
     parser = options.parser(__doc__)
-    parser.add_argument(
-        "--system",
-        action="append",
-        required=True,
-        metavar="NAME=SOURCE",
-        help="checkpoint or experiment; 'fbank': no model but log-mel energies; repeatable",
-    )
-    parser.add_argument("--dump", required=True, type=Path, help="dump/raw")
+    add_options(parser)
     parser.add_argument("--train", required=True, metavar="SET", help="what heads learn from")
     parser.add_argument("--dev", required=True, metavar="SET", help="chooses the epoch")
     parser.add_argument("--test", required=True, metavar="SET", help="is scored")
@@ -204,13 +197,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--nj", type=int, default=options.cores(), help="systems at a time")
     parser.add_argument("--device", default="cpu", help="of the models; heads take the CPU")
     parser.add_argument("--max_gb", type=float, default=20.0, help="disk a system, for a while")
-    parser.add_argument(
-        "--trust_pickle",
-        type=options.true_false,
-        default=False,
-        metavar="BOOL",
-        help="read checkpoints that hold more than tensors, which can run any code",
-    )
     add_settings(parser)
     args = parser.parse_args(argv)
     setup_logging()
