@@ -154,7 +154,8 @@ def test_a_second_run_redoes_nothing(recipe, tmp_path):
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     for system, n in (("unc_seed0", 2), ("teacher_t", 1)):
         assert sum(f"| {system} " in row for row in rows) >= n
-    assert {r.system for r in score.score(tiny.EXP)} == {"unc_seed0", "teacher_t"}
+    scored = {r.system for r in score.score(tiny.EXP)}
+    assert scored >= {"unc_seed0", "teacher_t"}  # tests of the same session decode others too
 
 
 def test_an_error_of_a_stage_stops_the_run(tmp_path):
