@@ -34,7 +34,6 @@ from espnet_dice.results.score import error_rates
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = "trials.jsonl"
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 
 
 class Search:
@@ -167,17 +166,17 @@ class Search:
             words += ["--teacher", f"{name}={exp}"]
         for t in trials:
             words += ["--job", t.tag, str(self.out / "configs" / f"{t.tag}.yaml")]
-        self._stage(words, MALLOC)
+        self._stage(words)
 
     def _decode(self, trials: list[Trial]) -> None:
         words = ["decode", "--config", self.space["inference_config"], "--nj", str(self.jobs)]
         words += ["--tag", "search", "--sets", f"{self.space['dump']}/{self.space['dev']}"]
         self._stage([*words, "--systems", *(str(self._exp(t)) for t in trials)])
 
-    def _stage(self, words: list[str], env: dict[str, str] | None = None) -> None:
+    def _stage(self, words: list[str]) -> None:
         command = [sys.executable, "-m", f"espnet_dice.stages.{words[0]}", *words[1:]]
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-        env = {**os.environ, "PYTHONPATH": path, **(env or {})}
+        env = {**os.environ, "PYTHONPATH": path}
         subprocess.run(command, cwd=self.recipe, env=env, check=True)
 
     def _rates(self, trial: Trial) -> dict[str, float]:

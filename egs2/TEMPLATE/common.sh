@@ -89,8 +89,8 @@ if setpriv --pdeathsig TERM true 2>/dev/null; then
 fi
 
 # Ctrl-C ends the script whatever the command that it met made of it: one that was just at its end
-# succeeds, and bash would go on with the next.
-trap 'exit 130' INT
+# succeeds, and bash would go on with the next. The command is given time to end as it should.
+trap 'stop_driver; exit 130' INT
 
 # The options are those of help_message: lines that begin with --name; each sets the variable "name".
 parse_options() {
@@ -346,18 +346,36 @@ finish_stage() {
         current=
     fi
 }
-run() { # stage, arguments
-    local kept=()
-    case "$1" in
-        # A step takes the same arrays again and again: glibc keeps them, not the system, a seventh of
-        # the CPU time of a small model's step. Elsewhere lengths vary, and it would keep pieces.
-        train) kept=(env MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=2147483647) ;;
-    esac
-    ${kept[@]+"${kept[@]}"} ${tied[@]+"${tied[@]}"} "${py[@]}" -m "espnet_dice.stages.$1" "${@:2}"
+# The process that imports ESPnet once and forks the commands of all stages.
+driver_pid=
+start_driver() {
+    trap : PIPE # it was killed: said below
+    exec {said}>&1 {unsaid}>/dev/null
+    # shellcheck disable=SC2154  # py
+    coproc driver { exec ${tied[@]+"${tied[@]}"} "${py[@]}" -m espnet_dice.stages.driver; }
+    # shellcheck disable=SC2154  # bash names it after the coprocess
+    driver_pid=${driver_PID}
+    exec {ask}>&"${driver[1]}" {answer}<&"${driver[0]}"
+    eval "exec ${driver[1]}>&- ${driver[0]}<&-" # only ours: its input ends when they are closed
 }
-# Writes the page about an experiment directory, which end_recipe points to.
-report() { # directory, options
-    ${tied[@]+"${tied[@]}"} "${py[@]}" -m espnet_dice.report "$@" >/dev/null
+stop_driver() {
+    [ -n "${driver_pid}" ] || return 0
+    exec {ask}>&-
+    wait "${driver_pid}" || true
+}
+call() { # file descriptor for its output, command, arguments
+    local code
+    { printf '%s\0' $(($# - 1)) "$@" >&"${ask}" && read -r code <&"${answer}"; } 2>/dev/null ||
+        die "$2: the process that runs the stages was killed (out of memory?): run again to go on"
+    return "${code}"
+}
+run() { # stage, arguments
+    [ -n "${driver_pid}" ] || start_driver
+    call "${said}" "$@"
+}
+run_silently() { # stage, arguments: without its table
+    [ -n "${driver_pid}" ] || start_driver
+    call "${unsaid}" "$@"
 }
 # Says how long each stage took, shows a table if one is given and there, and warns of what ended well
 # and may be worth nothing.

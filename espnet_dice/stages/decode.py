@@ -146,16 +146,18 @@ def run(decodings: list[Decoding], nj: int | None = None, ngpu: int = 0) -> int:
     Returns:
         How many were decoded.
     """
-    pending = []
-    for d in decodings:
-        if d.fingerprint.is_done(d.out):
-            logging.info("%s: unchanged, skipped", d.name)
-        else:
-            pending.append(d)
-    if not pending:
-        return 0
+    pending = [d for d in decodings if not d.fingerprint.is_done(d.out)]
     for dump in {d.dump.path for d in pending}:
         checksums.verify(dump)
+    if pending and not ngpu:
+        # once, before the fork; with GPUs each worker for itself: the import starts CUDA, which
+        # does not survive a fork
+        trainer.inference_class()
+    for d in decodings:
+        if d not in pending:
+            logging.info("%s: unchanged, skipped", d.name)
+    if not pending:
+        return 0
     for d in pending:
         if not d.fingerprint.is_same(d.out):
             if d.out.exists():
@@ -163,10 +165,6 @@ def run(decodings: list[Decoding], nj: int | None = None, ngpu: int = 0) -> int:
                 shutil.rmtree(d.out)
             d.out.mkdir(parents=True)
             d.fingerprint.begin(d.out)
-    if not ngpu:
-        # once, before the fork; with GPUs each worker for itself: the import starts CUDA, which
-        # does not survive a fork
-        trainer.inference_class()
     queue = Queue(pending)
     workers = max(1, min(nj or (ngpu or options.cores()), len(queue.left)))
     threads = max(1, options.cores() // workers)

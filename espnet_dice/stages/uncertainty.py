@@ -138,13 +138,13 @@ def run(
     pending = [a for a in asked if not a.fingerprint.is_done(a.out)]
     if not pending:
         return 0
+    if device == "cpu":
+        trainer.task_class("asr")  # once, before the fork
     noisy: dict[tuple[Path, float], dict[str, np.ndarray]] = {}
     for a in pending:
         if a.snr is not None and (a.dump.path, a.snr) not in noisy:
             logging.info("%s: adding noise, %g dB", a.dump.name, a.snr)
             noisy[a.dump.path, a.snr] = noisy_inputs(a.dump, data, a.snr, allow_pipes)
-    if device == "cpu":
-        trainer.task_class("asr")  # once, before the fork
     works = [
         Work(
             f"{a.system.name} on {a.out.name}",

@@ -163,13 +163,15 @@ def run_jobs(
         if plan.done:
             _set_damaged_aside(plan.job.out)
     pending = [plan for plan in plans if not plan.done]
+    for plan in pending:
+        _verify_inputs(plan.job)
+    if pending and not ngpu:
+        trainer.task_class(pending[0].job.task)  # once, before anything is said or forked
     for plan in plans:
-        if plan.done:
+        if plan not in pending:
             logging.info("%s: unchanged, skipped", plan.job.out.name)
     if not pending:
         return 0
-    for plan in pending:
-        _verify_inputs(plan.job)
     if ngpu:
         # ESPnet's import starts CUDA, which does not survive a fork: each child imports it itself
         log = pending[0].job.out.parent / "log" / "config.log"

@@ -386,7 +386,7 @@ if begin 6 "probes: ${tasks[*]}"; then
 fi
 
 if begin 7 "results"; then
-    run dice_results --exp "${expdir}" >/dev/null
+    run_silently dice_results --exp "${expdir}"
 fi
 
 if begin 8 "export: Hugging Face$("${onnx}" && echo ", ONNX")"; then
@@ -394,7 +394,7 @@ if begin 8 "export: Hugging Face$("${onnx}" && echo ", ONNX")"; then
 fi
 
 if begin 9 "report"; then
-    report "${expdir}" --data "${datadir}"
+    run_silently report "${expdir}" --data "${datadir}"
 fi
 
 table=

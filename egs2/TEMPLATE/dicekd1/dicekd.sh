@@ -84,8 +84,8 @@ fi
 if begin 4 "table"; then
     features=()
     [ -z "${features_recipe}" ] || features=(--features "${features_recipe}/exp")
-    run step_results --encoders "${encoder_recipe}/exp" ${features[@]+"${features[@]}"} \
-        --exp "${expdir}" >/dev/null
+    run_silently step_results --encoders "${encoder_recipe}/exp" ${features[@]+"${features[@]}"} \
+        --exp "${expdir}"
 fi
 
 table=

@@ -420,7 +420,7 @@ if begin 7 "${#student_systems[@]} students"; then
 fi
 
 if begin 8 "training curves"; then
-    run curves --exp "${expdir}" --plot "${expdir}/curves.svg" >/dev/null
+    run_silently curves --exp "${expdir}" --plot "${expdir}/curves.svg"
 fi
 
 if begin 9 "decoding: ${tests[*]}, LM ${lm_modes}"; then
@@ -429,7 +429,7 @@ if begin 9 "decoding: ${tests[*]}, LM ${lm_modes}"; then
 fi
 
 if begin 10 "scoring"; then
-    run score --exp "${expdir}" >/dev/null
+    run_silently score --exp "${expdir}"
 fi
 
 if begin 11 "export to plain ESPnet"; then
@@ -449,7 +449,7 @@ if begin 12 "report"; then
         run uncertainty "${asking[@]}" --sets "${tests[@]/#/${teacher_dump}/}" \
             --systems "${teacher_systems[@]}"
     fi
-    report "${expdir}" --data "${datadir}" --allow_pipes "${allow_pipes}"
+    run_silently report "${expdir}" --data "${datadir}" --allow_pipes "${allow_pipes}"
 fi
 table=
 [ "${stop_stage}" -lt 10 ] || table=${expdir}/RESULTS.md
