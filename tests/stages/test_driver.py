@@ -70,7 +70,9 @@ def test_words_codes_and_output(script):
 
 
 def test_a_help_and_a_command_that_is_none(script):
-    run = script("run tokens --help; run tokens --out x --no_such || echo $?; run no_such || echo $?")
+    run = script(
+        "run tokens --help; run tokens --out x --no_such || echo $?; run no_such || echo $?"
+    )
     out, err = run.communicate(timeout=60)
     assert "--token" in out or "--type" in out
     assert out.splitlines()[-2:] == ["2", "1"]
