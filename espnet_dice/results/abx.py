@@ -7,6 +7,7 @@ from pathlib import Path
 
 from espnet_dice.io.json_files import read_json
 from espnet_dice.results.dice_results import Row
+from espnet_dice.results.table import layout
 
 OUT = "abx"
 
@@ -64,3 +65,20 @@ def read(exp: Path, rows: Sequence[Row]) -> list[Abx]:
         about = {k: record[k] for k in ("cells", "utterances")}
         found.append(Abx(name, layer, len(record["layers"]), **errors, **about))
     return sorted(found, key=lambda one: (one.within + one.across, one.system))
+
+
+def section(found: Sequence[Abx]) -> str:
+    """The systems' best layers as Markdown; empty where nothing was scored."""
+    if not found:
+        return ""
+    lines = [["system", "best layer", "within %", "across %"]]
+    for one in found:
+        layer = str(one.layer) if one.layers > 1 else "–"
+        lines.append([one.system, layer, f"{one.within:.1f}", f"{one.across:.1f}"])
+    cells = found[0].cells
+    said = (
+        "How often a phone is nearer to another than to its like, in the same context: of one "
+        f"speaker ({cells['within']} cells), and of two ({cells['across']}); 50 is chance. Layer 0 "
+        f"is the input of block 1. {found[0].utterances} utterances."
+    )
+    return "\n\n".join(["## Triphone ABX", layout(lines, left=1), said])

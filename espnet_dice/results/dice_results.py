@@ -229,8 +229,13 @@ def notes(records: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]], exp: Path) -> None:
-    """Write ``RESULTS.md`` and ``results.json``."""
+def write(
+    rows: Sequence[Row],
+    records: Mapping[str, Mapping[str, Any]],
+    exp: Path,
+    sections: Sequence[str] = (),
+) -> None:
+    """Write ``RESULTS.md``, with further sections at its end, and ``results.json``."""
     said = (
         "Frozen models, a learned weighted sum of their layers, light heads: a stand-in for "
         "SUPERB, whose figures these are not. In brackets: 95 % by the bootstrap over test "
@@ -241,7 +246,7 @@ def write(rows: Sequence[Row], records: Mapping[str, Mapping[str, Any]], exp: Pa
     over = spread_table(rows, records)
     if over:
         parts += ["## Over seeds", over, "Mean ± standard deviation (least–most)."]
-    write_text(exp / MARKDOWN, "\n\n".join(parts) + "\n")
+    write_text(exp / MARKDOWN, "\n\n".join([*parts, *sections]) + "\n")
     common = ("about", "floor", "train", "dev", "test", "made_from")
     record = {
         "systems": [asdict(row) for row in rows],

@@ -90,7 +90,7 @@ class Speech:
 def score_systems(
     systems: Mapping[str, str],
     speech: Speech,
-    exp: Path,
+    out: Path,
     settings: Settings | None = None,
     device: str = "cpu",
     trust_pickle: bool = False,
@@ -100,7 +100,7 @@ def score_systems(
     Args:
         systems: name → source: whatever :func:`espnet_dice.hubert.upstreams.load` takes.
         speech: what is heard.
-        exp: experiments; results go to ``exp/abx``.
+        out: directory of the records.
         settings: what is scored.
         device: where models compute.
         trust_pickle: see :func:`espnet_dice.hubert.frozen.load`.
@@ -129,7 +129,7 @@ def score_systems(
         )
         for name, source in systems.items()
     }
-    found = {name: read_json(exp / OUT / f"{name}.json") or {} for name in systems}
+    found = {name: read_json(out / f"{name}.json") or {} for name in systems}
     todo = {n: s for n, s in systems.items() if found[n].get("key") != made_from[n].key}
     if todo:
         frames = {utt: n_frames(speech.lengths[utt]) for utt in alignment}
@@ -137,15 +137,14 @@ def score_systems(
         logging.info("ABX: %s cells of %s", settings.cells or "all", cells.found)
     for name, source in todo.items():
         upstream = upstreams.load(source, device, trust_pickle)
-        (exp / OUT).mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         about = {
             "cells": {mode: len(chosen) for mode, chosen in cells.chosen.items()},
             "found": cells.found,
             "utterances": len({token.utt for token in cells.tokens}),
         }
-        scores = _score(
-            upstream, source in upstreams.SPECTRAL, cells, frames, speech, exp, settings
-        )
+        spectral = source in upstreams.SPECTRAL
+        scores = _score(upstream, spectral, cells, frames, speech, out, settings)
         found[name] = {
             "key": made_from[name].key,
             "system": name,
@@ -154,11 +153,11 @@ def score_systems(
             **about,
             "made_from": made_from[name].record,
         }
-        write_json(exp / OUT / f"{name}.json", found[name])
+        write_json(out / f"{name}.json", found[name])
     return found
 
 
-def _score(upstream, cmvn, cells, frames, speech, exp, settings) -> dict[int, dict[str, float]]:
+def _score(upstream, cmvn, cells, frames, speech, out, settings) -> dict[int, dict[str, float]]:
     from espnet_dice.probes import abx, abx_frames
 
     waves = {utt: of for dump in speech.sets for of in [feature_dir.Waves(dump)] for utt in of}
@@ -168,7 +167,7 @@ def _score(upstream, cmvn, cells, frames, speech, exp, settings) -> dict[int, di
         lambda utt: waves[utt][utt],
         frames,
         settings.layers,
-        exp / OUT,
+        out,
         cmvn,
     )
     return {
@@ -218,8 +217,9 @@ def main(argv: list[str] | None = None) -> None:
         "--seconds", type=float, default=Settings.seconds, help="of aligned speech; 0: all"
     )
     parser.add_argument(
-        "--choose", type=Path, metavar="FILE", help="write the first system's best layer there"
-    )
+        "--choose", type=Path, metavar="FILE",
+        help="write the first system's best layer there, and what it stands on beside it",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--nj", type=int, default=options.cores(), help="threads")
     args = parser.parse_args(argv)
@@ -230,8 +230,8 @@ def main(argv: list[str] | None = None) -> None:
     settings = Settings(args.cells, args.seed, args.seconds, tuple(args.layers))
     speech = Speech([feature_dir.load(args.dump / name) for name in args.sets], args.alignment)
     systems = parse_systems(args.system)
-    how = (args.exp, settings, args.device, args.trust_pickle)
-    found = score_systems(systems, speech, *how)
+    out = args.choose.parent if args.choose else args.exp / OUT
+    found = score_systems(systems, speech, out, settings, args.device, args.trust_pickle)
     print(table(found))
     if args.choose:
         layer = best_layer(next(iter(found.values())))

@@ -1,4 +1,4 @@
-"""Stage 8 of DiceHuBERT: the probes of all systems in one table, RESULTS.md and results.json.
+"""Stage 7 of DiceHuBERT: the probes of all systems in one table, RESULTS.md and results.json.
 
 The table has the systems, in their order, of the last run of the probes. A result whose model was
 trained again since is left out, with a warning.
@@ -9,6 +9,7 @@ from pathlib import Path
 from espnet_dice.io import options
 from espnet_dice.io.errors import cli
 from espnet_dice.io.progress import setup_logging
+from espnet_dice.results import abx
 from espnet_dice.results.dice_results import collect, spread_table, table, write
 from espnet_dice.results.table import JSON, MARKDOWN
 
@@ -20,12 +21,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     setup_logging()
     rows, records = collect(args.exp)
-    write(rows, records, args.exp)
-    print(table(rows, records))
-    over = spread_table(rows, records)
-    if over:
-        print(f"\n{over}")
-    print(f"\nin {args.exp / MARKDOWN} and {args.exp / JSON}")
+    heard = abx.section(abx.read(args.exp, rows))
+    write(rows, records, args.exp, [heard] if heard else [])
+    for part in (table(rows, records), spread_table(rows, records), heard):
+        if part:
+            print(f"{part}\n")
+    print(f"in {args.exp / MARKDOWN} and {args.exp / JSON}")
 
 
 if __name__ == "__main__":

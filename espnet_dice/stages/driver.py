@@ -89,7 +89,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run commands until the input ends: a command."""
     options.parser(__doc__).parse_args(argv)
     setup_logging()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the commands deal with it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the commands deal with these, and say so
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while (command := read_command(sys.stdin.buffer)) is not None:
         out, words = command
         print(run(words, out), flush=True)

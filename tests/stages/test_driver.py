@@ -87,14 +87,14 @@ def test_a_signal_ends_the_script_and_its_command(script, number, code):
         os.killpg(run.pid, number)  # as a terminal does
     else:
         os.kill(run.pid, number)
-    out, err = run.communicate(timeout=10)  # ends when nobody holds its output any more
+    out, err = run.communicate(timeout=60)  # ends when nobody holds its output any more
     assert (run.returncode, out) == (code, "")
     assert "run the same command again to go on" in err
 
 
 def test_a_driver_that_is_killed(script):
     run = script('run do say a; kill -9 "${driver_pid}"; run do say b')
-    out, err = run.communicate(timeout=10)
+    out, err = run.communicate(timeout=60)
     assert run.returncode == 2 and len(out.splitlines()) == 1
     assert "error: do: the process that runs the stages was killed" in err
 

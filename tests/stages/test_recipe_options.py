@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stages import stub_python
+
 ROOT = Path(__file__).parents[2]
 KD = ROOT / "egs2/TEMPLATE/kd1/kd.sh"
 DICE = ROOT / "egs2/TEMPLATE/dice1/dice.sh"
@@ -13,17 +15,11 @@ SETS = {
     KD: "--train_set train --valid_set dev --test_sets test --teachers a=train_a/dev_a",
     DICE: "--train_set train --valid_set dev --test_sets test",
 }
-PYTHON = """#!/bin/sh
-[ "$1" != -c ] || exit 0
-printf '%s\\n' "$#" "$@" >>commands
-"""
 
 
 def run(cwd, script, options=""):
     """The finished script."""
-    python = cwd / "python"
-    python.write_text(PYTHON)
-    python.chmod(0o755)
+    python = stub_python.write(cwd)
     words = [*SETS[script].split(), *options.split("|")] if options else SETS[script].split()
     return subprocess.run(
         [str(script), "--python", str(python), *words],
@@ -38,12 +34,9 @@ def commands(cwd, script, options=""):
     """Module → word lists of its commands, in order; ``options`` are divided by ``|``."""
     done = run(cwd, script, options)
     assert done.returncode == 0, done.stderr
-    lines = (cwd / "commands").read_text().splitlines() if (cwd / "commands").exists() else []
     found: dict[str, list[list[str]]] = {}
-    while lines:
-        n = int(lines[0])
-        words, lines = lines[1 : n + 1], lines[n + 1 :]
-        found.setdefault(words[1].rpartition(".")[2], []).append(words[2:])
+    for module, words in stub_python.started(cwd):
+        found.setdefault(module, []).append(words)
     found.pop("plan", None)
     found.pop("checks", None)
     return found
@@ -189,19 +182,28 @@ def test_options_that_are_wrong(tmp_path, options, message):
 
 def test_the_layer_that_abx_chooses(tmp_path):
     """Its number is read from the file that the stage writes; names of directories have none."""
-    (tmp_path / "exp/abx").mkdir(parents=True)
-    (tmp_path / "exp/abx/layer_base").write_text("7\n")
+    (tmp_path / "exp/abx/chosen_base").mkdir(parents=True)
+    (tmp_path / "exp/abx/chosen_base/layer").write_text("7\n")
     made = commands(tmp_path, DICE, "--teacher|hub/base|--layer|auto|--alignment|a.item b.ctm")
     (chosen,), (quantized,), (labelled,) = made["abx"], made["kmeans"], made["labels"]
-    assert after(chosen, "--choose") == ["exp/abx/layer_base"]
+    assert after(chosen, "--choose") == ["exp/abx/chosen_base/layer"]
     assert after(chosen, "--alignment", 2) == after(labelled, "--alignment", 2)
     assert after(labelled, "--alignment", 2) == ["a.item", "b.ctm"]
     assert after(quantized, "--layer") == after(labelled, "--layer") == ["7"]
     assert after(labelled, "--out") == ["exp/labels/base_lauto_k500_seed0"]
     assert "needs phones' times" in run(tmp_path, DICE, "--layer|auto").stderr
-    (tmp_path / "exp/abx/layer_base").unlink()
+    (tmp_path / "exp/abx/chosen_base/layer").unlink()
     options = "--teacher|hub/base|--layer|auto|--alignment|a.item|--stage|4|--stop_stage|4"
     assert "run stage 3, which chooses" in run(tmp_path, DICE, options).stderr
+
+
+def test_abx_of_all_systems(tmp_path):
+    options = "--teacher|hub/base|--alignment|a.item b.item|--abx_sets|test other"
+    (scored,) = commands(tmp_path, DICE, options)["abx"]
+    systems = [scored[i + 1] for i, word in enumerate(scored) if word == "--system"]
+    assert systems[:2] == ["mfcc=mfcc", "base=hub/base"] and len(systems) > 2
+    assert after(scored, "--sets", 3) == ["test", "other", "--alignment"]
+    assert "needs phones' times" in run(tmp_path, DICE, "--abx_sets|test").stderr
 
 
 def test_several_layers_and_clusters(tmp_path):

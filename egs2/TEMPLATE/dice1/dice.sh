@@ -45,6 +45,7 @@ it1_clusters=500
 layer=9
 clusters=500
 alignment=
+abx_sets=
 pca=
 quantizer=
 trust_pickle=false
@@ -115,6 +116,8 @@ $(corpus_help)
                        (default="${clusters}")
     --alignment        Phones' times: ZeroSpeech item files, CTM, TextGrids, quoted; PNMI and purity
                        of all labels are then printed and reported (default="${alignment}")
+    --abx_sets         Sets of them on which triphone ABX compares all systems, quoted; empty: none
+                       (default="${abx_sets}")
     --pca              Cluster so many principal directions of each layer; empty: the layer as it is
                        (default="${pca}")
     --quantizer        Centroids to use instead of k-means: .npy, or the pickle of a scikit-learn
@@ -168,6 +171,9 @@ check_each seeds "${seed_list[@]}"
 read -ra layers <<< "${layer}"
 [ "${layer}" = auto ] || check_each layer "${layers[@]}"
 read -ra alignments <<< "${alignment}"
+read -ra heard <<< "${abx_sets}"
+[ ${#heard[@]} -eq 0 ] || [ ${#alignments[@]} -gt 0 ] ||
+    die "--abx_sets needs phones' times: give --alignment FILE"
 [ "${layer}" != auto ] || [ ${#alignments[@]} -gt 0 ] ||
     die "--layer auto chooses by triphone ABX, which needs phones' times: give --alignment FILE," \
         "or name a layer"
@@ -194,7 +200,7 @@ probe_train=${probe_train:-${train_set}}
 probe_dev=${probe_dev:-${valid_set}}
 dump=${dumpdir}/raw
 sets=()
-add_sets "${train_set}" "${valid_set}" "${probe_train}" "${probe_dev}" "${test_sets}"
+add_sets "${train_set}" "${valid_set}" "${probe_train}" "${probe_dev}" "${test_sets}" ${heard[@]+"${heard[@]}"}
 device=cpu
 [ "${ngpu}" -eq 0 ] || device=cuda
 audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
@@ -262,10 +268,10 @@ label() { # tag, source, layers
 }
 aligned=()
 [ ${#alignments[@]} -eq 0 ] || aligned=(--alignment "${alignments[@]}")
-auto_layer=${expdir}/abx/layer_${teacher_name}
+auto_layer=${expdir}/abx/chosen_${teacher_name}/layer
 choose_layer() {
     run abx --system "${teacher_name}=${source}" --dump "${dump}" --sets "${train_set}" \
-        "${valid_set}" "${aligned[@]}" --seconds 3600 --exp "${expdir}" --choose "${auto_layer}" \
+        "${valid_set}" "${aligned[@]}" --seconds 3600 --choose "${auto_layer}" \
         --nj "${nj}" --device "${device}" --trust_pickle "${trust_pickle}"
 }
 use_layer() {
@@ -383,6 +389,11 @@ if begin 6 "probes: ${tasks[*]}"; then
         --test "${test_sets}" --tasks "${tasks[@]}" --seeds "${probe_seed_list[@]}" \
         --exp "${expdir}" --nj "${nj}" --device "${device}" --trust_pickle "${trust_pickle}" \
         ${probe_options[@]+"${probe_options[@]}"}
+    if [ ${#heard[@]} -gt 0 ]; then
+        run_silently abx --system mfcc=mfcc "${systems[@]}" --dump "${dump}" --sets "${heard[@]}" \
+            "${aligned[@]}" --seconds 900 --exp "${expdir}" --nj "${nj}" --device "${device}" \
+            --trust_pickle "${trust_pickle}"
+    fi
 fi
 
 if begin 7 "results"; then

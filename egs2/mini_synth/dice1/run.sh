@@ -25,7 +25,8 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --test_sets s_test \
     --teacher_config conf/train_dice_mini_teacher.yaml \
     --layer "2 3 4" \
-    --alignment "data/a_train/phones.item data/b_train/phones.item data/a_dev/phones.item" \
+    --alignment "data/a_train/phones.item data/b_train/phones.item data/a_dev/phones.item data/s_test/phones.item" \
+    --abx_sets s_test \
     --clusters 100 \
     --mfcc_clusters 50 \
     --student_config "${students[*]}" \
