@@ -16,10 +16,12 @@ from typing import Any
 
 import yaml
 
+from espnet_dice.export import shipped
 from espnet_dice.hubert.models.schedule import UPDATES
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.records.config_base import read_trained
 from espnet_dice.records.configs import accepted_keys
+from espnet_dice.records.frontend import Frontend
 
 CONFIG, MODEL = "config.yaml", "model.pth"
 # in a directory: espnet_model_zoo takes a name without one, from a hub, for a plain word
@@ -133,8 +135,9 @@ def write_export(
     directory: Path,
     final: Path,
     onnx: bool = False,
+    heard: Frontend | None = None,
 ) -> dict[str, Any]:
-    """Write config.yaml, model.pth, data/{bpe.model,feats_stats.npz} and a packed zip.
+    """Write config.yaml, model.pth, data/{bpe.model,feats_stats.npz}, infer.py and a packed zip.
 
     Args:
         config_file, model_file: of the trained recogniser.
@@ -143,10 +146,12 @@ def write_export(
         final: where ``directory`` is going to be; ESPnet looks up the paths in a config from the
             working directory, so that ``config.yaml`` needs absolute ones.
         onnx: also the encoder, as :mod:`asr_onnx` does, if it is of a kind that has such a form.
+        heard: its features, if they are known: ``infer.py`` makes them.
 
     Returns:
         ``largest_difference`` between the two models' outputs, why plain ESPnet cannot load it
-        (``not_plain``; None: it can), why there is no ONNX (``no_onnx``), and what was measured of
+        (``not_plain``; None: it can), why no ``infer.py`` takes it from sound to text
+        (``no_infer``), why there is no ONNX (``no_onnx``), and what was measured of
         ``onnx``.
 
     Raises:
@@ -185,11 +190,20 @@ def write_export(
     plain.load_state_dict(state, strict=True)
     trained, _ = ASRTask.build_model_from_file(str(config_file), str(model_file), "cpu")
     worst = check_outputs(trained, plain)
+    no_infer = not_plain or shipped.why_not(heard)
+    if heard is not None:
+        heard.save(directory)
+        if no_infer is None:
+            shipped.with_espnet(directory, heard)
     torch.save(state, directory / MODEL)
     write_config(directory, configured(None))
     pack(directory, f"{final.parent.name}.zip")
     write_config(directory, configured(final.resolve()))
-    report: dict[str, Any] = {"largest_difference": worst, "not_plain": not_plain}
+    report: dict[str, Any] = {
+        "largest_difference": worst,
+        "not_plain": not_plain,
+        "no_infer": no_infer,
+    }
     if onnx:
         from espnet_dice.export import asr_onnx
         from espnet_dice.export.onnx import NoGraph

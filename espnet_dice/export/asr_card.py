@@ -58,6 +58,7 @@ def make(
         rate=(features.rate if features else SAMPLE_RATE) if raw else None,
         dim=dim,
         not_plain=report.get("not_plain"),
+        infer=features.rate if features and not report["no_infer"] else None,
     )
 
 

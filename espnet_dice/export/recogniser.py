@@ -1,9 +1,10 @@
 """The export of one recogniser: files, their comparison with the trained model, and the card.
 
 ``exp/asr_<tag>/export`` holds config.yaml (with absolute paths), model.pth, data/ (bpe.model and
-feats_stats.npz), features.json, export.json, the encoder as encoder.onnx and encoder.int8.onnx, and
-three forms that can be moved: asr_<tag>.zip, the archive of ``espnet2.bin.pack``; ``hf/``, the same
-files with a model card, to upload to a hub; and ``ship/``, which runs without ESPnet and torch.
+feats_stats.npz), features.json, infer.py with hearing.py and perhaps pitch.py, export.json, the
+encoder as encoder.onnx and encoder.int8.onnx, and three forms that can be moved: asr_<tag>.zip, the
+archive of ``espnet2.bin.pack``; ``hf/``, the same files with a model card, to upload to a hub; and
+``ship/``, which runs without ESPnet and torch. ``infer.py`` needs ESPnet, and not this package.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from espnet_dice.records.spoken import Spoken
 from espnet_dice.training import trainer
 
 MODEL = "model.pth"
-VERSION = 5  # raise when the same model gives another export
+VERSION = 6  # raise when the same model gives another export
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,9 @@ class RecogniserExport:
 
         torch.set_num_threads(1)
         heard = frontend.of_training(read_trained(system.config))
-        if heard is not None:
-            heard.save(directory)  # before: all that is there is packed
         bpe, out = self.token_list / tokens.MODEL, system.directory / cards.EXPORT
-        report = asr.write_export(system.config, system.model_file, bpe, directory, out, self.onnx)
+        paths = (system.config, system.model_file, bpe, directory, out)
+        report = asr.write_export(*paths, self.onnx, heard)
         if report.get("onnx"):
             report["no_ship"] = why = shipped.why_not(heard)
             if why is None:
@@ -93,6 +93,10 @@ class RecogniserExport:
                 "espnet_dice.register()",
                 name,
                 report["not_plain"],
+            )
+        elif report.get("no_infer"):
+            logging.warning(
+                "%s: it takes features, and has no infer.py: %s", name, report["no_infer"]
             )
         if report.get("no_onnx"):
             logging.warning("%s: no ONNX and no ship/: %s", name, report["no_onnx"])

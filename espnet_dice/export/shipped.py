@@ -1,8 +1,8 @@
 """``ship/``: a model with a runtime that needs numpy and onnxruntime alone, to copy anywhere.
 
 It holds ``model.onnx`` and ``model.int8.onnx`` (the export's ONNX files, linked), ``config.json``,
-``infer.py``, and of a recogniser ``tokens.txt``, ``ngram.py`` and, where it hears pitch,
-``pitch.py``. See :mod:`espnet_dice.ship.infer`.
+``infer.py`` with ``hearing.py``, and of a recogniser ``tokens.txt``, ``ngram.py`` and, where it
+hears pitch, ``pitch.py``. See :mod:`espnet_dice.ship.infer`.
 """
 
 import os
@@ -24,7 +24,9 @@ from espnet_dice.records.frontend import Frontend
 from espnet_dice.ship import pitch_file
 
 NAME = "ship"
-RUNTIME, NGRAM, CONFIG = "infer.py", "ngram.py", "config.json"
+RUNTIME, HEARING, NGRAM, CONFIG = "infer.py", "hearing.py", "ngram.py", "config.json"
+WITH_ESPNET = "with_espnet.py"
+"""The source of the ``infer.py`` that decodes with ESPnet."""
 MODEL, MODEL_INT8 = "model.onnx", "model.int8.onnx"
 BLANK = 0
 """ESPnet's."""
@@ -74,8 +76,18 @@ def recogniser(directory: Path, heard: Frontend, token_list: Path) -> None:
     _write(to, {MODEL: directory / ENCODER, MODEL_INT8: directory / ENCODER_INT8}, conf)
     shutil.copyfile(token_list / tokens.LIST, to / tokens.LIST)
     shutil.copyfile(_source(NGRAM), to / NGRAM)
-    if heard.feats_type == "fbank_pitch":
-        (to / pitch_file.NAME).write_text(pitch_file.text(), encoding="utf-8")
+    _hear(to, heard.feats_type)
+
+
+def with_espnet(directory: Path, heard: Frontend) -> None:
+    """Write ``infer.py``, which takes ESPnet's recogniser beside it from a WAV file to text.
+
+    Args:
+        directory: of the export.
+        heard: its features, of which :func:`why_not` says nothing.
+    """
+    shutil.copyfile(_source(WITH_ESPNET), directory / RUNTIME)
+    _hear(directory, heard.feats_type)
 
 
 def student(directory: Path) -> None:
@@ -89,6 +101,7 @@ def student(directory: Path) -> None:
     models = {MODEL: directory / onnx.FLOAT, MODEL_INT8: directory / onnx.INT8}
     conf = {"task": "ssl", "feats_type": "raw", "rate": SAMPLE_RATE, "shortest": RECEPTIVE}
     _write(directory / NAME, models, conf)
+    _hear(directory / NAME, RAW)
 
 
 def _write(to: Path, models: Mapping[str, Path], conf: Mapping[str, Any]) -> None:
@@ -100,6 +113,13 @@ def _write(to: Path, models: Mapping[str, Path], conf: Mapping[str, Any]) -> Non
             shutil.copyfile(path, to / name)
     shutil.copyfile(_source(RUNTIME), to / RUNTIME)
     write_json(to / CONFIG, conf)
+
+
+def _hear(to: Path, feats_type: str) -> None:
+    """Write what the runtimes make features with."""
+    shutil.copyfile(_source(HEARING), to / HEARING)
+    if feats_type == "fbank_pitch":
+        (to / pitch_file.NAME).write_text(pitch_file.text(), encoding="utf-8")
 
 
 def _source(name: str) -> Path:

@@ -1,6 +1,6 @@
 """Speech to text, or to HuBERT's hidden states, with the model beside this file.
 
-It needs numpy and onnxruntime, nothing else:
+It needs numpy, onnxruntime and the files beside it, nothing else:
 
     python infer.py speech.wav                              # the text, by greedy CTC
     python infer.py speech.wav --beam 8 --lm words.arpa     # by prefix beam search
@@ -17,10 +17,8 @@ The model hears an utterance as a whole: chunks are collected, and the text come
 import argparse
 import json
 import math
-import os
 import sys
 import types
-import wave
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -31,8 +29,15 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 NEVER = -math.inf
 SPACE, UNKNOWN = "▁", "<unk>"
-BLOCK = 1024  # frames that are transformed at a time: a long recording needs no more memory
-LOUDEST = 32.0  # floats above this are in another scale
+
+
+def _load(path: Path) -> Any:
+    module = types.ModuleType(path.stem)  # without a cache: the directory may be read-only
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    return module
+
+
+hearing = _load(HERE / "hearing.py")
 
 
 class Model:
@@ -58,9 +63,9 @@ class Model:
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         how = {"sess_options": options, "providers": ["CPUExecutionProvider"]}
         self._session = onnxruntime.InferenceSession(str(path), **how)
-        self._pitch = None
-        if self.config["feats_type"] == "fbank_pitch":
-            self._pitch = _load(self.directory / "pitch.py")
+        kind = self.config["feats_type"]
+        pitch = _load(self.directory / "pitch.py") if kind == "fbank_pitch" else None
+        self.hearing = hearing.Hearing(kind, self.config["rate"], pitch)
 
     def text(self, audio: Any, beam: int = 1, lm: Any = None, name: str | None = None) -> str:
         """What was said.
@@ -84,13 +89,13 @@ class Model:
 
     def log_probs(self, audio: Any, name: str | None = None) -> np.ndarray:
         """CTC's log probabilities, (frames, tokens)."""
-        samples = self.samples(audio)
+        samples = self.hearing.samples(audio)
         if name is None:
-            name = Path(audio).stem if isinstance(audio, (str, os.PathLike)) else ""
+            name = hearing.name_of(audio)
         seconds = len(samples) / self.config["rate"]
         if seconds > self.config["longest_s"]:
             raise ValueError(f"{seconds:.0f} s are too long for the model: cut them at pauses")
-        heard = self.features(samples, name)
+        heard = self.hearing.features(samples, name)
         if len(heard) < self.config["shortest"]:
             return np.zeros((0, len(self.tokens)), np.float32)
         return self._session.run(["ctc_log_probs"], {"speech": heard[None]})[0][0]
@@ -99,75 +104,10 @@ class Model:
         """A HuBERT student's last hidden state, (frames, width)."""
         if self.config["task"] != "ssl":
             raise ValueError("this model gives text: use text()")
-        samples = self.samples(audio)
+        samples = self.hearing.samples(audio)
         if len(samples) < self.config["shortest"]:
             raise ValueError(f"{len(samples)} samples are too few for one frame")
         return self._session.run(["last_hidden_state"], {"speech": samples[None]})[0][0]
-
-    def samples(self, audio: Any) -> np.ndarray:
-        """Samples, (samples,) float32 in [-1, 1], of whatever :meth:`text` takes."""
-        rate = self.config["rate"]
-        if isinstance(audio, (str, os.PathLike)):
-            audio, found = read_wave(audio)
-            if found != rate:
-                raise ValueError(f"{found} Hz, the model wants {rate} Hz: convert it (sox, ffmpeg)")
-        if not isinstance(audio, np.ndarray):
-            parts = [_in_one_scale(np.asarray(part)) for part in audio]
-            return np.concatenate([np.zeros(0, np.float32), *parts])
-        return _in_one_scale(audio)
-
-    def features(self, samples: np.ndarray, name: str = "") -> np.ndarray:
-        """What the graph takes: (frames, dim) float32, or for waveforms the samples."""
-        kind, rate = self.config["feats_type"], self.config["rate"]
-        if kind == "raw":
-            return samples
-        mel = fbank(samples, rate)
-        if self._pitch is None:
-            return mel
-        pitch = self._pitch.process_pitch(self._pitch.kaldi_pitch(samples, rate), seed=name)
-        frames = min(len(mel), len(pitch))
-        return np.concatenate([mel[:frames], pitch[:frames]], axis=1)
-
-
-def fbank(samples: np.ndarray, rate: int, bins: int = 80) -> np.ndarray:
-    """Kaldi's log-mel energies, 25 ms every 10 ms: Povey's window, pre-emphasis 0.97, no dither.
-
-    Args:
-        samples: (samples,) in [-1, 1].
-        rate: in Hz.
-        bins: filters, from 20 Hz to half the rate.
-
-    Returns:
-        (frames, bins) float32, of whole frames only.
-    """
-    size, shift = int(0.025 * rate), int(0.01 * rate)
-    if len(samples) < size:
-        return np.zeros((0, bins), np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::shift]
-    length = 1 << (size - 1).bit_length()
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / (size - 1))) ** 0.85
-    filters = mel_filters(rate, length, bins)
-    features = np.empty((len(frames), bins), np.float32)
-    for start in range(0, len(frames), BLOCK):
-        x = frames[start : start + BLOCK] * 32768.0
-        x -= x.mean(axis=1, keepdims=True)
-        x -= 0.97 * np.concatenate([x[:, :1], x[:, :-1]], axis=1)
-        power = np.abs(np.fft.rfft(x * window, length)) ** 2
-        energies = power[:, :-1] @ filters
-        features[start : start + BLOCK] = np.log(np.maximum(energies, np.finfo(np.float32).eps))
-    return features
-
-
-def mel_filters(rate: int, length: int, bins: int, low: float = 20.0) -> np.ndarray:
-    """Triangles on the mel scale over the bins of a spectrum, (length / 2, bins)."""
-
-    def mel(hertz):
-        return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
-
-    edges = np.linspace(mel(low), mel(rate / 2), bins + 2)
-    at = mel(np.arange(length // 2) * rate / length)[:, None]
-    slopes = (at - edges) / np.diff(edges, append=2 * edges[-1] - edges[-2])
-    return np.maximum(0.0, np.minimum(slopes[:, :-2], 1.0 - slopes[:, 1:-1]))
 
 
 def best_path(log_probs: np.ndarray, blank: int = 0) -> list[int]:
@@ -228,39 +168,6 @@ def written(tokens: Iterable[str]) -> str:
     """The text of SentencePiece's pieces."""
     text = "".join(" ⁇ " if token == UNKNOWN else token for token in tokens)
     return " ".join(text.replace(SPACE, " ").split())
-
-
-def read_wave(path: str | Path) -> tuple[np.ndarray, int]:
-    """Samples, (samples,) float32 in [-1, 1), and rate in Hz of a WAV file of integers."""
-    try:
-        with wave.open(str(path), "rb") as f:
-            channels, width, rate, size = f.getparams()[:4]
-            data = np.frombuffer(f.readframes(size), np.uint8)
-    except (wave.Error, EOFError) as err:
-        raise ValueError(f"{path}: not a WAV file of integers ({err})") from err
-    if channels != 1:
-        raise ValueError(f"{path}: {channels} channels: give one")
-    data = data[: len(data) // width * width].reshape(-1, width)
-    if width == 1:  # has its zero at 128
-        data = data ^ 128
-    wide = np.zeros((len(data), 4), np.uint8)
-    wide[:, 4 - width :] = data
-    return (wide.view("<i4")[:, 0] / 2.0**31).astype(np.float32), rate
-
-
-def _in_one_scale(samples: np.ndarray) -> np.ndarray:
-    if samples.dtype == np.int16:
-        samples = samples / 32768.0
-    right = samples.ndim == 1 and samples.dtype.kind == "f"
-    if not right or not np.abs(samples).max(initial=0.0) <= LOUDEST:  # NaN neither
-        raise ValueError("give samples of one channel, int16 or finite floats in [-1, 1]")
-    return samples.astype(np.float32)
-
-
-def _load(path: Path) -> Any:
-    module = types.ModuleType(path.stem)  # without a cache: the directory may be read-only
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
-    return module
 
 
 def _chunks(stream: Any) -> Iterable[np.ndarray]:

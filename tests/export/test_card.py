@@ -59,7 +59,7 @@ def recogniser(
         "model_conf": {"ctc_weight": 0.3, "lsm_weight": 0.15, **conf},
     }
     onnx = {"encoder.int8.onnx": {"relative_error": 0.02}}
-    report = {"largest_difference": 1e-6, "not_plain": why, "onnx": onnx}
+    report = {"largest_difference": 1e-6, "not_plain": why, "no_infer": why, "onnx": onnx}
     return asr_card.make(name, TRAINING, config, heard, report, rows, "`espnet_dice 1`.")
 
 
@@ -153,6 +153,15 @@ def test_a_recogniser_that_plain_espnet_cannot_load_says_so():
     assert "plain" not in text and "`espnet_dice` (the layer is not the last)" in text
     said = text[text.index("    import espnet_dice; espnet_dice.register()") :]
     assert said.splitlines()[1] == "    from espnet2.bin.asr_inference import Speech2Text"
+
+
+def test_what_takes_a_recogniser_from_sound_to_text():
+    for heard in (HEARD, Frontend("raw", 8000)):
+        text = recogniser(heard=heard)
+        assert f"takes a WAV file of {heard.rate} Hz to text, with ESPnet" in text
+        assert "    python infer.py speech.wav\n" in text
+    assert "(frames, 83) float32. `espnet_dice` makes them." in recogniser(why="an adapter")
+    assert "infer.py" not in recogniser(why="an adapter") + recogniser(heard=None)
 
 
 def test_a_recogniser_with_teachers(tmp_path):

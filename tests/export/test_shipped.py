@@ -103,10 +103,10 @@ def test_the_text_is_that_of_the_full_recogniser(made, only, tmp_path):
     assert full.text(wave, name="u1") == full.text(samples, name="u1") == wanted
     chunks = [samples[n : n + 1600] for n in range(0, len(samples), 1600)]
     assert full.text(iter(chunks), name="u1") == wanted
-    np.testing.assert_allclose(full.features(samples, "u1"), matrix, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(full.hearing.features(samples, "u1"), matrix, rtol=0, atol=1e-3)
     from espnet_dice.export import onnx
 
-    heard = full.features(samples, "u1")
+    heard = full.hearing.features(samples, "u1")
     _, log_probs = onnx.session(directory / "encoder.int8.onnx")(heard[None])
     ids = greedy(log_probs[0])
     assert int8.text(samples, name="u1") == runtime.written(tokens.TOKENS[i] for i in ids)
@@ -126,7 +126,7 @@ def test_features_without_pitch(made, tmp_path):
     model = shipped.runtime(tmp_path).Model(tmp_path / "ship")
     samples = speechlike(seconds=1.0) / np.float32(32768)
     wanted = Frontend("fbank", 16000).features(samples, "")
-    np.testing.assert_allclose(model.features(samples), wanted, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(model.hearing.features(samples), wanted, rtol=0, atol=1e-3)
 
 
 def test_its_wer(made, tmp_path):
@@ -156,7 +156,7 @@ def test_its_wer(made, tmp_path):
 def test_what_is_in_the_directory(made):
     _, directory = made
     files = {path.name for path in (directory / "ship").iterdir()}
-    wanted = {"infer.py", "ngram.py", "pitch.py", "config.json", "tokens.txt"}
+    wanted = {"infer.py", "hearing.py", "ngram.py", "pitch.py", "config.json", "tokens.txt"}
     assert files == wanted | {"model.onnx", "model.int8.onnx"}
     config = shipped.runtime(directory).Model(directory / "ship").config
     assert (config["subsampling"], config["rate"], config["blank"]) == (4, 16000, 0)

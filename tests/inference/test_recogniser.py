@@ -1,7 +1,10 @@
 """Text of waveforms: what the recipe's own stages make of the same utterances."""
 
+import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import kaldiio
@@ -24,6 +27,18 @@ from espnet_dice.training.jobs import run_jobs
 from tests.corpus import RATE, noise, write_audio, write_tables
 from tests.stages import tiny
 
+ALONE = """
+import runpy, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("espnet_dice", "kaldi_native_fbank"):
+            raise ImportError("not here: " + name)
+sys.meta_path.insert(0, Blocked())
+import nltk
+nltk.download = lambda *a, **k: False
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 DECODE = {"beam_size": 3, "ctc_weight": 0.4, "maxlenratio": 0.3}
 
 
@@ -110,6 +125,45 @@ def test_text_is_the_recipes(recipe, model, tmp_path):
         assert {u: other.transcribe(wav) for u, wav in wavs(root).items()} == texts
     assert type(model.model.asr_model).__module__ == "espnet_dice.kd.model"
     assert {u: model.transcribe(str(wav)) for u, wav in wavs(root).items()} == texts
+
+
+def runtime(directory):
+    """The module ``infer.py`` of an export."""
+    spec = importlib.util.spec_from_file_location("infer", directory / "infer.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_exports_own_file_takes_espnet_from_sound_to_text(recipe, tmp_path):
+    root, texts = recipe
+    exported = shutil.copytree(root / "exp/asr_x/export", tmp_path / "moved")
+    for place in (exported, exported / "hf"):
+        infer = runtime(place)
+        own = infer.Model(**DECODE)
+        assert type(own.recogniser.asr_model).__module__ == "espnet2.asr.espnet_model"
+        assert {u: own.text(wav) for u, wav in wavs(root).items()} == texts
+    utt, wav = next(iter(wavs(root).items()))
+    samples = soundfile.read(wav, dtype="int16")[0]
+    assert own.text(samples, utt) == texts[utt]
+    with pytest.raises(ValueError, match="20 samples are too few for one frame"):
+        own.text(samples[:20])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["export", "export/hf"])
+def test_in_an_environment_without_this_package(recipe, tmp_path, place):
+    root, texts = recipe
+    (tmp_path / "decode.yaml").write_text(yaml.safe_dump(DECODE))
+    command = [str(root / "exp/asr_x" / place / "infer.py"), *map(str, wavs(root).values())]
+    (tmp_path / "alone.py").write_text(ALONE)
+    done = subprocess.run(
+        [sys.executable, "-I", "alone.py", *command, "--config", "decode.yaml"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = dict(line.partition(" ")[::2] for line in done.stdout.splitlines()[-len(texts) :])
+    assert said == {str(wav): texts[utt] for utt, wav in wavs(root).items()}
 
 
 def test_other_sampling_rates_are_refused_or_converted(recipe, model, tmp_path):
@@ -250,6 +304,7 @@ def test_the_archive_holds_what_a_hub_needs(recipe):
     card = hub.pop("README.md").decode()
     assert hub == packed and "`fbank_pitch`, (frames, 83), of speech at 16000 Hz" in card
     files = {"config.yaml", "model.pth", "features.json", "meta.yaml"}
+    files |= {"infer.py", "hearing.py", "pitch.py"}
     assert set(packed) == {*files, "data/bpe.model", "data/feats_stats.npz"}
     config = yaml.safe_load(packed["config.yaml"])
     assert config["bpemodel"] == "data/bpe.model" and str(recipe[0]) not in str(config)

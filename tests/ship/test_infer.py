@@ -12,8 +12,9 @@ import sentencepiece as spm
 import soundfile
 
 from espnet_dice import features
+from espnet_dice.decoding.decoder import BEAM
 from espnet_dice.records import tokens
-from espnet_dice.ship import infer, ngram, pitch_file
+from espnet_dice.ship import hearing, infer, ngram, pitch_file, with_espnet
 from tests.features.signals import speechlike
 
 ARPA = """\\data\\
@@ -60,17 +61,27 @@ def arpa(tmp_path):
     return path
 
 
-def test_it_is_one_file_that_imports_numpy_and_onnxruntime():
-    source = Path(infer.__file__).read_text()
-    assert len(source.splitlines()) < 300
+def imported(*sources):
+    """Packages that these files import, but Python's own."""
     found = set()
-    for text in (source, Path(ngram.__file__).read_text(), pitch_file.text()):
+    for text in sources:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 found.add(node.module.split(".")[0])
-    assert found - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
+    return found - set(sys.stdlib_module_names)
+
+
+def test_they_import_numpy_and_onnxruntime():
+    files = [Path(part.__file__).read_text() for part in (infer, hearing, ngram)]
+    assert imported(*files, pitch_file.text()) == {"numpy", "onnxruntime"}
+    assert imported(*files[1:], pitch_file.text()) == {"numpy"}
+    assert imported(Path(with_espnet.__file__).read_text()) == {"espnet2", "yaml"}
+
+
+def test_espnet_searches_as_the_recipes_do():
+    assert {**BEAM, **with_espnet.OPTIONS} == BEAM
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -120,13 +131,13 @@ def test_an_ngram_of_tokens(tmp_path):
 
 @pytest.mark.parametrize("rate", [8000, 16000])
 def test_filter_bank_beside_kaldi_native_fbank(rate, monkeypatch):
-    monkeypatch.setattr(infer, "BLOCK", 7)
+    monkeypatch.setattr(hearing, "BLOCK", 7)
     for wave in (speechlike(rate), np.zeros(rate, np.int16)):
-        found, wanted = infer.fbank(wave / np.float32(32768), rate), features.fbank(wave, rate)
+        found, wanted = hearing.fbank(wave / np.float32(32768), rate), features.fbank(wave, rate)
         assert found.dtype == np.float32 and found.shape == wanted.shape
         assert np.abs(found - wanted).max() < 1e-3
         assert np.abs(found - wanted).mean() < 5e-5
-    assert infer.fbank(np.zeros(199, np.float32), rate).shape == (0, 80)
+    assert hearing.fbank(np.zeros(199, np.float32), rate).shape == (0, 80)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
@@ -145,7 +156,7 @@ def test_the_carried_pitch_is_that_of_the_features_stage(rate, tmp_path):
 def test_wav_files(tmp_path, subtype):
     wave = np.random.default_rng(0).uniform(-1, 1, 777)
     soundfile.write(tmp_path / "a.wav", wave, 16000, subtype)
-    found, rate = infer.read_wave(tmp_path / "a.wav")
+    found, rate = hearing.read_wave(tmp_path / "a.wav")
     assert rate == 16000 and found.dtype == np.float32
     wanted = soundfile.read(tmp_path / "a.wav", dtype="float32")[0]
     np.testing.assert_array_equal(found, wanted)
@@ -154,10 +165,10 @@ def test_wav_files(tmp_path, subtype):
 def test_files_that_cannot_be_read(tmp_path):
     soundfile.write(tmp_path / "two.wav", np.zeros((99, 2)), 16000)
     with pytest.raises(ValueError, match=r"two\.wav: 2 channels: give one"):
-        infer.read_wave(tmp_path / "two.wav")
+        hearing.read_wave(tmp_path / "two.wav")
     (tmp_path / "text.wav").write_text("not sound, but long enough to be read as a header")
     with pytest.raises(ValueError, match=r"text\.wav: not a WAV file of integers"):
-        infer.read_wave(tmp_path / "text.wav")
+        hearing.read_wave(tmp_path / "text.wav")
 
 
 def test_the_text_is_that_of_sentencepiece(tmp_path):
