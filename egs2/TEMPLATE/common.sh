@@ -30,6 +30,16 @@ corpus_help() {
 END
 }
 
+# For the cards of exported models: options of every recipe
+lang=noinfo
+dataset=
+cards_help() {
+    cat <<END
+    --lang             Language of the speech, such as en, for the model cards (default="${lang}")
+    --dataset          Its name on the Hugging Face hub, for the model cards (default="${dataset}")
+END
+}
+
 # What is skipped, by kind: options of every recipe that has stages of each kind
 skip_data_prep=false
 skip_train=false
@@ -317,9 +327,11 @@ stem_of() {
     stem=$(basename "$1" .yaml)
     echo "${stem#"$2"}"
 }
-# Options beside a config show in the tag, but for max_epoch: more epochs go on where fewer ended.
+# Options beside a config show in the tag, but for what leaves the model the same, and for max_epoch:
+# more epochs go on where fewer ended.
 args_tag() {
-    echo "$*" | sed -E 's/--max_epoch[= ]+[0-9]+ ?//; s/^ *$//; /./s/^ *-*/_/; s/ +-*/_/g; s/[^A-Za-z0-9._=-]//g'
+    local free='max_epoch|num_workers|log_[a-z]+|num_att_plot|use_(tensorboard|matplotlib|wandb)|wandb_[a-z_]+'
+    echo "$*" | sed -E "s/--(${free})[= ]+[^ ]+ ?//g"'; s/^ *$//; /./s/^ *-*/_/; s/ +-*/_/g; s/[^A-Za-z0-9._=-]//g'
 }
 
 skipped=

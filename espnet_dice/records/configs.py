@@ -21,6 +21,7 @@ from espnet_dice.records.config_base import merge, read_layers, where
 # Keys that change how fast or how verbosely a model is trained, never which model comes out.
 FREE_KEYS = frozenset(
     "max_epoch num_workers log_interval log_level use_tensorboard use_matplotlib num_att_plot "
+    "use_wandb wandb_project wandb_id wandb_entity wandb_name wandb_model_log_interval "
     "max_cache_size max_cache_fd ngpu dist_backend resume".split()
 )
 ESPNET_MAX_EPOCH = 40
