@@ -25,7 +25,7 @@ from espnet_dice.records.frontend import Frontend
 
 CONFIG, MODEL = "config.yaml", "model.pth"
 # in a directory: espnet_model_zoo takes a name without one, from a hub, for a plain word
-BPE, STATS = "data/bpe.model", "data/feats_stats.npz"
+BPE, STATS, SYMBOLS = "data/bpe.model", "data/feats_stats.npz", "data/nlsyms.txt"
 PLAIN = {"model": "espnet", "decoder": "transformer"}
 TRAINING_ONLY = ("decoder.variance.", UPDATES)
 # Where the training data was: of no use elsewhere.
@@ -37,13 +37,30 @@ DATA_KEYS = (
 )
 
 
-def plain_config(config: dict[str, Any], bpe_model: str, stats: str | None) -> dict[str, Any]:
+def carried(config: dict[str, Any]) -> dict[str, Path]:
+    """The files that a config names, under their names in the export.
+
+    Raises:
+        ConfigError: one is not there; paths start from the directory of the recipe.
+    """
+    named = {
+        BPE: config.get("bpemodel"),
+        SYMBOLS: config.get("non_linguistic_symbols"),
+        STATS: (config.get("normalize_conf") or {}).get("stats_file"),
+    }
+    found = {name: Path(path) for name, path in named.items() if path}
+    for path in found.values():
+        if not path.is_file():
+            raise ConfigError(f"{path}: missing; export in the directory that the training ran in")
+    return found
+
+
+def plain_config(config: dict[str, Any], where: Path | None = None) -> dict[str, Any]:
     """The config without the plug-in: ESPnet's classes, their keys only, new paths.
 
     Args:
         config: ESPnet's ``config.yaml`` of the training.
-        bpe_model: path of the SentencePiece model.
-        stats: path of the feature statistics, None where the model has none.
+        where: the directory of the export; None: paths start from there.
     """
     from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
     from espnet2.asr.espnet_model import ESPnetASRModel
@@ -62,9 +79,12 @@ def plain_config(config: dict[str, Any], bpe_model: str, stats: str | None) -> d
             extra = {*(accepted_keys(mine) or ())} - {*(accepted_keys(base) or ())}
             conf = plain.get(f"{part}_conf") or {}
             plain[f"{part}_conf"] = {k: v for k, v in conf.items() if k not in extra}
-    plain["bpemodel"] = bpe_model
-    if stats is not None:
-        plain["normalize_conf"] = {**(plain.get("normalize_conf") or {}), "stats_file": stats}
+    placed = {name: str(where / name) if where else name for name in (BPE, SYMBOLS, STATS)}
+    for key, name in (("bpemodel", BPE), ("non_linguistic_symbols", SYMBOLS)):
+        if plain.get(key):
+            plain[key] = placed[name]
+    if (plain.get("normalize_conf") or {}).get("stats_file"):
+        plain["normalize_conf"] = {**plain["normalize_conf"], "stats_file": placed[STATS]}
     plain.update({key: [] for key in DATA_KEYS if key in plain})
     plain.update(config=None, output_dir=None, allow_variable_data_keys=False, init_param=[])
     return plain
@@ -131,17 +151,15 @@ def check_outputs(theirs, ours, frames: int = 120, tolerance: float = 1e-5) -> f
 def write_export(
     config_file: Path,
     model_file: Path,
-    bpe_model: Path,
     directory: Path,
     final: Path,
     onnx: bool = False,
     heard: Frontend | None = None,
 ) -> dict[str, Any]:
-    """Write config.yaml, model.pth, data/{bpe.model,feats_stats.npz}, infer.py and a packed zip.
+    """Write config.yaml, model.pth, data/, infer.py and a packed zip.
 
     Args:
         config_file, model_file: of the trained recogniser.
-        bpe_model: SentencePiece model.
         directory: where to write; what is there already is packed too.
         final: where ``directory`` is going to be; ESPnet looks up the paths in a config from the
             working directory, so that ``config.yaml`` needs absolute ones.
@@ -149,14 +167,15 @@ def write_export(
         heard: its features, if they are known: ``infer.py`` makes them.
 
     Returns:
-        ``largest_difference`` between the two models' outputs, why plain ESPnet cannot load it
-        (``not_plain``; None: it can), why no ``infer.py`` takes it from sound to text
-        (``no_infer``), why there is no ONNX (``no_onnx``), and what was measured of
+        How many ``parameters``, the ``largest_difference`` between the two models' outputs, why
+        plain ESPnet cannot load it (``not_plain``; None: it can), why no ``infer.py`` takes it from
+        sound to text (``no_infer``), why there is no ONNX (``no_onnx``), and what was measured of
         ``onnx``.
 
     Raises:
-        ConfigError: the result is not exactly plain ESPnet's model, or with an SSL encoder that
-            plain ESPnet has not, not exactly the one that was trained.
+        ConfigError: a file that the config names is missing; or the result is not exactly plain
+            ESPnet's model, or with an SSL encoder that plain ESPnet has not, not exactly the one
+            that was trained.
     """
     import torch
     from espnet2.tasks.asr import ASRTask
@@ -168,21 +187,14 @@ def write_export(
         raise ConfigError(
             f"{config_file}: decode_samples > 0 needs the variance head, which plain ESPnet has not"
         )
-    stats_file = (config.get("normalize_conf") or {}).get("stats_file")
-    with_stats = stats_file is not None
-    (directory / BPE).parent.mkdir()
-    shutil.copyfile(bpe_model, directory / BPE)
-    if with_stats:
-        shutil.copyfile(stats_file, directory / STATS)
+    for name, path in carried(config).items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, directory / name)
     state = plain_state(torch.load(model_file, map_location="cpu"))
     trained_encoder = config.get("encoder")
     config, not_plain = ssl_encoder.leave(config)
 
-    def configured(where: Path | None) -> dict:
-        names = BPE, STATS if with_stats else None
-        return plain_config(config, *(str(where / n) if where and n else n for n in names))
-
-    built = configured(directory.resolve())
+    built = plain_config(config, directory.resolve())
     plain = ASRTask.build_model(Namespace(**built))
     if config.get("encoder") != trained_encoder:
         state = ssl_encoder.rename(state, plain.state_dict())
@@ -196,10 +208,11 @@ def write_export(
         if no_infer is None:
             shipped.with_espnet(directory, heard)
     torch.save(state, directory / MODEL)
-    write_config(directory, configured(None))
+    write_config(directory, plain_config(config))
     pack(directory, f"{final.parent.name}.zip")
-    write_config(directory, configured(final.resolve()))
+    write_config(directory, plain_config(config, final.resolve()))
     report: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in plain.parameters()),
         "largest_difference": worst,
         "not_plain": not_plain,
         "no_infer": no_infer,
@@ -214,7 +227,7 @@ def write_export(
         report["onnx"] = {}
         if why is None:
             try:
-                report["onnx"] = asr_onnx.write(model, directory, final.parent.name)
+                report["onnx"] = asr_onnx.write(model, directory, final.parent.name, heard)
             except NoGraph as err:  # the recogniser is exported all the same
                 report["no_onnx"] = str(err)
     return report

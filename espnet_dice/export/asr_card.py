@@ -3,7 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_dice.export.card import NOT_SAID, UNKNOWN, code, licence_of, measured_on, render
+from espnet_dice.export.card import (
+    NOT_SAID,
+    UNKNOWN,
+    code,
+    licence_of,
+    measured_on,
+    named,
+    origin_of,
+    render,
+)
 from espnet_dice.hubert.models.frames import SAMPLE_RATE
 from espnet_dice.kd.weights import weights
 
@@ -41,6 +50,7 @@ def make(
         **_teachers(config.get("model_conf") or {}),
         "licence of this model and of its data": NOT_SAID,
     }
+    told, source = report.get("card", {}), (config.get("encoder_conf") or {}).get("source")
     raw = features.feats_type == RAW if features else dim is None
     facts |= _checked(
         report, "waveforms (batch, samples)" if raw else "features (batch, frames, dim)"
@@ -52,13 +62,16 @@ def make(
         [_score(row, kind) for row in rows for kind in ("wer", "cer")],
         library_name="espnet",
         pipeline_tag="automatic-speech-recognition",
+        base_model=origin_of(source) if source else None,
+        language=told.get("language"),
+        datasets=[told["dataset"]] if "dataset" in told else None,
         tags=["espnet", "audio", "automatic-speech-recognition", "knowledge-distillation"],
         facts=facts,
         rows=rows,
         rate=(features.rate if features else SAMPLE_RATE) if raw else None,
         dim=dim,
         not_plain=report.get("not_plain"),
-        infer=features.rate if features and not report["no_infer"] else None,
+        infer=features.rate if features and not report.get("no_infer", "an older export") else None,
     )
 
 
@@ -86,7 +99,7 @@ def _pretrained(conf: Mapping[str, Any]) -> dict[str, str]:
     if not source:
         return {}
     found = licence_of(source)
-    return {"encoder from": f"{code(source)} (licence: {code(found) if found else UNKNOWN})"}
+    return {"encoder from": f"{code(named(source))} (licence: {code(found) if found else UNKNOWN})"}
 
 
 def _checked(report: Mapping[str, Any], inputs: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import torch
 
 from espnet_dice.export import ENCODER, ENCODER_INT8, onnx
 from espnet_dice.hubert.models.frames import RECEPTIVE
+from espnet_dice.records.frontend import Frontend
 
 OUTPUTS = ("encoder_out", "ctc_log_probs")
 PARTS = ("embed", "encoders", "after_norm")
@@ -28,6 +29,7 @@ class Encoder(torch.nn.Module):
 
     lengths = (MIN_FRAMES, 101, 333)
     """Of the utterances on which outputs are compared."""
+    normalize = "mean and variance of the training set, in the graph"
 
     def __init__(self, model):
         super().__init__()
@@ -60,6 +62,7 @@ class WaveEncoder(torch.nn.Module):
         super().__init__()
         self.encoder = copy.deepcopy(model.encoder).cpu()
         onnx.without_weight_norm(self.encoder)
+        self.normalize = onnx.NORMALIZE[self.encoder.normalize]
         self.ctc = copy.deepcopy(model.ctc.ctc_lo).cpu()
 
     def forward(self, speech: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,13 +93,14 @@ def why_not(model) -> str | None:
     return None if model.ctc is not None else "it has no CTC"
 
 
-def write(model, directory: Path, source: str) -> dict[str, Any]:
+def write(model, directory: Path, source: str, heard: Frontend | None = None) -> dict[str, Any]:
     """Write encoder.onnx and encoder.int8.onnx, and compare them with ESPnet's ``encode``.
 
     Args:
         model: ESPnet's recogniser, of which :func:`why_not` says nothing.
         directory: where to write; exists.
         source: its name for messages.
+        heard: its features, if they are known, for the metadata of the files.
 
     Returns:
         For each file the error relative to ESPnet's output, the largest difference, and its size.
@@ -112,8 +116,12 @@ def write(model, directory: Path, source: str) -> dict[str, Any]:
     speech = module.noise(100 * (SAMPLES if waves else 1), torch.Generator().manual_seed(0))
     onnx.trace(module, speech, dims, OUTPUTS, directory / ENCODER, source)
     onnx.quantise(directory / ENCODER, directory / ENCODER_INT8)
+    said: dict[str, Any] = {"normalize": module.normalize}
+    if heard is not None:
+        said |= {"feats_type": heard.feats_type, "sampling_rate": heard.rate}
     figures = {}
     for name, tolerance in ((ENCODER, onnx.TOLERANCE), (ENCODER_INT8, onnx.INT8_TOLERANCE)):
+        onnx.describe(directory / name, said)
         compared = compare(model, onnx.session(directory / name), module)
         figures[name] = onnx.figures_of(directory / name, compared, tolerance, source)
     return figures

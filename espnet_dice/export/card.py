@@ -11,12 +11,19 @@ from typing import Any
 
 import yaml
 
+from espnet_dice.io.errors import ConfigError
+from espnet_dice.io.json_files import read_json
+
 NAME = "README.md"
 UNKNOWN = "unknown – ask whoever made it"
 NOT_SAID = "unknown – ask whoever trained it"
-HUB = ("library_name", "pipeline_tag", "tags", "base_model")
+HUB = ("library_name", "pipeline_tag", "tags", "base_model", "language", "datasets")
 """What front matter has of every card."""
 Scores = Sequence[Mapping[str, Any]]
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z]+)?")
+NO_LANGUAGE = "noinfo"
+"""What ``asr.sh`` says where nothing is known."""
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -24,6 +31,41 @@ def code(text: Any) -> str:
     """Inline code: no character in it is markup, not even in a table."""
     plain = re.sub(r"[\x00-\x1f\x7f`]+", " ", str(text)).strip()
     return f"`{plain}`".replace("|", "\\|") if plain else "–"
+
+
+def about(lang: str | None = None, dataset: str | None = None) -> dict[str, str]:
+    """What cards say of the speech that models learnt from, as far as it is told.
+
+    Args:
+        lang: code of its language, such as ``en``; ``noinfo``: not told.
+        dataset: its name on the Hugging Face hub.
+
+    Raises:
+        ConfigError: it is no code of a language.
+    """
+    if lang and lang != NO_LANGUAGE and not LANGUAGE.fullmatch(lang):
+        raise ConfigError(f"--lang {lang}: give a code of two or three letters, such as en")
+    told = {"language": None if lang == NO_LANGUAGE else lang, "dataset": dataset}
+    return {key: value for key, value in told.items() if value}
+
+
+def on_hub(source: str) -> bool:
+    """Whether a model is named as on the Hugging Face hub, and is no directory here."""
+    return HUB_NAME.fullmatch(source) is not None and not Path(source).exists()
+
+
+def named(source: str) -> str:
+    """A model's name without the directory that it lies in here."""
+    return source if on_hub(source) else Path(source).name
+
+
+def origin_of(source: str) -> str | None:
+    """The name on the hub of a model, or of what its directory was fetched from; None: not told."""
+    if on_hub(source):
+        return source
+    config = read_json(Path(source) / "config.json") if Path(source).is_dir() else None
+    said = (config or {}).get("_name_or_path")
+    return said if isinstance(said, str) and on_hub(said) else None
 
 
 def measured_on(processor: Mapping[str, Any]) -> str:
@@ -40,8 +82,7 @@ def render(template: str, name: str, made: str, scores: Scores = (), **values: A
         name: of the model.
         made: versions, Markdown.
         scores: one mapping each with ``task``, ``set``, ``metric``, ``name`` and ``value``.
-        values: of ``ModelCardData`` (``library_name``, ``pipeline_tag``, ``tags`` and
-            ``base_model``), the others of the template.
+        values: of ``ModelCardData``, those that :data:`HUB` names; the others of the template.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 

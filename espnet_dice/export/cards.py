@@ -19,7 +19,7 @@ from espnet_dice.io import fingerprint
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import DiceError
 from espnet_dice.io.json_files import read_json
-from espnet_dice.records import experiment, frontend
+from espnet_dice.records import experiment, frontend, of_espnet
 from espnet_dice.records.config_base import read_trained
 from espnet_dice.results.table import JSON
 
@@ -41,12 +41,11 @@ def write(system: experiment.Experiment, directory: Path) -> None:
 
 def _recogniser(system: experiment.Experiment, report: Mapping[str, Any]) -> str:
     config = read_trained(system.config)
-    features = frontend.of_training(config)
+    features = frontend.of_training(config) or frontend.of_sound(config, system.config)
     found = read_json(system.directory.parent / JSON)
     rows = [row for row in found if _of(row, system)] if isinstance(found, list) else []
-    return asr_card.make(
-        system.name, _training(system), config, features, report, rows, made_with()
-    )
+    training = _training(system, report.get("parameters", 0))
+    return asr_card.make(system.name, training, config, features, report, rows, made_with())
 
 
 def _student(system: experiment.Experiment, report: Mapping[str, Any]) -> str:
@@ -55,7 +54,7 @@ def _student(system: experiment.Experiment, report: Mapping[str, Any]) -> str:
     row, probes = _probed(system)
     return hubert_card.make(
         system.name,
-        _training(system),
+        _training(system, report.get("parameters", 0)),
         config,
         labels and read_json(labels),
         report,
@@ -76,12 +75,12 @@ def refresh(exp: Path) -> int:
         path for kind in ("asr", "dice") for path in exp.glob(f"{kind}_*/{EXPORT}")
     ):
         try:
-            system = experiment.load(directory.parent)
+            system = of_espnet.load(directory.parent)
         except DiceError as err:
             logging.warning("%s; its card stays as it is", err)
             continue
         record = fingerprint.read(directory) or {}
-        if not experiment.is_current(directory.parent, record.get("inputs", {}).get("model")):
+        if system.sha256 != record.get("inputs", {}).get("model"):
             logging.warning("%s is of an older model: export again", directory)
             continue
         write(system, directory)
@@ -112,12 +111,12 @@ def _commit(root: Path) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _training(system: experiment.Experiment) -> dict[str, str]:
+def _training(system: experiment.Experiment, exported: int) -> dict[str, str]:
     """What all models' cards say of their training."""
     epochs = f"{system.max_epoch}, seed {system.seed}"
     if len(system.averaged) > 1:
         epochs += f"; the average of {len(system.averaged)} checkpoints"
-    facts = {"parameters": f"{system.parameters / 1e6:.2f} M"}
+    facts = {"parameters": f"{(system.parameters or exported) / 1e6:.2f} M"}
     if system.train_set:
         facts["trained on"] = f"{code(system.train_set)}, validated on {code(system.valid_set)}"
     return {**facts, "epochs": epochs}

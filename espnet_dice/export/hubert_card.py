@@ -1,20 +1,33 @@
 """The card of an exported HuBERT student."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_dice.export.card import NOT_SAID, UNKNOWN, code, licence_of, render
+from espnet_dice.export.card import (
+    NOT_SAID,
+    UNKNOWN,
+    code,
+    licence_of,
+    named,
+    origin_of,
+    render,
+)
 from espnet_dice.hubert.models import sizes
 from espnet_dice.results.dice_results import means, weight_of
 
 SPECTRAL = {"mfcc": "MFCC", "mfcc_mel": "MFCC and log-mel energies"}
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 MEASURES = {
     "char": "character error rate, %",
     "sid": "speaker accuracy, %",
     "kws": "keyword equal error rate, %",
 }
+ON_HUB = {
+    "char": ("automatic-speech-recognition", "cer"),
+    "sid": ("audio-classification", "accuracy"),
+    "kws": ("audio-classification", "eer"),
+}
+"""Probe → task and metric, as the hub calls what is like them."""
+OUR_SET = "the recipe's own test set"
 
 
 def make(
@@ -55,16 +68,21 @@ def make(
         **_checked(report),
     }
     hf = "hf" in report
+    told = report.get("card", {})
+    shown = _probes(row, probes) if row else []
     return render(
         "hubert",
         name,
         made,
+        [_score(probe, told.get("dataset", OUR_SET)) for probe in shown],
         library_name="transformers" if hf else "onnx",
         pipeline_tag="feature-extraction",
         tags=["hubert", "speech", "audio", "knowledge-distillation", "dicehubert"],
-        base_model=teacher if teacher and _on_hub(teacher) else None,
+        base_model=origin_of(teacher) if teacher else None,
+        language=told.get("language"),
+        datasets=[told["dataset"]] if "dataset" in told else None,
         facts=facts,
-        probes=_probes(row, probes) if row else [],
+        probes=shown,
         hf=hf,
         carries_code=hf and report["hf"].get("carries_code", False),
     )
@@ -75,7 +93,10 @@ def losses(entries: Sequence[Mapping[str, Any]]) -> str:
     said = []
     for entry in entries:
         weight = weight_of(entry)
-        more = ", ".join(f"{k} {v}" for k, v in (entry.get("conf") or {}).items())
+        conf = {
+            k: named(v) if isinstance(v, str) else v for k, v in (entry.get("conf") or {}).items()
+        }
+        more = ", ".join(f"{k} {v}" for k, v in conf.items())
         shown = code(f"{entry['name']} ({more})" if more else entry["name"])
         said.append(f"{weight} × {shown}" if weight else shown)
     return " + ".join(said)
@@ -112,13 +133,10 @@ def _teacher(source: str | None) -> dict[str, str]:
     if not source or source in SPECTRAL:
         return {}
     found = licence_of(source)
-    return {"teacher": code(source), "licence of the teacher": code(found) if found else UNKNOWN}
-
-
-def _on_hub(source: str) -> bool:
-    from pathlib import Path
-
-    return not Path(source).exists() and HUB_NAME.fullmatch(source) is not None
+    return {
+        "teacher": code(named(source)),
+        "licence of the teacher": code(found) if found else UNKNOWN,
+    }
 
 
 def _checked(report: Mapping[str, Any]) -> dict[str, str]:
@@ -140,5 +158,13 @@ def _probes(
     for task, score in means(row["scores"]).items():
         phones = task == "char" and probes[task]["made_from"].get("phones")
         name = "phone error rate, %" if phones else MEASURES[task]
-        found.append({"name": name, "score": score, **probes[task]})
+        found.append({"task": task, "phones": phones, "name": name, "score": score, **probes[task]})
     return found
+
+
+def _score(probe: Mapping[str, Any], dataset: str) -> dict[str, Any]:
+    """A probe as the hub's model index has it."""
+    task, metric = ON_HUB[probe["task"]]
+    metric = "per" if probe["phones"] else metric
+    name = f"{probe['name']} (probe of the frozen model)"
+    return {"task": task, "set": dataset, "metric": metric, "name": name, "value": probe["score"]}

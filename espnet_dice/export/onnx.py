@@ -10,7 +10,7 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ LENGTHS = (RECEPTIVE, 3 * SAMPLE_RATE // 4, 2 * SAMPLE_RATE + 77)
 """Samples of the utterances on which outputs are compared."""
 TOLERANCE, INT8_TOLERANCE = 1e-4, 0.03
 """Root-mean-square error over root-mean-square, of float32 and of int8."""
+NORMALIZE = {True: "mean 0, variance 1 of each utterance, in the graph", False: "none"}
+"""What the metadata of a graph of waveforms says."""
 SECONDS, REPEATS = 5, 5
 """Length and number of the timed runs."""
 
@@ -73,6 +75,9 @@ def write(model: FrozenSSLModel, directory: Path) -> dict[str, Any]:
     module = Exported(model)
     to_onnx(module, directory / FLOAT, model.source)
     quantise(directory / FLOAT, directory / INT8)
+    said = {"sampling_rate": SAMPLE_RATE, "normalize": NORMALIZE[model.normalize]}
+    for name in (FLOAT, INT8):
+        describe(directory / name, said)
     runs: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {"torch": torch_run(module)}
     figures: dict[str, Any] = {"torch": {}}
     for name, tolerance in ((FLOAT, TOLERANCE), (INT8, INT8_TOLERANCE)):
@@ -172,6 +177,15 @@ def forget_sources(graph: Any) -> None:
         for attribute in node.attribute:
             for inner in ([attribute.g] if attribute.HasField("g") else []) + [*attribute.graphs]:
                 forget_sources(inner)
+
+
+def describe(path: Path, said: Mapping[str, Any]) -> None:
+    """Write into a graph's metadata what its input is, which onnxruntime shows: key → value."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {key: str(value) for key, value in said.items()})
+    path.write_bytes(model.SerializeToString())
 
 
 def quantise(path: Path, out: Path) -> None:

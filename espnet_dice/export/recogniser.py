@@ -11,12 +11,13 @@ import contextlib
 import logging
 import os
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from espnet_dice.export import cards, greedy_wer, shipped
-from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.records import experiment, feature_dir, frontend, tokens
 from espnet_dice.records.config_base import read_trained
 from espnet_dice.records.spoken import Spoken
@@ -31,24 +32,32 @@ class RecogniserExport:
     """How recognisers are exported.
 
     Attributes:
-        token_list: directory of the token list that they were trained with.
+        token_list: directory of the token list that they were trained with; None: ESPnet's own
+            training made them, and their config names what there is.
         onnx: the encoder also as ONNX.
         test: features on which the ONNX encoders are compared by their WER, or None.
         test_utterances: of it, at most.
         spoken: its audio, from which what is shipped is measured, or None.
+        about: what :func:`espnet_dice.export.card.about` says.
     """
 
-    token_list: Path
+    token_list: Path | None
     onnx: bool
-    test: feature_dir.FeatureDir | None
-    test_utterances: int
+    test: feature_dir.FeatureDir | None = None
+    test_utterances: int = greedy_wer.UTTERANCES
     spoken: Spoken | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self, system: experiment.Experiment) -> Fingerprint:
         """What an export depends on."""
         out = system.directory / cards.EXPORT
         settings = {"version": VERSION, "path": str(out.resolve()), "onnx": self.onnx}
-        inputs = {"model": system.sha256, "tokens": tokens.key_of(self.token_list)}
+        settings["card"] = dict(self.about)
+        inputs = {"model": system.sha256}
+        if self.token_list is None:
+            inputs["config"] = digest_files([system.config])
+        else:
+            inputs["tokens"] = tokens.key_of(self.token_list)
         if self.test:
             settings["test_utterances"] = self.test_utterances
             settings["spoken"] = self.spoken is not None
@@ -70,14 +79,14 @@ class RecogniserExport:
         from espnet_dice.export import asr
 
         torch.set_num_threads(1)
-        heard = frontend.of_training(read_trained(system.config))
-        bpe, out = self.token_list / tokens.MODEL, system.directory / cards.EXPORT
-        paths = (system.config, system.model_file, bpe, directory, out)
+        config = read_trained(system.config)
+        heard = frontend.of_training(config) or frontend.of_sound(config, system.config)
+        paths = (system.config, system.model_file, directory, system.directory / cards.EXPORT)
         report = asr.write_export(*paths, self.onnx, heard)
         if report.get("onnx"):
             report["no_ship"] = why = shipped.why_not(heard)
             if why is None:
-                shipped.recogniser(directory, heard, self.token_list)
+                shipped.recogniser(directory, heard, config["token_list"])
             if self.test is not None:
                 spoken = self.spoken if why is None else None
                 how = (self.test, self.token_list, self.test_utterances, spoken)

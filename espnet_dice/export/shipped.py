@@ -7,7 +7,7 @@ hears pitch, ``pitch.py``. See :mod:`espnet_dice.ship.infer`.
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,11 +17,13 @@ import numpy as np
 import espnet_dice.ship
 from espnet_dice.export import ENCODER, ENCODER_INT8
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
+from espnet_dice.io.atomic import write_text
 from espnet_dice.io.json_files import write_json
 from espnet_dice.records import tokens
 from espnet_dice.records.feature_shards import ALGORITHM, RAW
 from espnet_dice.records.frontend import Frontend
 from espnet_dice.ship import pitch_file
+from espnet_dice.ship.infer import SPACE
 
 NAME = "ship"
 RUNTIME, HEARING, NGRAM, CONFIG = "infer.py", "hearing.py", "ngram.py", "config.json"
@@ -29,7 +31,8 @@ WITH_ESPNET = "with_espnet.py"
 """The source of the ``infer.py`` that decodes with ESPnet."""
 MODEL, MODEL_INT8 = "model.onnx", "model.int8.onnx"
 BLANK = 0
-"""ESPnet's."""
+ESPNETS_SPACE = "<space>"
+"""Among characters; SentencePiece's is the runtime's."""
 FRAME_S = 0.01
 """Between features."""
 FRAMES = 200
@@ -45,13 +48,13 @@ def why_not(heard: Frontend | None) -> str | None:
     return None
 
 
-def recogniser(directory: Path, heard: Frontend, token_list: Path) -> None:
+def recogniser(directory: Path, heard: Frontend, listed: Sequence[str]) -> None:
     """Write ``ship/`` of a recogniser, of which :func:`why_not` says nothing.
 
     Args:
         directory: of the export; holds the encoder as ONNX, and the features' statistics.
         heard: its features.
-        token_list: directory of the token list.
+        listed: the token list, of pieces of SentencePiece or of characters.
     """
     from espnet_dice.export import asr, asr_onnx, onnx
 
@@ -74,7 +77,8 @@ def recogniser(directory: Path, heard: Frontend, token_list: Path) -> None:
     }
     to = directory / NAME
     _write(to, {MODEL: directory / ENCODER, MODEL_INT8: directory / ENCODER_INT8}, conf)
-    shutil.copyfile(token_list / tokens.LIST, to / tokens.LIST)
+    pieces = (SPACE if token == ESPNETS_SPACE else token for token in listed)
+    write_text(to / tokens.LIST, "".join(f"{piece}\n" for piece in pieces))
     shutil.copyfile(_source(NGRAM), to / NGRAM)
     _hear(to, heard.feats_type)
 

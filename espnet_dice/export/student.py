@@ -8,7 +8,8 @@ pickle.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ class StudentExport:
 
     Attributes:
         onnx: also as ONNX.
+        about: what :func:`espnet_dice.export.card.about` says.
     """
 
     onnx: bool
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self, system: experiment.Experiment) -> Fingerprint:
         """What an export depends on."""
-        settings = {"version": VERSION, "onnx": self.onnx}
+        settings = {"version": VERSION, "onnx": self.onnx, "card": dict(self.about)}
         inputs = {"training": system.key, "model": system.sha256}
         return Fingerprint("export_hubert", settings, inputs)
 

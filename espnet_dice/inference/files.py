@@ -10,7 +10,6 @@ from espnet_dice.inference import archive
 from espnet_dice.io.errors import ConfigError, StaleError
 from espnet_dice.records import experiment, frontend
 from espnet_dice.records.config_base import read_trained
-from espnet_dice.records.feature_shards import RAW
 
 CONFIG, MODEL = "config.yaml", "model.pth"
 FETCHED = {
@@ -189,27 +188,7 @@ def _trained_on(config: dict[str, Any], path: Path, directory: Path) -> frontend
         found = frontend.of_training(config, root)
         if found is not None:
             return found
-    if config.get("input_size") in (None, 1):  # the model has a frontend of its own
-        return frontend.Frontend(RAW, rate_of(config.get("frontend_conf") or {}, path))
-    return None
-
-
-def rate_of(conf: dict[str, Any], path: Path) -> int:
-    """Hz of an ESPnet frontend, which may write ``16k``, and says nothing for 16000.
-
-    Raises:
-        ConfigError: naming the file ``path``: it says something else.
-    """
-    import humanfriendly
-
-    text = conf.get("fs")
-    try:
-        rate = humanfriendly.parse_size(str(16000 if text is None else text))  # as ESPnet does
-    except humanfriendly.InvalidSize:
-        rate = 0
-    if rate < 1:
-        raise ConfigError(f"{path}: frontend_conf: fs: {text!r} is no sampling rate")
-    return rate
+    return frontend.of_sound(config, path)
 
 
 def read_weights(path: Path) -> dict[str, Any]:

@@ -96,3 +96,39 @@ def of_training(config: dict[str, Any], root: Path = Path()) -> Frontend | None:
         if entry[1] == "speech":
             return of_dump((root / entry[0]).parent)
     return None
+
+
+def of_sound(config: dict[str, Any], path: Path) -> Frontend | None:
+    """What a model hears that takes waveforms: ``raw``, at the rate of its own frontend.
+
+    Args:
+        config: ESPnet's ``config.yaml``.
+        path: of that file, for messages.
+
+    Returns:
+        None where it takes features.
+
+    Raises:
+        ConfigError: its frontend has no sampling rate.
+    """
+    if config.get("input_size") in (None, 1):
+        return Frontend(RAW, rate_of(config.get("frontend_conf") or {}, path))
+    return None
+
+
+def rate_of(conf: dict[str, Any], path: Path) -> int:
+    """Hz of an ESPnet frontend, which may write ``16k``, and says nothing for 16000.
+
+    Raises:
+        ConfigError: naming the file ``path``: it says something else.
+    """
+    import humanfriendly
+
+    text = conf.get("fs")
+    try:
+        rate = humanfriendly.parse_size(str(16000 if text is None else text))  # as ESPnet does
+    except humanfriendly.InvalidSize:
+        rate = 0
+    if rate < 1:
+        raise ConfigError(f"{path}: frontend_conf: fs: {text!r} is no sampling rate")
+    return rate

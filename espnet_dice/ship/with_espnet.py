@@ -55,7 +55,9 @@ class Model:
         self.hearing = hearing.Hearing(kind, heard["rate"], pitch)
         config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
         # wherever the directory is now, and from whichever one this is called
-        config["bpemodel"] = str(directory / "data/bpe.model")
+        for key, name in (("bpemodel", "bpe.model"), ("non_linguistic_symbols", "nlsyms.txt")):
+            if config.get(key):
+                config[key] = str(directory / "data" / name)
         if "stats_file" in (config.get("normalize_conf") or {}):
             config["normalize_conf"]["stats_file"] = str(directory / "data/feats_stats.npz")
         with tempfile.TemporaryDirectory() as tmp:

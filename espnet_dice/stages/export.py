@@ -2,6 +2,7 @@
 
     python -m espnet_dice.stages.export --systems exp/asr_tiny --token_list data/token_list/char31
     python -m espnet_dice.stages.export --systems exp/dice_narrow_hard_seed0
+    python -m espnet_dice.stages.export --systems exp/asr_kd_off    # trained by ESPnet's asr.sh
 
 makes ``exp/<system>/export``, see :mod:`espnet_dice.export.recogniser` and
 :mod:`espnet_dice.export.student`. Every file is compared with the trained model on the way out, and
@@ -13,7 +14,7 @@ written with the results that are there now.
 import logging
 from pathlib import Path
 
-from espnet_dice.export import cards, greedy_wer, processor, wants_onnx, warm_up_onnx
+from espnet_dice.export import card, cards, greedy_wer, processor, wants_onnx, warm_up_onnx
 from espnet_dice.export.recogniser import RecogniserExport
 from espnet_dice.export.student import StudentExport
 from espnet_dice.io import options
@@ -21,11 +22,12 @@ from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.records import experiment, feature_dir, frontend
+from espnet_dice.records import experiment, feature_dir, frontend, of_espnet
 from espnet_dice.records.spoken import Spoken
 from espnet_dice.work.workers import Work, run_forked
 
 LOG = "export.log"
+ESPNETS = "asr of ESPnet"
 
 
 def export(
@@ -37,12 +39,15 @@ def export(
     test_utterances: int = greedy_wer.UTTERANCES,
     data: Path | None = None,
     allow_pipes: bool = False,
+    lang: str | None = None,
+    dataset: str | None = None,
 ) -> int:
     """Export the systems that are not exported yet.
 
     Args:
         systems: experiment directories, ``exp/asr_<tag>`` or ``exp/dice_<tag>``.
-        token_list: directory of the token list that the recognisers were trained with.
+        token_list: directory of the token list that the recognisers were trained with; those of
+            ESPnet's own training take none.
         onnx: also as ONNX; None: if the packages that it takes are installed.
         nj: systems at a time; None: as many as there are cores.
         test_set: features on which recognisers' ONNX encoders are compared; None: they are not.
@@ -50,6 +55,7 @@ def export(
         data: directory of the data directories, where the test set's audio is; None: what is
             shipped is not measured.
         allow_pipes: run wav.scp entries that are shell commands.
+        lang, dataset: for the cards, see :func:`card.about`.
 
     Returns:
         How many were exported.
@@ -62,39 +68,48 @@ def export(
     if test_utterances < 1:
         raise ConfigError(f"--test_utterances {test_utterances}: give a number from 1")
     with_onnx = wants_onnx(onnx)
-    loaded = [experiment.load(directory, "the stage that trains it") for directory in systems]
-    makers = {}
-    if any(system.task == "asr" for system in loaded):
+    loaded = [of_espnet.load(directory, "the stage that trains it") for directory in systems]
+    kinds = [_kind(system) for system in loaded]
+    about = card.about(lang, dataset)
+    makers = {
+        ESPNETS: RecogniserExport(None, with_onnx, about=about),
+        "dice": StudentExport(with_onnx, about),
+    }
+    if "asr" in kinds:
         if token_list is None:
             raise ConfigError("--token_list: recognisers are exported with theirs; name it")
         test = feature_dir.load(test_set) if with_onnx and test_set else None
         spoken = _spoken(test, data, allow_pipes)
-        makers["asr"] = RecogniserExport(token_list, with_onnx, test, test_utterances, spoken)
-    if any(system.task == "dice" for system in loaded):
-        makers["dice"] = StudentExport(with_onnx)
+        how = (test, test_utterances, spoken, about)
+        makers["asr"] = RecogniserExport(token_list, with_onnx, *how)
     pending = []
-    for system in loaded:
-        if system.task not in makers:
+    for system, kind in zip(loaded, kinds, strict=True):
+        if kind not in makers:
             raise ConfigError(f"{system.directory}: no recogniser and no HuBERT: nothing to export")
-        if makers[system.task].fingerprint(system).is_done(system.directory / cards.EXPORT):
+        if makers[kind].fingerprint(system).is_done(system.directory / cards.EXPORT):
             logging.info("%s: unchanged, skipped", system.name)
         else:
-            pending.append(system)
-    for task in sorted({system.task for system in pending}):
-        makers[task].warm_up()
+            pending.append((system, makers[kind]))
+    for maker in {id(maker): maker for _, maker in pending}.values():
+        maker.warm_up()
     if with_onnx and pending:
         warm_up_onnx()
     works = [
-        Work(s.name, lambda s=s: _write(makers[s.task], s), s.directory / LOG) for s in pending
+        Work(s.name, lambda s=s, maker=maker: _write(maker, s), s.directory / LOG)
+        for s, maker in pending
     ]
     run_forked(works, nj or options.cores())
-    for system in pending:
-        report = read_json(system.directory / cards.EXPORT / cards.REPORT)
-        makers[system.task].tell(system.name, report)
+    for system, maker in pending:
+        maker.tell(system.name, read_json(system.directory / cards.EXPORT / cards.REPORT))
     for exp in {directory.parent for directory in systems}:
         cards.refresh(exp)
         greedy_wer.add_to_results(exp)
     return len(pending)
+
+
+def _kind(system: experiment.Experiment) -> str:
+    """The task, or that it is a recogniser of ESPnet's own training."""
+    return ESPNETS if of_espnet.is_espnets(system.directory) else system.task
 
 
 def _spoken(
@@ -113,6 +128,7 @@ def _spoken(
 def _write(maker: RecogniserExport | StudentExport, system: experiment.Experiment) -> None:
     with atomic_dir(system.directory / cards.EXPORT) as tmp:
         report = {**maker.make(system, tmp), "processor": processor.describe()}
+        report["card"] = dict(maker.about)
         write_json(tmp / cards.REPORT, report)
         cards.write(system, tmp)
         maker.fingerprint(system).finish(tmp)
@@ -141,11 +157,13 @@ def main(argv: list[str] | None = None) -> None:
         "--allow_pipes", type=options.true_false, default=False, metavar="BOOL",
         help="run wav.scp entries that are shell commands",
     )  # fmt: skip
+    parser.add_argument("--lang", help="language of the speech, for the cards: en, …")
+    parser.add_argument("--dataset", help="its name on the Hugging Face hub, for the cards")
     parser.add_argument("--nj", type=int, default=options.cores(), help="systems at a time")
     args = parser.parse_args(argv)
     setup_logging()
     how = (args.token_list, args.onnx, args.nj, args.test_set, args.test_utterances)
-    n = export(args.systems, *how, args.data, args.allow_pipes)
+    n = export(args.systems, *how, args.data, args.allow_pipes, args.lang, args.dataset)
     print(f"{n} exported, {len(args.systems) - n} unchanged")
 
 

@@ -7,6 +7,7 @@ import yaml
 
 from espnet_dice.export import missing_for_onnx
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.records.frontend import Frontend
 from tests.hubert import tiny as tiny_hubert
 from tests.hubert.tiny_models import MEL
 from tests.stages import tiny
@@ -41,14 +42,27 @@ def build(directory, dim=DIM, listed=LISTED, **conf):
     return ASRTask.build_model(args).eval()
 
 
+def metadata(path):
+    """What onnxruntime shows."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+
+
 def test_a_conformer(tmp_path):
     from espnet_dice.export import asr_onnx, onnx
 
     model = build(tmp_path, encoder="conformer", encoder_conf=CONFORMER)
     assert asr_onnx.why_not(model) is None
-    figures = asr_onnx.write(model, tmp_path, "asr_c")
+    figures = asr_onnx.write(model, tmp_path, "asr_c", Frontend("fbank", 8000))
     assert figures["encoder.onnx"]["relative_error"] < 1e-5
     assert figures["encoder.int8.onnx"]["relative_error"] < 0.03
+    for name in figures:
+        assert metadata(tmp_path / name) == {
+            "normalize": "mean and variance of the training set, in the graph",
+            "feats_type": "fbank",
+            "sampling_rate": "8000",
+        }
     run = onnx.session(tmp_path / "encoder.onnx")
     for frames in (8, 59, 1200):
         speech = torch.randn(3, frames, DIM, generator=torch.Generator().manual_seed(frames))
@@ -88,6 +102,8 @@ def test_an_encoder_of_waveforms(tmp_path):
     assert asr_onnx.why_not(model) is None
     figures = asr_onnx.write(model, tmp_path, "asr_w")
     assert figures["encoder.onnx"]["relative_error"] < 1e-5
+    said = metadata(tmp_path / "encoder.onnx")
+    assert said == {"normalize": "mean 0, variance 1 of each utterance, in the graph"}
     run = onnx.session(tmp_path / "encoder.onnx")
     for samples in (1040, 7777, 16000, 16320):
         speech = 0.1 * torch.randn(3, samples)
@@ -105,6 +121,7 @@ def test_what_computes_something_else_is_refused(tmp_path, monkeypatch):
     model = build(tmp_path)
     monkeypatch.setattr(onnx, "trace", lambda *a: None)
     monkeypatch.setattr(onnx, "quantise", lambda *a: None)
+    monkeypatch.setattr(onnx, "describe", lambda *a: None)
     monkeypatch.setattr(onnx, "session", lambda path: lambda x: [np.zeros((2, 1, 16))] * 2)
     with pytest.raises(ConfigError, match=r"asr_x: encoder\.onnx computes something else"):
         asr_onnx.write(model, tmp_path, "asr_x")

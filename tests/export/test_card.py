@@ -97,7 +97,25 @@ def test_a_student(tmp_path):
     assert "relative error 2e-07" in said["`model.onnx`"]
     assert "| character error rate, % | 41.0 | 80.0 | `CTC` |" in text
     assert "| speaker accuracy, % | 70.5 | 5.0 | `speakers` |" in text
+    scores = {(r.task_type, r.metric_type): r.metric_value for r in data.eval_results}
+    assert scores["automatic-speech-recognition", "cer"] == 41.0
+    assert scores["audio-classification", "accuracy"] == 70.5 and len(scores) == 2
+    assert data.model_name == "dice_a"
     assert 'HubertModel.from_pretrained(".")' in text and "espnet_dice 1" in text
+
+
+def test_no_card_says_where_things_are(tmp_path):
+    at = str(tmp_path / "models/hubert")
+    loss = [{"name": "dice_feature", "conf": {"teacher": at}}]
+    for text in (
+        student(labels={**LABELS, "source": at}, loss=loss),
+        recogniser(input_size=1, encoder_conf={"source": at}),
+    ):
+        assert str(tmp_path) not in text and "`hubert`" in text
+    assert "`dice_feature (teacher hubert)`" in student(loss=loss)
+    (tmp_path / "hubert.pt").touch()
+    text = student(labels={**LABELS, "source": str(tmp_path / "hubert.pt")})
+    assert "| teacher | `hubert.pt` |" in text and ModelCard(text).data.base_model is None
 
 
 def test_a_student_without_results_and_without_labels():

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 
 from espnet_dice.export import card, cards
 from espnet_dice.hubert import upstreams
+from espnet_dice.io.errors import ConfigError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import experiment
 from espnet_dice.stages import dice_results, export
@@ -40,11 +41,39 @@ def read(system):
     return (system / "export/hf/README.md").read_text()
 
 
+def _scores(text):
+    """Of the front matter, as the hub reads it."""
+    return ModelCard(text).data.eval_results
+
+
 def test_the_export_writes_one(student):
     text = read(student)
     ModelCard(text)
     assert "`cc-by-nc-4.0`" in text and "Not measured yet" in text and "K = 50" in text
-    assert "layer 9" in text and f"`{student.parent.parent / 'teacher'}`" in text
+    assert "layer 9" in text and "| teacher | `teacher` |" in text
+
+
+def test_nothing_of_this_machine_is_in_what_is_taken_away(student):
+    files = list((student / "export/hf").iterdir())
+    assert {path.name for path in files} >= {"README.md", "config.json", "model.safetensors"}
+    for path in files:
+        assert str(student.parent.parent).encode() not in path.read_bytes(), path.name
+
+
+def test_what_is_told_of_the_speech(student, tmp_path):
+    (tmp_path / "teacher/config.json").write_text('{"_name_or_path": "owner/hubert"}')
+    with pytest.raises(ConfigError, match="--lang english: give a code of two or three letters"):
+        export.export([student], onnx=False, lang="english")
+    how = ["--systems", str(student), "--onnx", "false", "--lang", "en", "--dataset", "owner/set"]
+    export.main(how)
+    data = ModelCard(read(student)).data
+    assert (data.language, data.datasets) == ("en", ["owner/set"])
+    assert data.base_model == "owner/hubert"
+    assert export.export([student], onnx=False, lang="en", dataset="owner/set") == 0
+    assert cards.refresh(student.parent) == 1  # it is kept
+    assert ModelCard(read(student)).data.language == "en"
+    assert export.export([student], onnx=False, lang="noinfo") == 1
+    assert ModelCard(read(student)).data.language is None
 
 
 def test_results_are_written_into_it(student, monkeypatch):
@@ -59,6 +88,9 @@ def test_results_are_written_into_it(student, monkeypatch):
     text = read(student)
     assert "| speaker accuracy, % | 92.0 | 50.0 | `all about sid` |" in text
     assert "Not measured yet" not in text
+    scores = {r.metric_type: (r.metric_value, r.dataset_name) for r in _scores(text)}
+    assert scores["accuracy"] == (92.0, "the recipe's own test set")
+    assert scores.keys() == {"cer", "accuracy", "eer"}
     # a model that was trained after the probes
     results = json.loads((exp / "results.json").read_text())
     for row in results["systems"]:

@@ -92,6 +92,16 @@ def test_nothing_of_this_machine_is_in_the_files(exported):
         assert b".py" not in (directory / name).read_bytes()
 
 
+def test_the_files_say_what_they_hear(exported):
+    import onnxruntime
+
+    model, directory, _ = exported
+    said = "mean 0, variance 1 of each utterance, in the graph" if model.normalize else "none"
+    for name in (onnx.FLOAT, onnx.INT8):
+        found = onnxruntime.InferenceSession(directory / name).get_modelmeta().custom_metadata_map
+        assert found == {"sampling_rate": "16000", "normalize": said}
+
+
 def test_what_was_measured_is_there(exported):
     figures = exported[2]
     assert set(figures) == {"torch", onnx.FLOAT, onnx.INT8}

@@ -54,7 +54,7 @@ def made(tmp_path_factory):
     (directory / "stats.npz").rename(directory / asr.STATS)
     (directory / tokens.LIST).write_text("".join(f"{token}\n" for token in tokens.TOKENS))
     (directory / tokens.MODEL).write_bytes(tokens.fixed().model)
-    shipped.recogniser(directory, HEARD, directory)
+    shipped.recogniser(directory, HEARD, tokens.TOKENS)
     return model, directory
 
 

@@ -17,10 +17,10 @@ from scipy.signal import resample_poly
 
 import espnet_dice
 from espnet_dice import transcribe
-from espnet_dice.inference.files import rate_of
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import key_of
 from espnet_dice.records import feature_dir
+from espnet_dice.records.frontend import rate_of
 from espnet_dice.stages import decode, export, features, tokens
 from espnet_dice.training import asr
 from espnet_dice.training.jobs import run_jobs

@@ -139,6 +139,6 @@ def test_sampling_at_decoding_cannot_be_exported(recipe, tmp_path):
     config = yaml.safe_load(e.config.read_text())
     config["decoder_conf"]["decode_samples"] = 5
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    paths = tmp_path / "config.yaml", e.model_file, tiny.TOKENS / "bpe.model"
+    paths = tmp_path / "config.yaml", e.model_file
     with pytest.raises(ConfigError, match="decode_samples"):
         asr.write_export(*paths, tmp_path, tmp_path)

@@ -142,6 +142,7 @@ $(corpus_help)
     --probe_args       More options for espnet_dice.stages.probes (default="${probe_args}")
     --probe_seeds      Seeds of the probes' heads, quoted; empty: --seed (default="${probe_seeds}")
     --onnx             Export to ONNX too (default="${onnx}")
+$(cards_help)
 
   Stages: 1 data, 2 teacher, 3 k-means, 4 labels, 5 students, 6 probes, 7 results, 8 export,
   9 report
@@ -401,7 +402,8 @@ if begin 7 "results"; then
 fi
 
 if begin 8 "export: Hugging Face$("${onnx}" && echo ", ONNX")"; then
-    run export --systems "${students[@]}" --onnx "${onnx}" --nj "${nj}"
+    run export --systems "${students[@]}" --onnx "${onnx}" --nj "${nj}" --lang "${lang}" \
+        --dataset "${dataset}"
 fi
 
 if begin 9 "report"; then

@@ -147,7 +147,8 @@ $(corpus_help)
                        (default="${lm_weights}")
     --dev_set          Set to choose them on; empty: --valid_set (default="${dev_set}")
     --teacher_lm_modes The same for teachers (default="${teacher_lm_modes}")
-  Report
+  Export and report
+$(cards_help)
     --noise_snr        White noise, in dB, in which the uncertainty is judged too, quoted; empty: none
                        (default="${noise_snr}")
 
@@ -434,7 +435,8 @@ fi
 
 if begin 11 "export to plain ESPnet"; then
     run export --systems "${student_systems[@]}" --token_list "${tokens}" --nj "${nj}" \
-        --test_set "${dump}/${tests[0]}" --data "${datadir}" --allow_pipes "${allow_pipes}"
+        --test_set "${dump}/${tests[0]}" --data "${datadir}" --allow_pipes "${allow_pipes}" \
+        --lang "${lang}" --dataset "${dataset}"
 fi
 
 if begin 12 "report"; then

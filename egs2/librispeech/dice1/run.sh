@@ -31,6 +31,8 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --local_data '$PYTHON local/librispeech_data.py --corpus "$CORPUS" --out data $SETS' \
     --corpus "${PWD}/downloads/LibriSpeech" \
     --espnet_recipe librispeech \
+    --lang en \
+    --dataset openslr/librispeech_asr \
     --train_set train_960 \
     --valid_set dev \
     --probe_train train_clean_100 \

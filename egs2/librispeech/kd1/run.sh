@@ -27,6 +27,8 @@ exec ../../TEMPLATE/kd1/kd.sh \
     --local_data '$PYTHON local/librispeech_data.py --corpus "$CORPUS" --out data $SETS' \
     --corpus "${PWD}/downloads/LibriSpeech" \
     --espnet_recipe librispeech \
+    --lang en \
+    --dataset openslr/librispeech_asr \
     --train_set train_960 \
     --valid_set dev \
     --test_sets "test_clean test_other" \
