@@ -104,7 +104,7 @@ def _pairs(first: tuple, second: tuple, a: Path, b: Path) -> list:
         raise DataError(f"{a} and {b}: give two models, or two exp directories")
     for found, wanted, path in ((one, name, a), (other, name_b, b)):
         if not found.systems or (wanted is not None and wanted not in found.systems):
-            raise DataError(f"{path}: no finished recogniser there: run stages 5 to 9 first")
+            raise DataError(f"{path}: no finished recogniser there: run kd1's stages 5 to 9 first")
     names = [(name, name_b)] if name else [(n, n) for n in one.systems if n in other.systems]
     if not names:
         raise DataError(f"{a} and {b} have no recogniser of the same name")

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, help="where the .npz files go")
     parser.add_argument("--layers", type=int, nargs="+", default=None, help="default: all")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
-    options.add_resample(parser)
+    options.add_conversions(parser)
     args = parser.parse_args(argv)
     names = [file.stem for file in args.files]
     for name in names:
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigError(f"two files are called {name}: extract them into two directories")
     from espnet_dice.inference.extractor import Extractor
 
-    model = Extractor(args.model, args.device, args.resample)
+    model = Extractor(args.model, args.device, args.resample, args.channel)
     for file, name in zip(args.files, names, strict=True):
         write(args.out / f"{name}.npz", model.extract(file), args.layers)
     print(f"{len(names)} files in {args.out}")

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lm", type=Path, default=None, help="exp/lm_<tag>")
     parser.add_argument("--config", type=Path, default=None, help="beam search: conf/decode.yaml")
     parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
-    options.add_resample(parser)
+    options.add_conversions(parser)
     parser.add_argument(
         "--detail",
         action="store_true",
@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     decode = read_config(args.config) if args.config else {}
     if args.lm is None:
         decode.pop("lm_weight", None)  # as the recipes do where a system is decoded without
-    model = Recogniser(args.model, args.lm, args.device, args.resample, **decode)
+    audio = {"resample": args.resample, "channel": args.channel}
+    model = Recogniser(args.model, args.lm, args.device, **audio, **decode)
     for file in args.files:
         said = model.transcribe(file, detail=args.detail)
         if args.detail:

@@ -102,7 +102,10 @@ def _taken(
         try:
             text = transcript(utt.text, text_rules, name)
         except ValueError as err:
-            problems.append(f"{source / 'text'}: {utt.id}: {err}; fix it, or choose --text_rules")
+            problems.append(
+                f"{source / 'text'}: {utt.id}: {err}; or take transcripts as they are: "
+                "--text_rules none, --token_type char or bpe"
+            )
             continue
         # one that never had a transcript is speech for dice1, and for kd1's stage 1 to refuse
         if (text or not utt.text) and places[recording.id]:

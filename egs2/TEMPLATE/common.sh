@@ -204,7 +204,7 @@ start_recipe() {
     # shellcheck disable=SC2154  # --python
     read -ra py <<< "${python}"
     "${py[@]}" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("espnet2") is None)' ||
-        die "'${python}' is not a Python with ESPnet: start ./run.sh at the top, which sets one up, " \
+        die "'${python}' is not a Python with ESPnet: start ./run.sh at the top, which sets one up," \
             "or give --python"
     # shellcheck disable=SC2154  # --ngpu
     if [ -n "${cuda_cmd}" ] && [ -z "${launch}" ]; then

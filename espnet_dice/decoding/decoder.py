@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from espnet_dice import compat
@@ -90,7 +90,9 @@ def decode_all(queue: Queue, worker: int, threads: int, device: str) -> None:
             part = open(d.out / "parts" / f"{worker}.jsonl", "ab")
             if part.tell():
                 part.write(b"\n")  # what a kill cut short must not swallow the next line
-        results = decode_batch(recogniser, [loader(utt) for utt in batch.utterances])
+        results = decode_batch(
+            recogniser, [loader(utt) for utt in batch.utterances], batch.utterances
+        )
         for utt, result in zip(batch.utterances, results, strict=True):
             if utt in batch.missing:
                 part.write(json.dumps({"utt": utt, **result}).encode() + b"\n")
@@ -118,12 +120,13 @@ def build(d, device: str = "cpu"):
     )
 
 
-def decode_batch(recogniser, speech: list) -> list[dict]:
+def decode_batch(recogniser, speech: list, utts: Sequence[str] = ()) -> list[dict]:
     """Decode utterances together.
 
     Args:
         recogniser: ESPnet's Speech2Text.
         speech: of each utterance (T, F) features or (N,) samples.
+        utts: their names, for messages.
 
     Returns:
         For each: text, token and score of the best hypothesis (an empty one where the input is too
@@ -135,20 +138,23 @@ def decode_batch(recogniser, speech: list) -> list[dict]:
 
     start = time.process_time()
     empty = {"text": "", "token": "", "score": f"{0.0:.5f}"}
-    results = [empty] * len(speech)
+    results, names = [empty] * len(speech), utts or [""] * len(speech)
     with torch.inference_mode():
         if not BatchSearch.serves(recogniser):
-            results = [_decode_alone(recogniser, x) or empty for x in speech]
+            results = [
+                _decode_alone(recogniser, x, name) or empty
+                for x, name in zip(speech, names, strict=True)
+            ]
         else:
             search, encoded = BatchSearch(recogniser), {}
             for i, x in enumerate(speech):
-                with _too_short_is_empty():
+                with _too_short_is_empty(names[i]):
                     encoded[i] = search.encode(torch.tensor(x, device=recogniser.device))
             found = search(list(encoded.values())) if encoded else []
             for i, best in zip(encoded, found, strict=True):
                 # None: ESPnet searches again with a lower minlenratio
                 results[i] = (
-                    _decode_alone(recogniser, speech[i]) or empty
+                    _decode_alone(recogniser, speech[i], names[i]) or empty
                     if best is None
                     else _result(recogniser, *best)
                 )
@@ -167,13 +173,13 @@ def _result(recogniser, score: float, tokens: list[int]) -> dict:
     return {"text": text, "token": " ".join(token), "score": f"{score:.5f}"}
 
 
-def _decode_alone(recogniser, speech) -> dict | None:
+def _decode_alone(recogniser, speech, name: str) -> dict | None:
     """Decode one utterance by ESPnet's own search; None where it is too short or nothing ends."""
     from espnet_dice.decoding.wide import widen
 
     if recogniser.beam_search is not None:
         widen(recogniser.beam_search)
-    with _too_short_is_empty():
+    with _too_short_is_empty(name):
         found = recogniser(speech)
         hypotheses = found[0] if isinstance(found, tuple) else found
         if not hypotheses:
@@ -185,12 +191,12 @@ def _decode_alone(recogniser, speech) -> dict | None:
 
 
 @contextlib.contextmanager
-def _too_short_is_empty() -> Iterator[None]:
+def _too_short_is_empty(name: str) -> Iterator[None]:
     error = compat.moved_module("nets.pytorch_backend.transformer.subsampling").TooShortUttError
     try:
         yield
     except error as err:
-        logging.warning("too short, empty result: %s", err)
+        logging.warning("%stoo short, empty result: %s", name and f"{name}: ", err)
 
 
 def decode_one(recogniser, speech) -> dict:

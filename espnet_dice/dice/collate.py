@@ -95,7 +95,9 @@ class DiceCollate:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         speech, labels = parts["speech"], parts.get("labels")
         if speech.ndim != 1:
-            raise DataError(f"{utt}: {speech.shape[1]} channels; DiceHuBERT takes one")
+            raise DataError(
+                f"{utt}: {speech.shape[1]} channels; DiceHuBERT takes one: choose it with --channel"
+            )
         frames = n_frames(len(speech))
         if frames == 0:
             raise DataError(

@@ -35,7 +35,10 @@ def check_labels(
         return
     for utt, wanted, found in zip(utts, frames, labels_lengths.tolist(), strict=True):
         if wanted != found:
-            raise DataError(f"{utt}: {wanted} frames of speech, {found} labels")
+            raise DataError(
+                f"{utt}: {wanted} frames of speech, {found} labels: they were made from other "
+                "audio, or at another frame rate; make them again"
+            )
 
 
 def not_finite(
@@ -54,7 +57,7 @@ def not_finite(
     text = f"the loss is not finite ({said}; the student computes in {state.dtype})"
     text += f", utterances: {' '.join(named[:20])}{' …' if len(named) > 20 else ''}"
     if lost:
-        text += f"; parameters were lost before: {lost[0]} and {len(lost) - 1} more"
+        text += f"; parameters were lost before: {len(lost)}, {lost[0]} for one"
     if silent:
         text += f"; silent: {' '.join(silent[:20])}"
     if state.dtype == torch.float16:

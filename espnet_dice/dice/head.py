@@ -89,11 +89,22 @@ def build(
     Raises:
         ConfigError: another kind.
     """
-    if kind == "cosine":
-        return CosineHead(dim, n_clusters, final_dim, temperature)
+    check(kind)
     if kind == "linear":
         return LinearHead(dim, n_clusters)
-    raise ConfigError(f"model_conf: head must be one of {', '.join(HEADS)}, not {kind!r}")
+    return CosineHead(dim, n_clusters, final_dim, temperature)
+
+
+def check(kind: str, lr_factor: float = 1.0) -> None:
+    """Refuse a kind of head that does not exist, or one that learns nothing.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if kind not in HEADS:
+        raise ConfigError(f"model_conf: head must be one of {', '.join(HEADS)}, not {kind!r}")
+    if not lr_factor > 0:
+        raise ConfigError(f"model_conf: head_lr_factor must be > 0, not {lr_factor}")
 
 
 def set_apart(

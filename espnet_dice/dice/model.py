@@ -21,7 +21,7 @@ from espnet_dice.hubert.models import mask, schedule
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError
 
-PENALTY, TEACHER = "dice_features_pen", "teacher"
+PENALTY = "dice_features_pen"
 
 
 class DiceHubertModel(AbsESPnetModel):
@@ -83,10 +83,8 @@ class DiceHubertModel(AbsESPnetModel):
         super().__init__()
         if not features_pen >= 0:
             raise ConfigError(f"model_conf: features_pen must be >= 0, not {features_pen}")
-        if not head_lr_factor > 0:
-            raise ConfigError(f"model_conf: head_lr_factor must be > 0, not {head_lr_factor}")
-        if init not in (None, TEACHER):
-            raise ConfigError(f"model_conf: init must be teacher or null, not {init!r}")
+        kinds.check(head, head_lr_factor)
+        start.check(init)
         listed = entries.parse(loss)
         frames = {"masked_weight": masked_weight, "unmasked_weight": unmasked_weight}
         self.schedules = entries.schedules(listed, {"mask_prob": mask_prob, **frames}, updates)

@@ -6,14 +6,26 @@ teacher's stem and first blocks.
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from espnet_dice.io.errors import ConfigError
 
+TEACHER = "teacher"
 STEM = ("feature_extractor.", "feature_projection.", "masked_spec_embed")
 AROUND = ("encoder.pos_conv_embed.", "encoder.layer_norm.")
 BLOCK = "encoder.layers."
+
+
+def check(init: Any) -> None:
+    """Refuse another start than from the teacher, or from fresh parameters.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if init not in (None, TEACHER):
+        raise ConfigError(f"model_conf: init must be {TEACHER} or null, not {init!r}")
 
 
 def from_teacher(

@@ -20,9 +20,9 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import int_or_none, str_or_none
 
 from espnet_dice import registry
-from espnet_dice.dice import entries
+from espnet_dice.dice import entries, head, start
 from espnet_dice.dice.collate import DiceCollate
-from espnet_dice.dice.head import set_apart
+from espnet_dice.dice.head import HEADS, set_apart
 from espnet_dice.dice.heads import LAST, MATCHED, places
 from espnet_dice.dice.model import DiceHubertModel
 from espnet_dice.hubert.models import students
@@ -128,6 +128,8 @@ class DiceHubertTask(AbsTask):
                 raise ConfigError(f"loss: {name} needs the label store's directory (--labels)")
         for key in OURS & set(args.model_conf):
             raise ConfigError(f"model_conf: {key} is an option of its own: --{key}")
+        head.check(conf.get("head", HEADS[0]), conf.get("head_lr_factor", 1.0))
+        start.check(conf.get("init"))
         DiceCollate(True, **_collate_conf(args))
         if args.model_conf.get("head_lr_factor", 1) != 1 and str(args.scheduler) in ABSOLUTE:
             raise ConfigError(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.io.audio import LARGEST_FLOAT
+from espnet_dice.io.audio import LARGEST_FLOAT, scaled
 
 INT16_SCALE = 32768.0
 QUIET_INT32 = 1 << 15
@@ -142,6 +142,5 @@ def check_peak(wave: np.ndarray) -> None:
     peak = float(np.abs(wave).max(initial=0.0))
     if peak > LARGEST_FLOAT:
         raise ValueError(
-            f"a float wave must lie in [-1, 1], this one peaks at {peak:g}: divide it by 32768, "
-            "or pass it as int16"
+            f"floats of a wave must lie in [-1, 1], these reach {peak:g}: {scaled(peak)}"
         )

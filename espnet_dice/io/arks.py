@@ -119,7 +119,9 @@ class ArkReader(Mapping):
             beside = self.scp.parent / Path(listed).name
             found = [p for p in (listed, beside) if os.path.isfile(p)]
             if not found:
-                raise DataError(f"{self.scp}: {utt}: no such archive: {listed}")
+                raise DataError(
+                    f"{self.scp}: {utt}: no such archive: {listed}; run the stage that makes it"
+                )
             self._paths[listed] = str(found[0])
         f = open(self._paths[listed], "rb")
         f.seek(offset)
@@ -136,7 +138,9 @@ class ArkReader(Mapping):
             or (four_a, four_b) != (4, 4)
             or min(rows, columns) < 1
         ):
-            raise DataError(f"{self.scp}: {utt}: {f.name} holds no float32 matrix at this offset")
+            raise DataError(
+                f"{self.scp}: {utt}: {f.name} holds no float32 matrix at this offset; make it again"
+            )
         return rows, columns
 
     def _body(self, f, utt: str, rows: int, columns: int) -> np.ndarray:

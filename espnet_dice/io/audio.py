@@ -10,7 +10,7 @@ import numpy as np
 
 from espnet_dice.io.datadir import Recording, Utterance
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.io.options import add_resample, true_false
+from espnet_dice.io.options import add_conversions, true_false
 from espnet_dice.io.sound.ark_sounds import read_entry
 from espnet_dice.io.sound.containers import Disagreement
 from espnet_dice.io.sound.sound import Sound
@@ -19,6 +19,8 @@ SAMPLE_RATE = 16000
 LARGEST_FLOAT = 32.0
 """An overshoot of a lossy codec or a loud recording in floats stays far below this, and is kept as
 it is everywhere; int16-scale samples in floats do not, and are refused everywhere."""
+FULL_SCALES = {2**15: "16 bits", 2**23: "24 bits", 2**31: "32 bits"}
+"""Of integers, in bits of a sample."""
 END_SLACK_S = 0.05
 """How far a segment may end beyond its recording: times in ``segments`` are rounded."""
 
@@ -56,8 +58,7 @@ def add_audio_options(parser: argparse.ArgumentParser) -> None:
         help="run wav.scp entries that are shell commands",
     )
     parser.add_argument("--fs", type=int, default=SAMPLE_RATE, help="sampling rate expected, Hz")
-    add_resample(parser)
-    parser.add_argument("--channel", type=int, help="channel to take of several, from 0")
+    add_conversions(parser)
 
 
 def audio_options(args: argparse.Namespace) -> AudioOptions:
@@ -93,13 +94,13 @@ class AudioReader:
                 sound.check_end()
             samples = sound.read(start, stop)
         except Disagreement as err:
-            raise _bad(utt, str(err)) from err
+            raise _bad(utt, _fitting(err, utt.recording)) from err
         samples = np.ascontiguousarray(samples[:, self.options.channel or 0])
         peak = float(np.abs(samples).max(initial=0.0))
         if not np.isfinite(peak):
             raise _bad(utt, "NaN or infinite samples; write the file again")
         if peak > LARGEST_FLOAT:
-            raise _bad(utt, f"floats must lie in [-1, 1], these reach {peak:g}; divide by 32768")
+            raise _bad(utt, f"floats must lie in [-1, 1], these reach {peak:g}; {scaled(peak)}")
         samples = change_speed(samples, utt.speed * sound.rate / self.options.rate)
         return samples, self.options.rate
 
@@ -141,7 +142,7 @@ class AudioReader:
                 else:
                     sound = Sound(_run(recording, utt))
             except Disagreement as err:
-                raise _bad(utt, str(err)) from err
+                raise _bad(utt, _fitting(err, recording)) from err
             self._kept = recording, sound
         return self._kept[1]
 
@@ -149,14 +150,20 @@ class AudioReader:
         want, channel = self.options.rate, self.options.channel
         if channels > 1 and channel is None:
             raise _bad(
-                utt, f"{channels} channels, expected one; choose with --channel 0 or mix them down"
+                utt,
+                f"{channels} channels, expected one; choose with --channel 0 (in Python channel=0) "
+                "or mix them down",
             )
         if channel is not None and channel >= channels:
             raise _bad(
                 utt, f"has no channel {channel} (channels: {channels}; --channel counts from 0)"
             )
         if rate != want and not self.options.resample:
-            raise _bad(utt, f"{rate} Hz, expected {want} Hz; convert it or give --resample true")
+            raise _bad(
+                utt,
+                f"{rate} Hz, expected {want} Hz; convert it or give --resample true (in Python "
+                "resample=True)",
+            )
 
 
 def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
@@ -173,8 +180,28 @@ def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
     return resample_poly(samples, ratio.denominator, ratio.numerator).astype(np.float32)
 
 
+def scaled(peak: float) -> str:
+    """What to do with floats of an integers' scale, by the largest of them."""
+    for full, bits in FULL_SCALES.items():
+        if peak <= full:
+            return f"divide them by {full}, the full scale of {bits}"
+    return "no integers are so large: make them again"
+
+
 def _bad(utt: Utterance, problem: str) -> DataError:
     return DataError(f"{utt.name}: {problem}")
+
+
+def _fitting(err: Disagreement, recording: Recording) -> str:
+    """What is wrong, with a way out that fits where the sound comes from."""
+    what, _, _ = str(err).partition("; ")
+    if recording.kind == "file" and recording.source.endswith(".ark"):
+        return f"{what}; of an archive the offset is wanted, too: FILE.ark:123"
+    if recording.kind == "file" or "archive" in str(err):
+        return str(err)
+    if recording.kind == "ark":
+        return f"{what}; make the archive again or remove the utterance"
+    return f"{what}; let the command write one whole file of audio to its output"
 
 
 def _span(utt: Utterance, frames: int, rate: int) -> tuple[int, int]:
@@ -209,7 +236,10 @@ def _run(recording: Recording, utt: Utterance) -> bytes:
         raise KeyboardInterrupt  # Ctrl-C ends the command too, and may do so first
     if done.returncode != 0:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise _bad(utt, f"the command failed with exit code {done.returncode}: {''.join(last)}")
+        how = f"failed with exit code {done.returncode}"
+        if done.returncode < 0:
+            how = f"was ended by {signal.Signals(-done.returncode).name}"
+        raise _bad(utt, ": ".join([f"the command {how}", *last]))
     if not done.stdout:
         raise _bad(utt, "the command wrote no audio to its output")
     return done.stdout

@@ -12,6 +12,7 @@ from espnet_dice.io import wav_scp
 from espnet_dice.io.errors import DataError, ProblemList
 from espnet_dice.io.fingerprint import digest, digest_files, digest_stat
 from espnet_dice.io.tables import Table, check_sides, check_transcripts
+from espnet_dice.io.texts import number as number_of
 
 TABLES = ("wav.scp", "segments", "text", "utt2spk")
 
@@ -231,7 +232,7 @@ def _spans(seg: Table, scp: Table) -> dict[str, tuple[str, float, float | None]]
     for key, (number, rest) in seg.rows.items():
         try:
             recording, start_text, end_text = rest.split()
-            start, end = float(start_text), float(end_text)
+            start, end = number_of(start_text), number_of(end_text)
         except ValueError:
             seg.say(number, f"{key}: expected 'utterance recording start end', got {rest!r}")
             continue

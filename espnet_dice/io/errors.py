@@ -57,6 +57,8 @@ def describe_os_error(err: OSError) -> str:
             f"{name}: {err.strerror}; a name has at most 255 bytes: shorten the name of the "
             "directory, set or config that it is made of"
         )
+    if err.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"{name}: a file is where a directory has to be; move it away, or choose another"
     if err.errno == errno.ENOMEM:
         return describe_memory(MemoryError(err.strerror))
     return f"{name}: {err.strerror}"

@@ -72,8 +72,8 @@ def add_trust_pickle(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def add_resample(parser: argparse.ArgumentParser) -> None:
-    """``--resample``, for whatever reads audio."""
+def add_conversions(parser: argparse.ArgumentParser) -> None:
+    """``--resample`` and ``--channel``, for whatever reads audio."""
     parser.add_argument(
         "--resample",
         type=true_false,
@@ -81,3 +81,4 @@ def add_resample(parser: argparse.ArgumentParser) -> None:
         metavar="BOOL",
         help="convert other sampling rates",
     )
+    parser.add_argument("--channel", type=int, help="channel to take of several, from 0")

@@ -1,6 +1,7 @@
 """The tables of a data directory: one line an id, checked line by line."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -82,15 +83,26 @@ def _shown(key: str) -> str:
 
 
 def check_sides(audio: Table, others: tuple[Table, ...], problems: list[str]) -> None:
-    """Note the ids that one table has and another lacks."""
+    """Note the ids that one table has and another lacks, or writes with other signs."""
     for other in others:
         if not other.rows or not audio.rows:
             continue
+        spare = [k for k in other.rows if k not in audio.rows]
+        alike = {unicodedata.normalize("NFC", k): k for k in spare}
+        twins = set()
         for key in (k for k in audio.rows if k not in other.rows):
+            twin = alike.get(unicodedata.normalize("NFC", key))
+            if twin is not None:
+                twins.add(twin)
+                problems.append(
+                    f"{audio.where(key)}: {key}: {_shown(key)} here, {_shown(twin)} in "
+                    f"{other.where(twin)}: accents written in two ways; write the ids alike"
+                )
+                continue
             problems.append(
                 f"{audio.where(key)}: {key}: has no line in {other.path}; add it or remove this one"
             )
-        for key in (k for k in other.rows if k not in audio.rows):
+        for key in (k for k in spare if k not in twins):
             problems.append(
                 f"{other.where(key)}: {key}: has no line in {audio.path}; add it or remove this one"
             )

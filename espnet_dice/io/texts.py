@@ -1,6 +1,7 @@
 """Kaldi's tables that stages have written, and lines of texts that others have, packed or not."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from espnet_dice.io.errors import DataError
 from espnet_dice.io.tables import UTF16
 
 GZIP = b"\x1f\x8b"
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf)")
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -37,6 +39,17 @@ def lines(path: Path) -> Iterator[str]:
         raise DataError(
             f"{path}: line {n + 1} cannot be read ({err}); copy the file again"
         ) from None
+
+
+def number(word: str) -> float:
+    """A number as tables have it; Python's own ``1_0`` and digits of other scripts are none.
+
+    Raises:
+        ValueError: the word is no number.
+    """
+    if not NUMBER.fullmatch(word):
+        raise ValueError(f"{word!r} is no number")
+    return float(word)
 
 
 def split_id(line: str) -> tuple[str, str]:

@@ -8,10 +8,12 @@ line is decided by itself, and ``..`` behind a link goes where the system goes.
 import os
 import re
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 ARK_ENTRY = re.compile(r"(.+\.\w+):(\d+)")
+RANGE = re.compile(r"\[[\d:,]*\]$")
 SEARCH_LEVELS = 4
 """How far above the data directory a relative path may start: ESPnet writes paths relative to its
 recipe, and ``dump/raw/org/<set>`` is four levels below that."""
@@ -48,8 +50,34 @@ def missing(path: Path, bases: Sequence[Path], entry: str) -> str:
             f"several files on a line ({', '.join(there)}): choose one; of several channels in one "
             "file, --channel takes one"
         )
+    for form in ("NFC", "NFD"):
+        if found := find(bases, unicodedata.normalize(form, entry)):
+            return (
+                f"no such file: {path / entry}; {found[1]} is there, its accents in {form}: write "
+                "its name so"
+            )
     rest = f"{there[0]} is there: leave the rest of the line out; " if there else ""
-    return f"no such file: {path / entry}; {rest}{HINT}"
+    shown = entry if "://" in entry else path / entry
+    return f"no such file: {shown}; {rest}{_hint(path, bases, entry)}"
+
+
+def _hint(path: Path, bases: Sequence[Path], entry: str) -> str:
+    """What is to be done about an entry that names no file, by how it is written."""
+    if not entry.isprintable():
+        return f"it has signs that do not show: {entry!a}; write it without them"
+    if "://" in entry:
+        return "addresses are not read: download it, and write its path"
+    if entry[0] in "\"'" and find(bases, entry.strip("\"'")):
+        return "leave the quotes out"
+    if entry[0] in "~$":
+        return "~ and variables are not replaced here: write the whole path"
+    if "\\" in entry:
+        return "it is a path of Windows: write / in it"
+    if RANGE.search(entry) and find(bases, RANGE.sub("", entry)):
+        return "parts of an entry are not read: leave [ ] out, and write segments"
+    if (path / entry).is_dir():
+        return "it is a directory"
+    return HINT
 
 
 def place(command: str, bases: Sequence[Path]) -> Path:

@@ -115,7 +115,8 @@ def fit(
         raise ConfigError("soft labels need at least 4 bytes a frame, and tau and max_kl above 0")
     if len(sample) < FEWEST_FRAMES:
         raise DataError(
-            f"{len(sample)} frames are too few to fit the label code to: at least {FEWEST_FRAMES}"
+            f"{len(sample)} frames are too few to fit the label code to, at least {FEWEST_FRAMES}: "
+            "give more speech, or --soft false for hard labels only"
         )
     sample = np.asarray(sample[:MOST_FRAMES], np.float64)
     held = len(sample) // 4
@@ -140,7 +141,8 @@ def fit(
     if worst(code) > max_kl:
         logging.warning(
             "soft labels at τ ≥ %g: a mean KL of %.1e nats with %d bytes a frame, where %.1e was "
-            "asked for: give more bytes (--max_bytes), or train with a larger τ",
+            "asked for: give more bytes (--max_bytes of the labels stage), or train with a larger "
+            "τ",
             tau,
             worst(code),
             code.bytes_per_frame,

@@ -9,7 +9,7 @@ import numpy as np
 
 from espnet_dice.hubert import upstreams
 from espnet_dice.io.atomic import atomic_dir
-from espnet_dice.io.errors import StaleError
+from espnet_dice.io.errors import DataError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.labels import codebooks, quantizer, store
 from espnet_dice.labels.codebook import Codebook
@@ -67,11 +67,14 @@ def make_codebook(
         # collected in the order of the ids: the codec keeps the first part for measuring
         frames = np.random.default_rng(coding.seed).permutation(frames)
         how = (coding.tau, coding.max_kl, coding.max_bytes)
-        with threadpool_limits(1):
-            made = [
-                codec.fit(centroids, frames[:, begin:end], *how)
-                for centroids, (begin, end) in zip(found.codebooks, found.spans, strict=True)
-            ]
+        try:
+            with threadpool_limits(1):
+                made = [
+                    codec.fit(centroids, frames[:, begin:end], *how)
+                    for centroids, (begin, end) in zip(found.codebooks, found.spans, strict=True)
+                ]
+        except DataError as err:
+            raise DataError(f"{train.path}: {err}") from err
         for codebook in made:
             said = ", ".join(f"{kl:.1e} at τ = {tau:g}" for tau, kl in codebook.kl.items())
             logging.info("label code: %d bytes a frame, KL %s", codebook.bytes_per_frame, said)

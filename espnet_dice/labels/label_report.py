@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from espnet_dice.io import fingerprint
-from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.labels import quality, store
 from espnet_dice.records import phones
@@ -37,7 +36,7 @@ def compare(reader: store.Reader, alignment: phones.Alignment, codebook: int = 0
         ids = reader.ids(utt).reshape(reader.frames(utt), -1)[:, codebook].tolist()
         counts.update(zip(phones.on_frames(spoken, len(ids)), ids, strict=True))
     if not any(name for name, _ in counts):
-        raise DataError(f"{reader.directory}: no frame lies in a phone of the alignment")
+        raise phones.no_frame(alignment)
     names = sorted({name for name, _ in counts if name})
     joint = np.zeros((len(names), store.each(reader.meta)[codebook]["clusters"]), np.int64)
     for place, name in enumerate(names):

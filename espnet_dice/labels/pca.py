@@ -47,6 +47,16 @@ class Pca:
         return (self.mean + centroids @ self.basis).astype(np.float32)
 
 
+def check(number: int, dim: int) -> None:
+    """Refuse more directions than a layer of width ``dim`` has, or none.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if not 1 <= number <= dim:
+        raise ConfigError(f"--pca {number}: give from 1 to {dim}, the width of the layer")
+
+
 def fit(frames: np.ndarray, number: int) -> Pca:
     """The directions of most variance, no whitening.
 
@@ -58,8 +68,7 @@ def fit(frames: np.ndarray, number: int) -> Pca:
         ConfigError: N is not from 1 to D.
     """
     dim = frames.shape[1]
-    if not 1 <= number <= dim:
-        raise ConfigError(f"--pca {number}: give from 1 to {dim}, the width of the layer")
+    check(number, dim)
     mean = frames.mean(axis=0, dtype=np.float64)
     covariance = np.zeros((dim, dim))
     for at in range(0, len(frames), CHUNK):

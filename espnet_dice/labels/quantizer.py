@@ -23,7 +23,7 @@ MAX_CLUSTERS = 1 << 16
 """What the 16 bits of a label count."""
 ZIP = b"PK"
 CENTROIDS = "centroids.npy"
-STAGE = "stage 3 (k-means)"
+STAGE = "k-means (stage 3; of MFCC stage 2)"
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,10 @@ def collect(
         waves = feature_dir.Waves(dump)
         for utt, n in dump.lengths.items():
             if utt in lengths:
-                raise DataError(f"{dump.path}: utterance {utt} is in another set too")
+                raise DataError(
+                    f"{dump.path}: utterance {utt} is in another set too: "
+                    "give each set once, or rename it"
+                )
             lengths[utt], reader[utt] = n, waves
     chosen = choose(lengths, max_frames, seed)
     if not chosen:
@@ -102,7 +105,10 @@ def collect(
             raise DataError(f"{reader[utt].path}: {utt}: {err}") from err
         kept = found[chosen[utt]].cpu().numpy()
         if not np.isfinite(kept).all():
-            raise DataError(f"{reader[utt].path}: {utt}: its features are NaN or infinite")
+            raise DataError(
+                f"{reader[utt].path}: {utt}: its features are NaN or infinite: did "
+                "the training of the model diverge?"
+            )
         frames[n : n + len(kept)] = kept
         n += len(kept)
     return frames

@@ -235,7 +235,7 @@ class Reader(Mapping):
         for utt in self:
             for ids, k in zip(self[utt].T[: self.codebooks], clusters, strict=True):
                 if ids.max() >= k:
-                    raise DataError(f"{self.directory}: {utt}: a label above K = {k}")
+                    raise DataError(f"{self.directory}: {utt}: a label above K = {k}: label again")
 
     def _meta(self) -> dict[str, Any]:
         path = self.directory / META

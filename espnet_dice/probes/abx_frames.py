@@ -79,7 +79,7 @@ def hear(
         states = [x.float().cpu() for x in upstream.hidden([wave_of(utt)])[0]]
         if not kept:
             wanted = range(len(states)) if len(states) == 1 or not layers else layers
-            missing = [layer for layer in wanted if layer >= len(states)]
+            missing = [layer for layer in wanted if not 0 <= layer < len(states)]
             if missing:
                 raise ConfigError(
                     f"--layers {missing[0]}: the model's layers are 0 (the input of block 1) to "

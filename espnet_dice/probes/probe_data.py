@@ -153,7 +153,7 @@ def keywords(
         raise DataError(
             f"no word of {letters} letters is in {MIN_TRAIN} or more, but at most half, of the "
             f"{len(train)} training utterances and in {MIN_TEST} of the {len(test)} test "
-            "utterances: take more speech, fewer --keyword_letters, or leave kws out of --tasks "
-            "(of a recipe: --probe_tasks)"
+            "utterances: take more speech, fewer --keyword_letters (of a recipe: in --probe_args), "
+            "or leave kws out of --tasks (of a recipe: --probe_tasks)"
         )
     return sorted(sorted(fit), key=lambda word: -spoken[word])[:number]

@@ -101,7 +101,8 @@ class Frames:
             raise ConfigError(
                 f"the frames of {len(lengths)} utterances, {layers} layers of {dim}, take "
                 f"{need / 1e9:.1f} GB of disk for a while, more than --max_gb {limit / 1e9:g}: "
-                "raise it, or lower --train_seconds, for all systems alike"
+                "raise it, or lower --train_seconds, for all systems alike (of a recipe: in "
+                "--probe_args)"
             )
         starts = np.cumsum([0, *sizes])[:-1].tolist()
         self._shape = (layers, dim)

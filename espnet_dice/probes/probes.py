@@ -96,7 +96,10 @@ def probe(
             best = (cost, epoch, copy.deepcopy(head.state_dict()))
     cost, epoch, state = best
     if not state:
-        raise DataError(f"probe {task.name}: no epoch with a finite dev cost")
+        raise DataError(
+            f"probe {task.name}: no epoch with a finite dev cost: are the model's states "
+            "of a sane size, or did its training diverge?"
+        )
     head.load_state_dict(state)
     with torch.no_grad():
         answers = task.answers(head, features, task.parts.test)

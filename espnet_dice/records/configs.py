@@ -59,14 +59,28 @@ def conf_of(path: str | Path, name: str, extra: str) -> dict[str, Any]:
     for option, values in split_args(extra):
         if option == name:
             pairs = (value.partition("=") for value in values)
-            conf.update({key: yaml.safe_load(value) for key, _, value in pairs})
+            conf.update({key: value_in(f"{name} {key}", value) for key, _, value in pairs})
     return conf
 
 
 def value_of(path: str | Path, name: str, extra: str) -> Any:
     """The value of a key of a config, or the one in ``extra``; None where neither has it."""
     given = [values[-1] for option, values in split_args(extra) if option == name and values]
-    return yaml.safe_load(given[-1]) if given else read_config(path).get(name)
+    return value_in(name, given[-1]) if given else read_config(path).get(name)
+
+
+def value_in(option: str, text: str) -> Any:
+    """The value that an option of ``--args`` has, read as YAML.
+
+    Raises:
+        ConfigError: it is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as err:  # the latter of a date that there is not
+        raise ConfigError(
+            f"--args: --{option}: {text!r} is not YAML; close its bracket or quote, or quote it"
+        ) from err
 
 
 def split_args(text: str) -> list[tuple[str, list[str]]]:

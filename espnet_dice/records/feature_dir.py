@@ -15,6 +15,7 @@ from espnet_dice.io.fingerprint import key_of
 
 # conv2d subsampling needs 7 frames to make one; ESPnet stops at a shorter utterance.
 MIN_FRAMES = 7
+STAGE = "the features stage (2 in kd1, 1 in dice1)"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def load(path: str | Path) -> FeatureDir:
         DataError: a shape is not readable, or an utterance is too short to train on.
     """
     path = Path(path)
-    key = key_of(path, "stage 2 (features)")
+    key = key_of(path, STAGE)
     lengths: dict[str, int] = {}
     dims = set()
     for utt, shape in texts.table(path / "feats_shape").items():
@@ -93,7 +94,7 @@ def load(path: str | Path) -> FeatureDir:
     if short:
         raise DataError(
             f"{path}: {len(short)} utterances have fewer than {MIN_FRAMES} frames, {short[0]} for "
-            "one: remove them from the data directory and run stage 2 again"
+            f"one: remove them from the data directory and run {STAGE} again"
         )
     scp, kind = ("feats.scp", "kaldi_ark") if dim else ("wav.scp", "sound")
     speech = espnet_options.triple(path / scp, "speech", kind)
@@ -116,7 +117,7 @@ def check_same_speech(one: FeatureDir, other: FeatureDir) -> None:
     if spoken[0] != spoken[1] or one.lengths.keys() != other.lengths.keys():
         raise StaleError(
             f"{one.path} and {other.path} were made from different speech or transcripts: "
-            "run stage 2 again, for both"
+            f"run {STAGE} again, for both"
         )
 
 
@@ -186,7 +187,7 @@ class Inputs:
             DataError: there is no such utterance, or its archive is damaged.
         """
         if utt not in self._table:
-            raise DataError(f"{self._dump.path}: {utt} has no features: run stage 2 again")
+            raise DataError(f"{self._dump.path}: {utt} has no features: run {STAGE} again")
         if self._dump.dim:
             return np.array(self._table[utt], dtype=np.float32)
         import soundfile

@@ -109,7 +109,8 @@ def read(
             elif not 0 <= phone.onset < phone.offset <= length + TOLERANCE_S:
                 problems.append(
                     f"{phone.where}: {phone.utt}: {phone.name} from {phone.onset:g} to "
-                    f"{phone.offset:g} s, in an utterance of {length:.2f} s"
+                    f"{phone.offset:g} s, in an utterance of {length:.2f} s; times are in seconds "
+                    "from its beginning"
                 )
             else:
                 if not phone.speaker and speakers is not None:
@@ -150,6 +151,30 @@ def on_frames(phones: Sequence[Phone], frames: int) -> list[str]:
     return names
 
 
+def check_frames(alignment: Alignment, frames: Mapping[str, int]) -> None:
+    """Refuse, before labels are made, phones that these cannot be compared with.
+
+    Args:
+        alignment: of one or more utterances.
+        frames: utterance → number of frames.
+
+    Raises:
+        DataError: phones overlap, or none is where the centre of a frame is.
+    """
+    held = [any(on_frames(spoken, frames[utt])) for utt, spoken in alignment.items()]
+    if not any(held):
+        raise no_frame(alignment)
+
+
+def no_frame(alignment: Alignment) -> DataError:
+    """What to raise where no phone holds a frame."""
+    first = next(spoken[0] for spoken in alignment.values())
+    return DataError(
+        f"{first.where}: {first.utt}: no frame of 20 ms lies in a phone of it, nor of other "
+        "utterances: are its times in seconds?"
+    )
+
+
 def _frame(seconds: float) -> int:
     """The first frame whose centre is not before a time."""
     return max(0, -int(-(seconds * RATE - 0.5 - 1e-6) // 1))
@@ -181,7 +206,9 @@ def _of_item(path: Path, lines: Iterable[tuple[int, str]], problems: list[str]) 
         where = f"{path}:{number}"
         try:
             utt, onset, offset, name, before, after, speaker = line.split()
-            phone = Phone(utt, float(onset), float(offset), name, before, after, speaker, where)
+            phone = Phone(
+                utt, texts.number(onset), texts.number(offset), name, before, after, speaker, where
+            )
         except ValueError:
             problems.append(f"{where}: expected 'file onset offset phone prev next speaker'")
             continue
@@ -197,8 +224,10 @@ def _of_ctm(path: Path, lines: Iterable[tuple[int, str]], problems: list[str]) -
         where = f"{path}:{number}"
         try:
             utt, _, start, duration, name, *_ = line.split()
-            onset = float(start)
-            phones.append(Phone(utt, onset, onset + float(duration), name, "", "", "", where))
+            onset = texts.number(start)
+            phones.append(
+                Phone(utt, onset, onset + texts.number(duration), name, "", "", "", where)
+            )
         except ValueError:
             if not phones and not problems:
                 raise DataError(f"{where}: {line[:60]!r}: an alignment is {KINDS}") from None

@@ -26,13 +26,15 @@ class Spoken:
     def __init__(self, dump: feature_dir.FeatureDir, data: Path, allow_pipes: bool = False):
         heard = frontend.of_dump(dump.path)
         if heard is None:
-            raise DataError(f"{dump.path}: does not say how its features were made")
+            raise DataError(
+                f"{dump.path}: does not say how its features were made: run {feature_dir.STAGE}"
+            )
         self._waves = None if dump.dim else feature_dir.Waves(dump)
         if self._waves is None:
             source, made = read_data_dir(data / dump.name, allow_pipes), fingerprint.read(dump.path)
             if source.key() != made["inputs"].get("data"):
                 raise DataError(
-                    f"{source.path} has changed since {dump.path} was made: run stage 2"
+                    f"{source.path} has changed since {dump.path} was made: run {feature_dir.STAGE}"
                 )
             said = made["settings"]
             how = AudioOptions(heard.rate, said["resample"], said["channel"], allow_pipes)

@@ -3,6 +3,7 @@
 A copy goes beside each runtime, with ``pitch.py`` where the model hears pitch.
 """
 
+import io
 import os
 import wave
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 BLOCK = 1024  # frames that are transformed at a time: a long recording needs no more memory
 LOUDEST = 32.0  # floats above this are in another scale
+STREAMED = 0x7F000000  # bytes: what is written to a pipe promises as many, or more
 
 
 class Hearing:
@@ -108,14 +110,18 @@ def mel_filters(rate: int, length: int, bins: int, low: float = 20.0) -> np.ndar
 
 def read_wave(path: str | Path) -> tuple[np.ndarray, int]:
     """Samples, (samples,) float32 in [-1, 1), and rate in Hz of a WAV file of integers."""
+    raw = Path(path).read_bytes()
     try:
-        with wave.open(str(path), "rb") as f:
+        with wave.open(io.BytesIO(raw)) as f:
             channels, width, rate, size = f.getparams()[:4]
             data = np.frombuffer(f.readframes(size), np.uint8)
     except (wave.Error, EOFError) as err:
         raise ValueError(f"{path}: not a WAV file of integers ({err})") from err
     if channels != 1:
         raise ValueError(f"{path}: {channels} channels: give one")
+    whole = len(data) == size * width and len(raw) <= 9 + int.from_bytes(raw[4:8], "little")
+    if not whole and size * width < STREAMED:
+        raise ValueError(f"{path}: cut, joined, or longer than its header says: write it again")
     data = data[: len(data) // width * width].reshape(-1, width)
     if width == 1:  # has its zero at 128
         data = data ^ 128

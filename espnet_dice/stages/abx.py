@@ -17,7 +17,7 @@ from typing import Any
 from espnet_dice.io import options
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.datadir import read_data_dir
-from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.errors import ConfigError, DiceError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
@@ -144,7 +144,10 @@ def score_systems(
             "utterances": len({token.utt for token in cells.tokens}),
         }
         spectral = source in upstreams.SPECTRAL
-        scores = _score(upstream, spectral, cells, frames, speech, out, settings)
+        try:
+            scores = _score(upstream, spectral, cells, frames, speech, out, settings)
+        except DiceError as err:
+            raise ConfigError(f"{name} ({source}): {err}") from err
         found[name] = {
             "key": made_from[name].key,
             "system": name,

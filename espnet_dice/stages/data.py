@@ -8,6 +8,7 @@ utterance. A directory that was checked and has not changed since is not checked
 import errno
 import logging
 import threading
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from espnet_dice.io.progress import setup_logging, track
 
 MARK = ".checked"
 """Apart from the directory's own fingerprint, which belongs to the command that made it."""
+JOINERS = "\u200c\u200d"
 THREADS = 4
 """Headers are waited for more than they are computed with, on a network disk above all."""
 
@@ -69,6 +71,7 @@ def check_data(
     fingerprint = Fingerprint("data", settings, {"data": data.key()})
     if fingerprint.is_done(data_dir / MARK):
         return None
+    _tell_hidden(data_dir, data.utterances)
     seconds = _probe(data_dir, data.utterances, audio)
     summary = Summary(
         utterances=len(data),
@@ -84,6 +87,26 @@ def check_data(
             raise
         logging.info("%s is not ours to write to: it is checked every time", data_dir)
     return summary
+
+
+def _tell_hidden(data_dir: Path, utterances: tuple[Utterance, ...]) -> None:
+    """Warn of signs without width in transcripts, but for the joiners that some scripts need."""
+    found = {
+        utt.id: signs
+        for utt in utterances
+        if not utt.text.isprintable()
+        and (signs := [c for c in utt.text if unicodedata.category(c) == "Cf" and c not in JOINERS])
+    }
+    if found:
+        first, signs = next(iter(found.items()))
+        logging.warning(
+            "%s: %d transcripts have signs that do not show, %s (U+%04X) for one: words with them "
+            "count as others; take them out",
+            data_dir / "text",
+            len(found),
+            first,
+            ord(signs[0]),
+        )
 
 
 def _probe(data_dir: Path, utterances: tuple[Utterance, ...], audio: AudioOptions) -> float:

@@ -18,18 +18,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from espnet_dice.decoding.decode_queue import Queue, read_results
 from espnet_dice.decoding.decoder import check_options, decode_all
 from espnet_dice.io import checksums, options
 from espnet_dice.io.atomic import atomic_file
-from espnet_dice.io.errors import ConfigError, cli
+from espnet_dice.io.errors import ConfigError, DiceError, cli
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.io.json_files import write_json
 from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import experiment, feature_dir
-from espnet_dice.records.configs import read_config, split_args
+from espnet_dice.records.configs import read_config, split_args, value_in
 from espnet_dice.results import lm_weight
 from espnet_dice.training import trainer
 from espnet_dice.work.workers import Work, run_forked
@@ -131,7 +129,7 @@ def options_of(extra: str) -> dict:
     for key, values in split_args(extra):
         if len(values) != 1:
             raise ConfigError(f"--args {extra}: --{key} needs one value")
-        found[key] = yaml.safe_load(values[0])
+        found[key] = value_in(key, values[0])
     return found
 
 
@@ -244,7 +242,10 @@ def finish(d: Decoding) -> None:
     results = read_results(d.out / PARTS, d.dump.lengths)
     lost = [utt for utt in d.dump.lengths if utt not in results]
     if lost:
-        raise ConfigError(f"{d.out}: {lost[0]} and {len(lost) - 1} more were not decoded")
+        raise DiceError(
+            f"{d.out}: {len(lost)} utterances were not decoded, {lost[0]} for one: run the same "
+            "command again, which goes on with them"
+        )
     for kind in ("text", "token", "score"):
         with atomic_file(d.out / kind) as f:
             f.writelines(f"{u} {results[u][kind]}".rstrip() + "\n" for u in d.dump.lengths)

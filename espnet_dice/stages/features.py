@@ -107,7 +107,8 @@ def perturbed(data: DataDir, speeds: Sequence[float]) -> tuple[Utterance, ...]:
         if one.id == other.id:
             raise DataError(
                 f"{other.where}: {other.id}: the id of a speed-perturbed utterance "
-                "too; rename it, or leave --speed_perturb out"
+                "too; rename it, or leave --speed_perturb out (of a "
+                "recipe: --speed_perturb_factors)"
             )
     return tuple(made)
 
@@ -118,7 +119,8 @@ def _check_ours(out_dir: Path) -> None:
     found = read(out_dir)
     if found is None or found.get("stage") != "features":
         raise DataError(
-            f"{out_dir}: not empty, and not made by this stage; choose another --out_dir"
+            f"{out_dir}: not empty, and not made by this stage; choose another --out_dir "
+            "(of a recipe: --dumpdir)"
         )
 
 

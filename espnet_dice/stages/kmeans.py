@@ -89,6 +89,8 @@ def make_quantizer(
     logging.info("%s: %s", out, made_from.why(out))
     found = upstreams.load_layer(source, layer, device, trust_pickle)
     dims = found.dims
+    if directions is not None:
+        pca.check(directions, min(dims))
     frames = collect(found, sets, min(sample_frames, sample.most_frames(*dims)), seed)
     del found  # k-means needs its memory
     if not np.ptp(frames, axis=0).any():

@@ -76,9 +76,10 @@ def label_sets(
     found = quantizer.load(quantizer_dir)
     source_key = upstreams.layer_key_of(source, layer)
     if found.source_key != source_key:
+        named = " ".join(map(str, quantizer.all_of(layer)))
         raise StaleError(
-            f"{quantizer_dir} was not made from layer {layer} of {source} as it is now: run "
-            "k-means again (stage 3)"
+            f"{quantizer_dir} was not made from layer {named} of {source} as it is now: run "
+            f"{quantizer.STAGE} again"
         )
     if part is not None and part.index:
         codebook = begun_codebook(found, sets[0], out, coding)
@@ -205,6 +206,10 @@ def main(argv: list[str] | None = None) -> None:
     alignment: phones.Alignment = {}
     if args.alignment and not args.shard:  # what is wrong with it is told first
         alignment = phones.read(args.alignment, feature_dir.seconds(sets))
+        for dump in sets:
+            frames = {u: n_frames(dump.lengths[u]) for u in alignment if u in dump.lengths}
+            if frames:
+                phones.check_frames({u: alignment[u] for u in frames}, frames)
 
     def do(part: Part | None) -> int:
         return label_sets(

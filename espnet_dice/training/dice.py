@@ -58,7 +58,8 @@ def make_job(
     prepare = partial(write_shapes, out / "shapes", train, valid)
     if names & FROM_LABELS:
         if labels is None:
-            raise ConfigError(f"{config}: {' and '.join(sorted(names))} need labels (stage 4)")
+            named = " and ".join(sorted(names & FROM_LABELS))
+            raise ConfigError(f"{config}: {named}: give labels, made by stage 4 (--labels)")
         more, more_inputs = label_options(
             labels, train, valid, "dice_labels" if names & FROM_RECORDS else "dice_ids"
         )

@@ -1,5 +1,6 @@
 """Audio that is wrong."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,70 @@ def page() -> Command:
     corpus()
     FILE.write_text("<html>404</html>")
     return check()
+
+
+@case(AREA, "a file packed by gzip", "wav.scp:2: u001", "packed by gzip: unpack it")
+def gzipped() -> Command:
+    corpus()
+    FILE.write_bytes(gzip.compress(FILE.read_bytes()))
+    return check()
+
+
+@case(AREA, "a pointer of Git LFS", "wav.scp:2: u001", "git lfs pull")
+def pointer() -> Command:
+    corpus()
+    FILE.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    return check()
+
+
+def entry(text: str, *more: str) -> Command:
+    """Another line in ``wav.scp``."""
+    corpus()
+    table = HERE / "wav.scp"
+    table.write_text(table.read_text().replace("u001 audio/u001.wav", f"u001 {text}"))
+    return check(*more)
+
+
+@case(AREA, "an archive without an offset", "wav.scp:2: u001", "offset is wanted", "FILE.ark:123")
+def no_offset() -> Command:
+    made = entry("audio/a.ark")
+    (HERE / "audio/a.ark").write_bytes(b"u001 " + FILE.read_bytes())
+    return made
+
+
+@case(AREA, "a part of an entry", "wav.scp:2: u001", "parts of an entry are not read", "segments")
+def part() -> Command:
+    return entry("audio/u001.wav[0:99]")
+
+
+@case(AREA, "a path in quotes", "wav.scp:2: u001: no such file", "leave the quotes out")
+def quotes() -> Command:
+    return entry('"audio/u001.wav"')
+
+
+@case(AREA, "an address", "wav.scp:2: u001: no such file", "download it, and write its path")
+def address() -> Command:
+    return entry("https://example.org/u001.wav")
+
+
+@case(AREA, "a path of Windows", "wav.scp:2: u001: no such file", "write / in it")
+def windows() -> Command:
+    return entry(r"audio\u001.wav")
+
+
+@case(AREA, "a command that writes text", "wav.scp:2: u001: `echo hello`", "let the command write")
+def text_of_command() -> Command:
+    return entry("echo hello |", "--allow_pipes", "true")
+
+
+@case(AREA, "a command that writes half a file", "u001: `head -c 500", "let the command write")
+def half_of_command() -> Command:
+    return entry("head -c 500 audio/u001.wav |", "--allow_pipes", "true")
+
+
+@case(AREA, "a command that is not there", "u001: `no_such_sox a.wav`", "not found")
+def no_command() -> Command:
+    return entry("no_such_sox a.wav |", "--allow_pipes", "true")
 
 
 @case(AREA, "a header, no samples", "wav.scp:2: u001", "zero samples", "remove the utterance")

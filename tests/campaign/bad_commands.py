@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.campaign.catalogue import Command, case
 
-AREA = "Options of recipes"
+AREA, INIT = "Options of recipes", "A recipe for a corpus"
 ROOT = Path(__file__).parents[2]
 KD = ("--train_set", "a", "--valid_set", "b", "--test_sets", "c")
 DICE = ("--train_set", "a", "--valid_set", "b", "--test_sets", "c")
@@ -86,3 +86,86 @@ def dice_seeds() -> Command:
 @case(AREA, "a Python without ESPnet", "is not a Python with ESPnet", "--python")
 def python() -> Command:
     return kd("--python", "/usr/bin/false")
+
+
+@case(AREA, "a channel that is no number", "--channel must be a whole number", "'left'")
+def channel() -> Command:
+    return dice("--channel", "left")
+
+
+@case(AREA, "layers of which one is no number", "--layer must be whole numbers", "'x'")
+def layers() -> Command:
+    return dice("--layer", "2 3 x")
+
+
+@case(AREA, "no layer", "--layer must be a whole number, or several", "''")
+def no_layer() -> Command:
+    return dice("--layer", "")
+
+
+@case(AREA, "the best layer, and no phones", "--layer auto", "give --alignment FILE")
+def auto_layer() -> Command:
+    return dice("--layer", "auto")
+
+
+@case(AREA, "several layers of one file of centroids", "--quantizer km.npy", "name one --layer")
+def one_codebook() -> Command:
+    return dice("--layer", "2 3", "--quantizer", "km.npy")
+
+
+@case(AREA, "directions of given centroids", "--pca 9", "--quantizer", "leave one of them out")
+def directions() -> Command:
+    return dice("--pca", "9", "--quantizer", "km.npy")
+
+
+@case(AREA, "directions that are no number", "--pca must be a whole number", "'all'")
+def no_directions() -> Command:
+    return dice("--pca", "all")
+
+
+@case(AREA, "features that do not exist", "--features must be mfcc or mfcc_mel", "'fbank'")
+def features() -> Command:
+    return dice("--features", "fbank")
+
+
+@case(AREA, "a kind of tokens that does not exist", "--token_type must be", "char31, char or bpe")
+def token_type() -> Command:
+    return kd("--token_type", "word")
+
+
+def init(recipe: str, *more: str) -> Command:
+    """`espnet-dice init`."""
+
+    def start(argv: list[str]) -> int | None:
+        from unittest import mock
+
+        from espnet_dice.__main__ import main
+
+        with mock.patch.object(sys, "argv", ["espnet-dice", "init", *argv]):
+            return main()
+
+    return start, [recipe, *more]
+
+
+@case(INIT, "a directory with files in it", "mine/kd1 is there", "choose a directory")
+def init_there() -> Command:
+    Path("mine/kd1").mkdir(parents=True)
+    Path("mine/kd1/run.sh").write_text("")
+    return init("kd1", "--corpus", "mine", "mine/kd1")
+
+
+@case(INIT, "a file in its place", "mine is there", "choose a directory")
+def init_file() -> Command:
+    Path("mine").write_text("")
+    return init("dice1", "--corpus", "mine", "mine")
+
+
+@case(INIT, "a directory below a file", "mine: a file is where a directory", "move it away")
+def init_below_file() -> Command:
+    Path("mine").write_text("")
+    return init("dice1", "--corpus", "mine", "mine/dice1")
+
+
+@case(INIT, "a corpus whose name is a path", "--corpus 'my/corpus'", "letters, digits")
+def init_corpus() -> Command:
+    return init("kd1", "--corpus", "my/corpus", "mine")

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from espnet_dice.stages import config as config_stage
-from espnet_dice.stages import decode, tokens, train
+from espnet_dice.stages import decode, export, tokens, train
+from tests.campaign.bad_results import trained
 from tests.campaign.catalogue import Command, case
 from tests.stages import tiny, tiny_dice
 
 FILES, TRAINING, DECODING = "Config files", "Configs of trainings", "Configs of decoding"
+EXPORTS = "Exports"
 NAME = "conf/train_asr_x.yaml"
 
 
@@ -177,7 +179,12 @@ def same_tag() -> Command:
     return main, [*argv, "--job", "x", NAME, "train=train", "valid=dev"]
 
 
-@case(TRAINING, "a set that was not made", "dump/fbank_pitch/test is missing", "run stage 2")
+@case(
+    TRAINING,
+    "a set that was not made",
+    "dump/fbank_pitch/test is missing",
+    "run the features stage",
+)
 def no_set() -> Command:
     main, argv = training()
     return main, [*argv, "--job", "y", NAME, "train=train", "valid=test"]
@@ -282,3 +289,78 @@ def too_many_tokens() -> Command:
 @case(DECODING, "a system that is not there", "s is missing", "run stage 5 or 7 first")
 def no_system() -> Command:
     return decoding("beam_size: 2\n")
+
+
+LM_ONLY = ("--lm_modes", "true")
+
+
+def dump(name: str) -> str:
+    """Features of a set."""
+    if not (tiny.DUMP / name).exists():
+        tiny.write_dump(tiny.DUMP / name, 2, 0, name)
+    return str(tiny.DUMP / name)
+
+
+def tuned(*more: str) -> Command:
+    """A decoding with a language model."""
+    trained(Path("exp/lm_x"))
+    main, argv = no_lm()
+    return main, [*argv, "--lm", "exp/lm_x", *more]
+
+
+@case(DECODING, "weights of an LM to try, and no set to try them on", "--lm_weights", "--dev")
+def no_dev() -> Command:
+    return tuned("--lm_weights", "0.1")
+
+
+@case(DECODING, "a weight to try that is below 0", "--lm_weights: lm_weight", "from 0 to")
+def weight_to_try() -> Command:
+    return tuned("--lm_weights", "0.1", "-1", "--dev", str(tiny.DUMP / "dev"))
+
+
+@case(DECODING, "an LM to decode with, and none", "decoding with a language model", "--lm")
+def no_lm() -> Command:
+    trained(Path("exp/asr_a"))
+    return decoding("beam_size: 2\n", "--systems", "exp/asr_a", "--sets", dump("dev"), *LM_ONLY)
+
+
+@case(DECODING, "an LM that is not there", "exp/lm_x is missing", "stage 4 (language model)")
+def missing_lm() -> Command:
+    main, argv = no_lm()
+    return main, [*argv, "--lm", "exp/lm_x"]
+
+
+@case(DECODING, "an option without its value", "--args --beam_size", "needs one value")
+def valueless() -> Command:
+    return decoding("beam_size: 2\n", "--args=--beam_size")
+
+
+@case(DECODING, "an option that is no YAML", "--args: --beam_size", "is not YAML", "close")
+def no_yaml() -> Command:
+    return decoding("beam_size: 2\n", "--args", "--beam_size [1")
+
+
+def exported(*more: str, name: str = "exp/asr_a") -> Command:
+    """Exports."""
+    trained(Path(name), task=name.removeprefix("exp/").partition("_")[0])
+    return export.main, ["--systems", name, "--onnx", "false", *more]
+
+
+@case(EXPORTS, "a training that is not there", "exp/asr_b is missing", "stage that trains it")
+def export_missing() -> Command:
+    return exported("--systems", "exp/asr_b")
+
+
+@case(EXPORTS, "a recogniser without its token list", "--token_list", "name it")
+def export_tokens() -> Command:
+    return exported()
+
+
+@case(EXPORTS, "no utterance to compare on", "--test_utterances 0", "from 1")
+def export_utterances() -> Command:
+    return exported("--test_utterances", "0")
+
+
+@case(EXPORTS, "a language model", "exp/lm_x: no recogniser and no HuBERT", "nothing to export")
+def export_lm() -> Command:
+    return exported(name="exp/lm_x")

@@ -74,6 +74,17 @@ def twice() -> Command:
     return check()
 
 
+@case(
+    AREA, "an accent as one sign here, as two there", "wav.scp:2: u\u00e91", "write the ids alike"
+)
+def accents() -> Command:
+    make_corpus(HERE)
+    edit("wav.scp", "u001", "u\u00e91")
+    edit("text", "u001", "ue\u03011")
+    edit("utt2spk", "u001", "u\u00e91")
+    return check()
+
+
 @case(AREA, "a blank line", "utt2spk:2: blank line", "remove it")
 def blank() -> Command:
     make_corpus(HERE)

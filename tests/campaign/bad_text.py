@@ -236,7 +236,12 @@ def other_utterances() -> Command:
     return training()
 
 
-@case(TEXT, "an utterance too short to train on", "train: 1 utterances have fewer", "stage 2")
+@case(
+    TEXT,
+    "an utterance too short to train on",
+    "train: 1 utterances have fewer",
+    "the features stage",
+)
 def short() -> Command:
     made(lambda path: None)
     shape = tiny.DUMP / "train/feats_shape"

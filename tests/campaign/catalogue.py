@@ -24,7 +24,7 @@ from espnet_dice.io import errors
 TABLE = Path(__file__).with_name("BAD_INPUT.md")
 MODULES = (
     "bad_data", "bad_audio", "bad_text", "bad_config", "bad_quantizers",
-    "bad_stores", "bad_results", "bad_teachers", "bad_commands",
+    "bad_layers", "bad_alignments", "bad_stores", "bad_results", "bad_teachers", "bad_commands",
 )  # fmt: skip
 HEAD = """# Bad input: what is wrong, and what the command says
 

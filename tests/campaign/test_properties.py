@@ -5,6 +5,8 @@ Seeds are fixed, so a run is the same everywhere; ``HYPOTHESIS_EXAMPLES`` makes 
 
 import gzip
 import os
+import shlex
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -248,6 +250,24 @@ def test_a_path_is_the_file_that_the_system_opens(entries, recipe):
         for utt, path in zip(found, wanted, strict=True):
             assert utt.recording.kind == "file"
             assert os.path.samefile(utt.recording.source, path)
+
+    check()
+
+
+@settings(max_examples=15)
+@given(st.lists(NAMES, min_size=1, max_size=4))
+def test_a_command_reads_the_file_that_it_names(names):
+    @in_directory
+    def check(tmp):
+        lines = []
+        for i, name in enumerate(names):
+            (tmp / f"{i}{name}").write_text(f"sound {i}")
+            lines.append(f"u{i} cat {shlex.quote(f'{i}{name}')} |")
+        (tmp / "wav.scp").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        for i, utt in enumerate(read_data_dir(tmp, allow_pipes=True, transcripts=False)):
+            command = utt.recording.source
+            said = subprocess.run(command, shell=True, cwd=utt.recording.cwd, capture_output=True)
+            assert said.stdout.decode() == f"sound {i}"
 
     check()
 

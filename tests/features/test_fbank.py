@@ -40,7 +40,7 @@ def test_floats_are_scaled_to_int16():
     want = fbank(wave, 16000)
     np.testing.assert_array_equal(fbank(wave / 32768, 16000), want)
     np.testing.assert_array_equal(fbank((wave / 32768).astype(np.float32), 16000), want)
-    with pytest.raises(ValueError, match="divide it by 32768"):
+    with pytest.raises(ValueError, match="divide them by 32768"):
         fbank(wave.astype(np.float32), 16000)
 
 

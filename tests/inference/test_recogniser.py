@@ -188,7 +188,7 @@ def test_bad_audio(model, tmp_path):
         (np.zeros((9000, 2)), r"mono, of shape \(samples,\): got \(9000, 2\)"),
         (np.zeros(9000, int), "int64, which does not say its scale"),
         (np.full(9000, np.nan), "NaN"),
-        (np.full(9000, 1000.0), "divide it by 32768"),
+        (np.full(9000, 1000.0), "divide them by 32768"),
         (np.zeros(300), "too short for one frame"),
     ]:
         with pytest.raises(DataError, match=message):

@@ -1,5 +1,6 @@
 """Samples as soundfile reads them, from every kind of entry, and a clear word about bad audio."""
 
+import gzip
 import io
 import pickle
 
@@ -137,6 +138,8 @@ def bad_audio(d):
     write_audio(d / "zero.wav", np.zeros(0))
     write_audio(d / "slow.wav", noise(0.2), 8000)
     write_audio(d / "nan.wav", np.where(np.arange(4000) == 7, np.nan, 0.1), subtype="FLOAT")
+    write_audio(d / "int24.wav", 2**23 * noise(0.5) / np.abs(noise(0.5)).max(), subtype="FLOAT")
+    write_audio(d / "huge.wav", np.full(4000, 1e20), subtype="FLOAT")
     write_audio(d / "inf.wav", np.full(4000, np.inf), subtype="FLOAT")
     write_audio(d / "cut.wav", noise(0.5))
     write_audio(d / "cut.flac", noise(0.5))
@@ -148,13 +151,31 @@ def bad_audio(d):
     (d / "cut.ark").write_bytes(b"x " + (d / "cut.wav").read_bytes()[:20])
     (d / "pickle.ark").write_bytes(b"x PKL" + pickle.dumps((RATE, np.zeros(9))))
     (d / "junk.ark").write_bytes(b"x fLaC" + bytes(100))
+    (d / "packed.wav").write_bytes(gzip.compress((d / "ok.wav").read_bytes()))
+    (d / "packed.ark").write_bytes(gzip.compress(b"x " + (d / "ok.wav").read_bytes()))
+    (d / "lfs.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     return {
-        "unreadable": ("junk.wav", None, ["junk.wav: unreadable audio", "replace the file"]),
-        "no bytes": ("nothing.wav", None, ["nothing.wav: unreadable audio"]),
+        "gzip": ("packed.wav", None, ["not recognised, it is packed by gzip: unpack it)"]),
+        "gzip of an ark": ("packed.ark:2", None, ["packed by gzip, which has no offsets; unpack"]),
+        "no offset": ("junk.ark", None, ["; of an archive the offset is wanted, too: FILE.ark"]),
+        "a pointer": ("lfs.wav", None, ["it is a pointer: get the file with git lfs pull"]),
+        "ended pipe": ("kill -9 $$ |", None, ["`kill -9 $$`: the command was ended by SIGKILL"]),
+        "unreadable": (
+            "junk.wav",
+            None,
+            ["it begins with 'this is not audio", "; replace the file"],
+        ),
+        "no bytes": ("nothing.wav", None, ["nothing.wav: unreadable audio", "it is empty"]),
         "zero length": ("zero.wav", None, ["zero.wav: zero samples", "remove the utterance"]),
         "wrong rate": ("slow.wav", None, ["8000 Hz, expected 16000 Hz", "--resample true"]),
         "nan": ("nan.wav", None, ["NaN or infinite"]),
         "inf": ("inf.wav", None, ["NaN or infinite"]),
+        "24 bits": (
+            "int24.wav",
+            None,
+            ["8.38861e+06; divide them by 8388608, the full scale of 24"],
+        ),
+        "no scale": ("huge.wav", None, ["these reach 1e+20; no integers are so large"]),
         "truncated wav": ("cut.wav", None, ["truncated: the header promises 16000 bytes"]),
         "truncated flac": ("cut.flac", None, ["cut.flac: damaged or truncated"]),
         "truncated ogg": ("cut.ogg", None, ["truncated: the last Ogg page"]),
@@ -163,12 +184,13 @@ def bad_audio(d):
         "starts beyond": ("ok.wav", "1.5 -1", ["1.5 s to its end goes beyond"]),
         "no sample": ("ok.wav", "0.5 0.50001", ["the segment holds no sample"]),
         "matrix": ("matrix.ark:2", None, ["matrix.ark:2: no audio at this offset"]),
-        "cut ark": ("cut.ark:2", None, ["cut.ark:2: truncated: the header promises"]),
+        "cut ark": ("cut.ark:2", None, ["cut.ark:2: truncated", "; make the archive again or"]),
         "pickle in an ark": ("pickle.ark:2", None, ["no audio at this offset"]),
         "junk in an ark": ("junk.ark:2", None, ["junk.ark:2: unreadable archive"]),
         "failing pipe": ("echo oh >&2; exit 3 |", None, ["exit code 3: oh"]),
         "silent pipe": ("true |", None, ["`true`: the command wrote no audio"]),
-        "junk from a pipe": ("echo hello |", None, ["unreadable audio"]),
+        "junk from a pipe": ("echo hello |", None, ["unreadable audio", "; let the command write"]),
+        "half a pipe": (f"head -c 9000 {d}/ok.wav |", None, ["promises 32000 bytes", "; let the"]),
     }
 
 
@@ -185,7 +207,7 @@ def test_bad_audio_names_entry_utterance_and_way_out(tmp_path):
 
 
 def test_probe_finds_what_a_header_shows(tmp_path):
-    decoded_only = {"nan", "inf", "truncated flac"}
+    decoded_only = {"nan", "inf", "24 bits", "no scale", "truncated flac"}
     reader = AudioReader(AudioOptions(allow_pipes=True))
     for name, (entry, segment, _) in bad_audio(tmp_path).items():
         (tmp_path / "segments").unlink(missing_ok=True)

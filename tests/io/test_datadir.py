@@ -200,3 +200,32 @@ def test_speech_without_transcripts_or_speakers(tmp_path):
     write_tables(d, text=["u000", "u001", "u003"])  # and a text of other speech stays one
     with pytest.raises(ProblemList, match="u003: has no line in"):
         read_data_dir(d, transcripts=False)
+
+
+def test_an_accent_written_in_two_ways_is_told_as_that(tmp_path):
+    d = make_corpus(tmp_path / "d")
+    for name, accent in (("wav.scp", "\u00e9"), ("text", "e\u0301"), ("utt2spk", "\u00e9")):
+        table = d / name
+        table.write_text(table.read_text().replace("u001", f"u{accent}1", 1))
+    with pytest.raises(ProblemList) as err:
+        read_data_dir(d)
+    (said,) = err.value.problems
+    assert said.startswith(f"{d}/wav.scp:2: ") and f"in {d}/text:2" in said
+    assert r"u\xe91 here, ue\u03011 in" in said and "write the ids alike" in said
+
+
+def test_a_file_name_with_its_accents_written_otherwise(tmp_path):
+    d = make_corpus(tmp_path / "d")
+    (d / "audio" / "u001.wav").rename(d / "audio" / "u\u00e91.wav")
+    table = d / "wav.scp"
+    table.write_text(table.read_text().replace("audio/u001.wav", "audio/ue\u03011.wav"))
+    with pytest.raises(ProblemList, match="u\u00e91.wav is there, its accents in NFC: write its"):
+        read_data_dir(d)
+
+
+@pytest.mark.parametrize("span", ["0 1_0", "0 \uff11", "0,0 1,0", "0 0x1"])
+def test_times_are_written_as_kaldi_reads_them(tmp_path, span):
+    d = make_corpus(tmp_path / "d")
+    (d / "segments").write_text(f"u000 u000 {span}\n", encoding="utf-8")
+    with pytest.raises(ProblemList, match="segments:1: u000: expected 'utterance recording start"):
+        read_data_dir(d)

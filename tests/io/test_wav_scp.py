@@ -167,3 +167,23 @@ def test_a_command_that_fails_is_an_error(tmp_path, command):
     (utt,) = read_data_dir(corpus(tmp_path / "d", command), allow_pipes=True)
     with pytest.raises(DataError, match=r"wav\.scp:1: u0: .*exit code [123]"):
         AudioReader(AudioOptions(allow_pipes=True)).read(utt)
+
+
+@pytest.mark.parametrize(
+    ("entry", "hint"),
+    [
+        ('"a.wav"', "leave the quotes out"),
+        ("~/a.wav", "~ and variables are not replaced here"),
+        ("$HOME/a.wav", "~ and variables are not replaced here"),
+        ("https://x.org/a.wav", r"https://x.org/a.wav; addresses are not read"),
+        (r"C:\data\a.wav", "a path of Windows"),
+        ("a.wav\u3000", r"signs that do not show: 'a.wav\\u3000'"),
+        ("a.wav[0:10]", "parts of an entry are not read"),
+        (".", "it is a directory"),
+        ("b.wav", "relative to the data directory"),
+    ],
+)
+def test_what_to_do_about_an_entry_that_is_no_file(tmp_path, entry, hint):
+    write_audio(tmp_path / "d" / "a.wav", noise(0.1))
+    with pytest.raises(ProblemList, match=f"wav.scp:1: u0: no such file: .*{hint}|file: {hint}"):
+        read_data_dir(corpus(tmp_path / "d", entry))

@@ -27,7 +27,7 @@ class Leaves:
 def test_round_trip(tmp_path):
     made = Fingerprint("kmeans", {"clusters": 5}, {"source": "abc"})
     quantizer.save(tmp_path, CENTROIDS)
-    with pytest.raises(StaleError, match=r"run stage 3"):
+    with pytest.raises(StaleError, match=r"run k-means .stage 3"):
         quantizer.load(tmp_path)
     made.finish(tmp_path)
     found = quantizer.load(tmp_path)

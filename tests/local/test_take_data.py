@@ -86,7 +86,7 @@ def test_espnets_dump_with_paths_relative_to_its_recipe(tmp_path):
     ("sets", "rules", "error", "message"),
     [
         (["train_960"], "none", DataError, r"no set 'train_960' .*there: a\); .*--data_names"),
-        (["a"], "letters", ProblemList, r"a/text: u000: '7' .*fix it, or choose --text_rules"),
+        (["a"], "letters", ProblemList, r"a/text: u000: '7' .*as they are: --text_rules none"),
         (["a="], "none", ConfigError, r"'a=': write SET, or SET=NAME"),
     ],
 )

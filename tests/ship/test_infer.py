@@ -169,6 +169,22 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "text.wav").write_text("not sound, but long enough to be read as a header")
     with pytest.raises(ValueError, match=r"text\.wav: not a WAV file of integers"):
         hearing.read_wave(tmp_path / "text.wav")
+    soundfile.write(tmp_path / "a.wav", np.zeros(99), 16000)
+    data = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[:-9])
+    with pytest.raises(ValueError, match=r"cut\.wav: cut, joined, or longer"):
+        hearing.read_wave(tmp_path / "cut.wav")
+    (tmp_path / "joined.wav").write_bytes(data + data)
+    with pytest.raises(ValueError, match=r"joined\.wav: cut, joined"):
+        hearing.read_wave(tmp_path / "joined.wav")
+
+
+def test_a_file_written_to_a_pipe_is_read_to_its_end(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(99, 0.5), 16000)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    data[4:8] = data[40:44] = b"\xff" * 4  # as ffmpeg writes them
+    (tmp_path / "a.wav").write_bytes(data)
+    assert len(hearing.read_wave(tmp_path / "a.wav")[0]) == 99
 
 
 def test_the_text_is_that_of_sentencepiece(tmp_path):

@@ -75,6 +75,8 @@ def test_what_is_refused(speech, tmp_path):
     tiny_models.save(teacher)
     with pytest.raises(ConfigError, match="--layers 9: the model's layers are 0 .* to"):
         score(speech, tmp_path / "exp", "--system", f"tiny={teacher}", "--layers", "9")
+    with pytest.raises(ConfigError, match="tiny .*: --layers -1: the model's layers are 0"):
+        score(speech, tmp_path / "exp", "--system", f"tiny={teacher}", "--layers", "-1")
     assert not list((tmp_path / "exp").glob("abx/*.json"))
     with pytest.raises(ConfigError, match="mfcc has no layer to choose"):
         score(speech, tmp_path, "--system", "m=mfcc", "--choose", str(tmp_path / "layer"))

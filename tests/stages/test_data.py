@@ -106,3 +106,12 @@ def test_pipes_in_a_command_need_the_option(tmp_path):
     assert not (d / "ran").exists()
     assert command("--data_dir", d, "--allow_pipes", "true").returncode == 0
     assert sorted((d / "ran").read_text().split()) == ["0", "1", "2"]
+
+
+def test_signs_that_do_not_show_are_told(tmp_path, caplog):
+    said = ["ONE\u200b TWO", "می\u200cخواهم", "SO\xadFT", "PLAIN"]
+    d = make_corpus(tmp_path / "d", 4, seconds=0.1)
+    lines = (f"u{i:03d} {words}" for i, words in enumerate(said))
+    (d / "text").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    check_data(d)
+    assert "2 transcripts have signs that do not show, u000 (U+200B) for one" in caplog.text

@@ -130,7 +130,7 @@ def test_speakers_of_several_sets(dump):
 def test_what_is_wrong_is_told_before_anything_is_heard(dump, tmp_path, monkeypatch):
     exp = tmp_path / "exp"
     monkeypatch.setattr(probes, "probe_system", lambda *_: pytest.fail("heard"))
-    with pytest.raises(StaleError, match="nothing/here|run stage 2"):
+    with pytest.raises(StaleError, match="nothing/here|run the features stage"):
         run_probes({"none": "fbank"}, Corpus(dump, "train", "dev", "gone", QUICK), exp)
     with pytest.raises(ConfigError, match="no such file or directory"):
         run_probes({"none": str(tmp_path / "no")}, corpus(dump), exp)

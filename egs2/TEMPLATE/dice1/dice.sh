@@ -29,6 +29,7 @@ probe_dev=
 test_sets=
 fs=16000
 resample=false
+channel=
 allow_pipes=false
 
 # Teacher
@@ -95,6 +96,8 @@ $(corpus_help)
     --test_sets        Set on which the probes are scored (default="${test_sets}")
     --fs               Sampling rate in Hz: HuBERT's, 16000 (default="${fs}")
     --resample         Convert speech at other rates to it, in stage 1 (default="${resample}")
+    --channel          Channel to take of recordings with several, from 0; empty: refuse them
+                       (default="${channel}")
     --allow_pipes      Run wav.scp entries that are shell commands (default="${allow_pipes}")
   Teacher
     --teacher          Checkpoint: Hugging Face directory or name, file of torchaudio, fairseq or
@@ -152,6 +155,7 @@ END
 parse_options "$@"
 check_numbers stage stop_stage nj threads ngpu num_nodes seed fs iterations mfcc_clusters \
     it1_layer it1_clusters sample_frames
+[ -z "${channel}" ] || check_numbers channel
 check_bools resample allow_pipes trust_pickle soft onnx skip_data_prep skip_train skip_eval
 check_paths dumpdir expdir train_set valid_set
 skip_stages skip_data_prep 1
@@ -205,6 +209,7 @@ add_sets "${train_set}" "${valid_set}" "${probe_train}" "${probe_dev}" "${test_s
 device=cpu
 [ "${ngpu}" -eq 0 ] || device=cuda
 audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
+[ -z "${channel}" ] || audio+=(--channel "${channel}")
 
 joined() {
     local IFS=-

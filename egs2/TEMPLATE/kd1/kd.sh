@@ -30,6 +30,7 @@ feats_type=fbank_pitch
 teacher_feats_type=
 fs=16000
 resample=false
+channel=
 allow_pipes=false
 speed_perturb_factors=
 min_wav_duration=0
@@ -101,6 +102,8 @@ $(corpus_help)
                        (default="${teacher_feats_type}")
     --fs               Sampling rate in Hz (default="${fs}")
     --resample         Convert other sampling rates (default="${resample}")
+    --channel          Channel to take of recordings with several, from 0; empty: refuse them
+                       (default="${channel}")
     --allow_pipes      Run wav.scp entries that are shell commands (default="${allow_pipes}")
     --speed_perturb_factors  Of the students' and teachers' training sets, such as "0.9 1.0 1.1"
                        (default="${speed_perturb_factors}")
@@ -159,6 +162,7 @@ END
 
 parse_options "$@"
 check_numbers stage stop_stage nj threads ngpu num_nodes seed teacher_samples fs nbpe
+[ -z "${channel}" ] || check_numbers channel
 check_bools resample allow_pipes use_lm skip_data_prep skip_train skip_eval
 check_paths dumpdir expdir train_set valid_set test_sets dev_set
 check_lengths min_wav_duration max_wav_duration
@@ -242,6 +246,7 @@ done
     die "--asr_tag names one student, not ${#student_systems[@]}: give one --student_config and one seed"
 
 audio=(--fs "${fs}" --resample "${resample}" --allow_pipes "${allow_pipes}")
+[ -z "${channel}" ] || audio+=(--channel "${channel}")
 lm_tag=$(stem_of "${lm_config}" train_lm_)$(args_tag "${lm_args}")
 lm_options=()
 if "${use_lm}"; then

@@ -37,6 +37,8 @@ def read_entry(source: str) -> bytes:
                 return _counted(data, at, size)
             if data[at : at + 4] in (b"RIFF", b"RIFX", b"RF64"):
                 return _chunked(data, at, size)
+            if data[:2] == b"\x1f\x8b":
+                raise Disagreement("the archive is packed by gzip, which has no offsets; unpack it")
     raise _nothing()
 
 

@@ -71,8 +71,9 @@ def load(path: Path, trust_pickle: bool = False, foreign: bool = False) -> Any:
         raise ConfigError(f"{path}: damaged ({' '.join(str(err).split())[:200]})") from err
     if not trust_pickle:
         raise ConfigError(
-            f"{path}: a pickle that holds more than tensors and can run any code; if you trust "
-            "where it comes from, give --trust_pickle true"
+            f"{path}: a pickle that holds more than tensors and can run any code; save its state "
+            "dict alone, or, if you trust where it comes from, give --trust_pickle true (k-means, "
+            "labels, probes and ABX have it)"
         ) from refused
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
