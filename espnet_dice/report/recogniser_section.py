@@ -6,7 +6,7 @@ from typing import Any
 
 from espnet_dice.report import exports, figures, sound, summary, utterances
 from espnet_dice.report.charts import Style
-from espnet_dice.results import model_selection, uncertainty_eval
+from espnet_dice.results import arms, model_selection, uncertainty_eval
 from espnet_dice.results.recognisers import Decoded, Recognisers
 
 
@@ -48,6 +48,8 @@ def section(found: Recognisers, settings: Settings, styles: dict[str, Style]) ->
             for s in found.sets
         ),
         "trade": [_trade(rows, s, styles, n) for n, s in enumerate(found.sets)],
+        "arms": [(title, arms.cells(some)) for title, some in arms.tables(found)],
+        "arms_note": arms.NOTE,
         "exports": exports.of_recognisers(found),
     }
     evaluations = uncertainty_eval.evaluate(found)

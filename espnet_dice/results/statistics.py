@@ -117,6 +117,47 @@ def paired(
     return Difference(float(value), float(low), float(high), float(p))
 
 
+def mean_rate(errors: np.ndarray, units: np.ndarray, resamples: int = RESAMPLES) -> Interval:
+    """The mean error rate of several trainings, with an interval over trainings and utterances.
+
+    Args:
+        errors: of each training on each utterance, (S, N).
+        units: words or characters of each reference, (N,).
+    """
+    low, high = np.quantile(_means(errors, units, resamples), (0.025, 0.975))
+    return Interval(float(np.mean(errors, 0).sum() / np.sum(units)), float(low), float(high))
+
+
+def paired_trainings(
+    a: np.ndarray, b: np.ndarray, units: np.ndarray, resamples: int = RESAMPLES
+) -> Difference:
+    """Mean error rate of B's trainings minus that of A's.
+
+    Trainings are drawn as pairs (the same seed, so the same order of the data), and utterances for
+    all of them alike: the interval is over both.
+
+    Args:
+        a, b: errors of each training on each utterance, (S, N), seed by seed.
+        units: words or characters of each reference, (N,).
+    """
+    gained = np.asarray(b, float) - np.asarray(a, float)
+    differences = _means(gained, units, resamples)
+    low, high = np.quantile(differences, (0.025, 0.975))
+    tail = min((differences <= 0).sum(), (differences >= 0).sum())
+    p = min(1.0, 2 * (tail + 1) / (resamples + 1))
+    return Difference(
+        float(gained.mean(0).sum() / np.sum(units)), float(low), float(high), float(p)
+    )
+
+
+def _means(errors: np.ndarray, units: np.ndarray, resamples: int) -> np.ndarray:
+    """Mean rates of resamples of trainings and utterances, (R,)."""
+    rates = resampled_rates(np.asarray(errors, float), units, resamples)  # (S, R)
+    n = len(rates)
+    drawn = np.random.default_rng(1).multinomial(n, np.full(n, 1 / n), size=resamples)
+    return (drawn.T * rates).sum(0) / n
+
+
 def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> Reliability:
     """Reliability and expected calibration error, in bins of equal width.
 

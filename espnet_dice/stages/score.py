@@ -11,7 +11,7 @@ from espnet_dice.io import options
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.results import espnet_table
+from espnet_dice.results import arms, espnet_table, recognisers
 from espnet_dice.results import table as results
 from espnet_dice.results.score import score
 
@@ -24,6 +24,9 @@ def main(argv: list[str] | None = None) -> None:
     setup_logging()
     rows = score(args.exp)
     results.write(rows, args.exp)
+    against = arms.section(recognisers.read(args.exp))
+    if against:
+        results.add_section(args.exp, arms.TITLE, against)
     write_text(args.exp / espnet_table.MARKDOWN, espnet_table.table(args.exp))
     print(results.table(rows))
     names = (results.MARKDOWN, espnet_table.MARKDOWN, results.JSON)

@@ -99,11 +99,18 @@ def system(
     lms: tuple[str | None, ...] = (None,),
     parameters: int = 200_000,
     note: str = "",
+    number: int = 0,
 ) -> None:
-    """A recogniser: model, fingerprint, log, decodings, token_uncertainty."""
+    """A recogniser, ``number`` its seed: model, fingerprint, log, decodings, uncertainty."""
     directory = exp / f"asr_{name}"
     sha = f"sha of {name}"
-    model = {"task": "asr", "model": "m.pth", "sha256": sha, "parameters": parameters, "seed": 0}
+    model = {
+        "task": "asr",
+        "model": "m.pth",
+        "sha256": sha,
+        "parameters": parameters,
+        "seed": number,
+    }
     write(directory / "model.json", model | {"max_epoch": 3, "averaged": [[3, 0.9]], "seconds": 90})
     settings = {"config": {"model_conf": conf or {}, "note": note}, "seed": 0}
     if conf:  # the config need not name the teachers
@@ -115,7 +122,7 @@ def system(
         out = directory / f"decode_{'lm_' + lm if lm else 'no_lm'}" / "test"
         write(out / "text", table(spoilt(reference, share * (0.9 if lm else 1), seed)))
         meta = {"system": name, "set": "test", "lm": lm, "reference": "dump/x/test/text"}
-        meta |= {"model": sha, "parameters": parameters, "seed": 0, "cpu_s_per_audio_s": 0.02}
+        meta |= {"model": sha, "parameters": parameters, "seed": number, "cpu_s_per_audio_s": 0.02}
         write(out / "meta.json", meta)
         Fingerprint("decode", {}, {"model": sha}).finish(out)
     for noise in ("", "_snr10"):

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from espnet_dice.report import main as page
+from espnet_dice.results import arms, recognisers, statistics
+from espnet_dice.stages import score
+from tests.report import made
+
+
+def test_the_interval_is_that_of_a_loop():
+    rng = np.random.default_rng(0)
+    a, b = rng.poisson(1.0, (3, 40)), rng.poisson(1.3, (3, 40))
+    units = rng.integers(1, 7, 40)
+    utterances = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=200)
+    trainings = np.random.default_rng(1).multinomial(3, np.full(3, 1 / 3), size=200)
+    expected = []
+    for chosen, seeds in zip(utterances, trainings, strict=True):
+        wrong = sum(
+            float(n * m * (b[s, u] - a[s, u]))
+            for s, m in enumerate(seeds)
+            for u, n in enumerate(chosen)
+        )
+        expected.append(wrong / 3 / float(chosen @ units))
+    found = statistics.paired_trainings(a, b, units, resamples=200)
+    assert found.value == pytest.approx((b.sum() - a.sum()) / 3 / units.sum())
+    assert [found.low, found.high] == pytest.approx([*np.quantile(expected, (0.025, 0.975))])
+    mean = statistics.mean_rate(a, units)
+    assert mean.value == pytest.approx(a.sum() / 3 / units.sum())
+    assert mean.low < mean.value < mean.high
+
+
+def test_one_training_is_a_pair():
+    rng = np.random.default_rng(1)
+    a, b, units = rng.poisson(1.0, 50), rng.poisson(1.5, 50), np.full(50, 5)
+    alone, found = (
+        statistics.paired(a, b, units),
+        statistics.paired_trainings(a[None], b[None], units),
+    )
+    assert (found.value, found.p) == (alone.value, alone.p)
+    assert [found.low, found.high] == pytest.approx([alone.low, alone.high])
+
+
+def test_both_spreads_are_in_the_interval():
+    """Its width is that of the normal law with the variance of seeds and of utterances."""
+    rng = np.random.default_rng(2)
+    seeds, n = 8, 400
+    effect = rng.normal(0, 0.2, seeds)
+    effect -= effect.mean()
+    rows = np.array([rng.poisson(1.0 + shift, n) for shift in effect], float)
+    found = statistics.mean_rate(rows, np.full(n, 5))
+    variance = rows.mean(1).var() / seeds + rows.mean(0).var() / n
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * variance**0.5 / 5, rel=0.12)
+
+
+@pytest.fixture
+def exp(tmp_path):
+    """Three arms, two of them with three seeds."""
+    root = made.recognisers(tmp_path)
+    reference = made.texts()
+    for n in (1, 2):
+        made.system(root, f"student_seed{n}", reference, 0.5, 10 + n, number=n)
+        made.system(root, f"student_unc_seed{n}", reference, 0.15, 20 + n, number=n)
+    made.system(root, "alone_seed1", reference, 0.2, 30, number=1)
+    return root
+
+
+def test_arms_of_several_seeds(exp, monkeypatch):
+    monkeypatch.chdir(exp.parent)  # paths in records start at the recipe
+    found = recognisers.read(exp)
+    (worse, better) = arms.arms(found)[None]
+    assert (worse.name, better.name) == ("student", "student_unc")
+    assert sorted(worse.errors) == [0, 1, 2]
+    mean = np.mean(
+        [d.wer.value for d in found.decoded if d.system.family == "student" and not d.lm]
+    )
+    assert worse.wer().value == pytest.approx(mean)
+    difference = better.minus(worse)
+    assert difference.is_significant and difference.high < 0
+    score.main(["--exp", str(exp)])
+    text = (exp / "RESULTS.md").read_text()
+    assert text.count(arms.TITLE) == 1 and "LM tiny" not in text  # one seed with it
+    assert f"**{100 * difference.value:+.1f} (" in text
+    score.main(["--exp", str(exp)])
+    assert (exp / "RESULTS.md").read_text() == text
+    html = page.make(exp, page.Settings())
+    assert f"<b>{100 * difference.value:+.1f} (" in html and "Arms against each other" in html
+
+
+def test_other_seeds_are_no_pair(exp):
+    (worse, better) = arms.arms(recognisers.read(exp))[None]
+    other = arms.Arm("other", {n + 7: e for n, e in better.errors.items()}, better.units)
+    assert other.minus(worse) is None
+    assert arms.cells([worse, other])[2][-1] == "–"
