@@ -178,6 +178,52 @@ def test_two_processes_follow_the_curve_of_one(recipe, name):
     same_model(alone, shared, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("begun_by", [1, 2])
+def test_another_number_of_processes_goes_on(recipe, begun_by):
+    """Two of three epochs, by one process and then two, and the other way round, with momentum."""
+
+    def jobs(tag, epochs):
+        more = {"optim_conf": {"lr": 0.05, "momentum": 0.9}}
+        conf = {**kd_config(epochs), **more}
+        return dice.job(tag, {**dice_config(epochs), **more}), kd_job(tag, conf)
+
+    def by(processes, *todo):
+        if processes == 1:
+            run_jobs(list(todo))
+        else:
+            assert [fork_ranks(job) for job in todo] == [[0, 0]] * len(todo)
+
+    by(1, *jobs("moving_alone", EPOCHS))
+    by(begun_by, *jobs(f"moving_{begun_by}", EPOCHS - 1))
+    changed = jobs(f"moving_{begun_by}", EPOCHS)
+    by(3 - begun_by, *changed)
+    for job in changed:
+        alone = Path(f"exp/{job.task}_moving_alone")
+        for part in ("train", "valid"):
+            assert curve(job.out, part) == pytest.approx(curve(alone, part), rel=1e-6), job.task
+        same_model(alone, job.out, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_accumulated_gradients_follow_the_curve_of_whole_batches(recipe):
+    """One update an epoch, of one batch, or of two halves with as many utterances.
+
+    ESPnet takes the mean over the halves, whatever is in them: a loss that is a mean over frames,
+    as DiceHuBERT's, is another one where one half has more of them.
+    """
+    conf = {**kd_config(), "batch_type": "sorted", "min_batch_size": 1}
+    for tag, size, parts in (("whole", 48, 1), ("halves", 24, 2)):
+        job = kd_job(tag, {**conf, "batch_size": size, "accum_grad": parts})
+        assert run_jobs([job]) == 1
+    whole, halves = Path("exp/asr_whole"), Path("exp/asr_halves")
+    for stat in ("loss", "loss_ctc", "loss_tok", "loss_unc"):
+        for part in ("train", "valid"):
+            wanted = curve(whole, part, stat)
+            assert curve(halves, part, stat) == pytest.approx(wanted, rel=1e-6), (part, stat)
+    same_model(whole, halves, atol=1e-5, rtol=1e-4)
+
+
 def test_a_killed_rank_leaves_a_run_that_goes_on(recipe, monkeypatch):
     from espnet_dice.dice.model import DiceHubertModel
 
