@@ -185,7 +185,8 @@ class DiceHubertModel(AbsESPnetModel):
                     right = losses.accuracy(logits, seen.ids(codebook), masks)
                     stats[f"acc_m_{place.name}"] = right
         stats["masked"] = masks.sum() / sum(frames)
-        return force_gatherable((loss, stats, weight.detach()), loss.device)
+        # ESPnet's trainer divides the loss in place by accum_grad: statistics stay what they are
+        return force_gatherable((loss.clone(), stats, weight.detach()), loss.device)
 
     def collect_feats(self, speech, speech_lengths, **kwargs) -> dict[str, torch.Tensor]:
         """ESPnet's collect_stats has nothing to collect: the waveform is the input."""

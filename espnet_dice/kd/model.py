@@ -149,7 +149,8 @@ class UncertaintyKDModel(ESPnetASRModel):
             moving = (name for name, one in self.schedules.items() if one.moves)
             stats |= {name: loss.new_full((), now[name]) for name in moving}
         stats["loss"] = loss.detach()
-        return force_gatherable((loss, stats, batch_size), loss.device)
+        # ESPnet's trainer divides the loss in place by accum_grad: statistics stay what they are
+        return force_gatherable((loss.clone(), stats, batch_size), loss.device)
 
     def _targets(self, speech, speech_lengths, text, text_lengths, ys_out, batch):
         with_ctc = self.ctc_share > 0

@@ -75,6 +75,14 @@ def log_probs(model, batch, row, samples, masked):
     return torch.log_softmax(cos / 0.1, -1).detach().numpy()
 
 
+def test_what_is_reported_is_no_part_of_the_loss():
+    """Where gradients accumulate, ESPnet's trainer divides the loss in place."""
+    loss, stats, _ = tiny.model()(**tiny.batch(LENGTHS))
+    before = float(stats["loss"])
+    loss /= 8
+    assert float(stats["loss"]) == before == pytest.approx(8 * loss.item())
+
+
 def test_hard_loss_and_accuracies_are_those_of_a_plain_loop():
     model, batch = tiny.model(), tiny.batch(LENGTHS)
     loss, stats, weight = model(**batch)

@@ -123,6 +123,16 @@ def test_kd_off_is_plain_espnet(task, batch):
         torch.testing.assert_close(ours_grads[name].grad, p.grad, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.3])
+def test_what_is_reported_is_no_part_of_the_loss(task, batch, ctc_weight):
+    """Where gradients accumulate, ESPnet's trainer divides the loss in place."""
+    loss, stats, _ = build(task, ctc_weight=ctc_weight)(**batch)
+    before = {key: float(stats[key]) for key in ("loss", "loss_att")}
+    loss /= 8
+    assert {key: float(stats[key]) for key in before} == before
+    assert before["loss"] == pytest.approx(8 * loss.item())
+
+
 def test_without_samples_the_head_changes_no_loss(task, batch):
     plain = build(task, model="espnet")
     ours = build(task, decoder={"train_samples": 0})
