@@ -175,11 +175,42 @@ def test_pickles_are_not_run_unless_trusted(base, tmp_path, monkeypatch):
         ({"num_hidden_layers": 4}, "missing: encoder.layers.3"),
         ({"num_hidden_layers": 2}, "left over: encoder.layers.2"),
         ({"hidden_size": "wide"}, "config.json: .*hidden_size"),
+        ({"hidden_act": "geluu"}, "config.json: 'geluu' is nothing that transformers knows"),
     ],
 )
 def test_configurations_that_are_no_teacher(base, tmp_path, config, message):
     with pytest.raises(ConfigError, match=message):
         frozen.load(copy(base, tmp_path / "t", config))
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.float8_e4m3fn])
+def test_quantised_parameters_are_no_numbers_of_a_model(base, tmp_path, kind):
+    directory = copy(base, tmp_path / "t", {})
+    held = load_file(directory / "model.safetensors")
+    name = "feature_projection.projection.weight"
+    save_file({**held, name: held[name].to(kind)}, directory / "model.safetensors")
+    with pytest.raises(ConfigError, match=f"quantised .*: {name} holds {str(kind)[6:]}"):
+        frozen.load(directory)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json"])
+def test_a_pointer_of_git_lfs_is_told_as_that(base, tmp_path, name):
+    directory = copy(base, tmp_path / "t", {})
+    (directory / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ConfigError, match=f"{name}: .*a pointer: get the file with git lfs pull"):
+        frozen.load(directory)
+
+
+def test_a_rate_in_quotes(base, tmp_path):
+    directory = copy(base, tmp_path / "t", {})
+    (directory / "preprocessor_config.json").write_text('{"sampling_rate": "16000"}')
+    with pytest.raises(ConfigError, match="sampling_rate: '16000' is no number of Hz"):
+        frozen.load(directory)
+
+
+def test_a_model_named_by_its_config(base, tmp_path):
+    directory = copy(base, tmp_path / "t", {})
+    assert frozen.key_of(directory / "config.json") == frozen.key_of(directory)
 
 
 def test_a_preprocessor_that_does_not_say_normalises_as_transformers_does(base, tmp_path):

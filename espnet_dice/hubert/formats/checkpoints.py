@@ -12,6 +12,7 @@ from espnet_dice.hubert.formats import hub, preprocessors
 from espnet_dice.hubert.formats.preprocessors import Preprocessor
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, StaleError
+from espnet_dice.io.sound import beginnings
 
 HF, OURS, ESPNET, FILE = "huggingface", "ours", "espnet", "file"
 # keys of config.json and config.yaml that do not touch what a model computes
@@ -46,7 +47,7 @@ class Checkpoint:
             text = path.read_text(encoding="utf-8")
             values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
         except (ValueError, yaml.YAMLError) as err:
-            said = " ".join(str(err).split())
+            said = " ".join(str(err).split()) + beginnings.seems(path)
             raise ConfigError(f"{path}: cannot be read ({said}); copy it again") from err
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: no configuration of a model")
@@ -105,6 +106,8 @@ def find(source: str | Path) -> Checkpoint:
     """
     path = Path(source)
     if path.is_file() and path.name in hub.WEIGHTS:
+        path = path.parent
+    if path.name in ("config.json", "config.yaml"):
         path = path.parent
     if path.is_file():
         # ESPnet writes .pth, fairseq and s3prl .pt

@@ -82,6 +82,8 @@ def build(kind: str, config: dict[str, Any], where: str) -> torch.nn.Module:
     values = {k: v for k, v in config.items() if k != "model_type"}
     try:
         return kinds[0](kinds[1](**values))
+    except KeyError as err:  # of a table of transformers, such as that of activations
+        raise ConfigError(f"{where}: {err} is nothing that transformers knows") from err
     except Exception as err:  # the validation of huggingface_hub raises classes of its own
         raise ConfigError(f"{where}: {' '.join(str(err).split())}") from err
 

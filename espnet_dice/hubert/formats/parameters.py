@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.io.sound import beginnings
 from espnet_dice.io.untrusted import torch_files
 
 State = dict[str, torch.Tensor]
@@ -35,7 +36,7 @@ def read(path: Path, trust_pickle: bool) -> Any:
     try:
         return load_file(path)
     except Exception as err:  # a class of its own, from Rust
-        raise ConfigError(f"{path}: damaged, or no file of parameters ({err})") from err
+        raise _damaged(path, err) from err
 
 
 def names(path: Path) -> list[str]:
@@ -50,7 +51,12 @@ def names(path: Path) -> list[str]:
         with safe_open(path, "pt") as f:
             return list(f.keys())
     except Exception as err:  # a class of its own, from Rust
-        raise ConfigError(f"{path}: damaged, or no file of parameters ({err})") from err
+        raise _damaged(path, err) from err
+
+
+def _damaged(path: Path, err: Exception) -> ConfigError:
+    said = f"{err}{beginnings.seems(path)}"
+    return ConfigError(f"{path}: damaged, or no file of parameters ({said}); copy it again")
 
 
 def read_all(weights: Sequence[Path], trust_pickle: bool) -> Any:
@@ -68,6 +74,9 @@ def read_all(weights: Sequence[Path], trust_pickle: bool) -> Any:
             raise ConfigError(f"{path}: holds no parameters, but a {type(held).__name__}")
         together |= held
     return together
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def rename_keys(state: State, rules: Rules) -> State:
@@ -119,8 +128,16 @@ def load_strict(model: torch.nn.Module, state: State, source: Path | str) -> Non
             ],
         ),
         (
+            "quantised (take the model that it was made from): {}",
+            [
+                f"{k} holds {str(v.dtype).removeprefix('torch.')}"
+                for k, v in state.items()
+                if k in wanted and wanted[k].is_floating_point() and v.dtype not in FLOATS
+            ],
+        ),
+        (
             "{} has NaN or infinite values",
-            [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()],
+            [k for k, v in state.items() if v.dtype in FLOATS and not torch.isfinite(v).all()],
         ),
     ]
     said = [

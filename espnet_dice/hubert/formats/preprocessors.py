@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from espnet_dice.hubert.formats import hub
 from espnet_dice.hubert.models.frames import SAMPLE_RATE
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.io.sound import beginnings
 
 BLOCKS = ("feature_extractor", "audio_processor")
 KIND = "Wav2Vec2FeatureExtractor"
@@ -88,9 +89,12 @@ def check_rate(settings: dict[str, Any], file: Path) -> None:
         ConfigError: naming the file and the rate.
     """
     for key in RATES:
-        if settings.get(key, SAMPLE_RATE) != SAMPLE_RATE:
+        rate = settings.get(key, SAMPLE_RATE)
+        if not isinstance(rate, (int, float)):
+            raise ConfigError(f"{file}: {key}: {rate!r} is no number of Hz")
+        if rate != SAMPLE_RATE:
             raise ConfigError(
-                f"{file}: the model takes {settings[key]} Hz; labels are made at {SAMPLE_RATE} Hz"
+                f"{file}: the model takes {rate} Hz; labels are made at {SAMPLE_RATE} Hz"
             )
 
 
@@ -122,7 +126,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as err:
-        raise ConfigError(f"{path}: cannot be read ({err})") from err
+        said = f"{err}{beginnings.seems(path)}"
+        raise ConfigError(f"{path}: cannot be read ({said}); copy it again") from err
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: no settings of a preprocessor")
     return values

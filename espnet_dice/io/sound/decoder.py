@@ -8,16 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from espnet_dice.io.sound.beginnings import seems
 from espnet_dice.io.sound.containers import Disagreement
 from espnet_dice.io.sound.mp3 import Stream
 
 _BLOCK = 1 << 16
-_OTHERS = {
-    b"\x1f\x8b": "it is packed by gzip: unpack it",
-    b"PK\3\4": "it is a zip: unpack it",
-    b"version https://git-lfs": "it is a pointer: get the file with git lfs pull",
-}
-"""What lies where audio should be, by its first bytes."""
 
 
 class _Memory(io.BytesIO):
@@ -41,23 +36,8 @@ def opened(source: str | bytes) -> Any:
     try:
         return soundfile.SoundFile(_Memory(source) if isinstance(source, bytes) else source)
     except (soundfile.SoundFileError, TypeError) as err:
-        what = f"unreadable audio ({_reason(err)}{_begins(source)})"
+        what = f"unreadable audio ({_reason(err)}{seems(source)})"
         raise Disagreement(f"{what}; replace the file") from err
-
-
-def _begins(source: str | bytes) -> str:
-    """What a file that is no audio seems to be, by its first bytes; empty: they do not tell."""
-    if isinstance(source, bytes):
-        head = source[:40]
-    else:
-        with open(source, "rb") as f:
-            head = f.read(40)
-    for begin, what in _OTHERS.items():
-        if head.startswith(begin):
-            return f", {what}"
-    text = head.decode("utf-8", "ignore").strip()
-    readable = len(text) > 3 and all(c.isprintable() or c.isspace() for c in text)
-    return f", it begins with {text!r}" if readable else "" if head else ", it is empty"
 
 
 def _reason(err: Exception) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.io.sound import beginnings
 from espnet_dice.io.untrusted.inert import stand_in
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -54,7 +55,8 @@ def load(path: Path, trust_pickle: bool = False, foreign: bool = False) -> Any:
     zipped = zipfile.is_zipfile(path)
     with open(path, "rb") as f:
         if not zipped and f.read(len(LEGACY)) != LEGACY:
-            raise ConfigError(f"{path}: cut short, or no file that torch.save wrote; copy it again")
+            said = f"cut short, or no file that torch.save wrote{beginnings.seems(path)}"
+            raise ConfigError(f"{path}: {said}; copy it again")
     try:
         names = sorted(set(foreign_names(path))) if foreign else []
         known = [(KNOWN.get(name) or stand_in(name), name) for name in names]
