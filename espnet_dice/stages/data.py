@@ -71,7 +71,7 @@ def check_data(
     fingerprint = Fingerprint("data", settings, {"data": data.key()})
     if fingerprint.is_done(data_dir / MARK):
         return None
-    _tell_hidden(data_dir, data.utterances)
+    _tell_spelling(data_dir / "text", data.utterances)
     seconds = _probe(data_dir, data.utterances, audio)
     summary = Summary(
         utterances=len(data),
@@ -89,11 +89,21 @@ def check_data(
     return summary
 
 
-def _tell_hidden(data_dir: Path, utterances: tuple[Utterance, ...]) -> None:
-    """Warn of signs without width in transcripts, but for the joiners that some scripts need."""
+def _tell_spelling(text: Path, utterances: tuple[Utterance, ...]) -> None:
+    """Warn of words that look alike and are not: by signs without width, or accents apart."""
+    written = [utt for utt in utterances if not utt.text.isascii()]
+    apart = [utt for utt in written if not unicodedata.is_normalized("NFC", utt.text)]
+    if apart and not all(unicodedata.is_normalized("NFD", utt.text) for utt in written):
+        logging.warning(
+            "%s: %d transcripts write accents as signs of their own, %s for one, and others do "
+            "not: the same word is two; write all of them in NFC",
+            text,
+            len(apart),
+            apart[0].id,
+        )
     found = {
         utt.id: signs
-        for utt in utterances
+        for utt in written
         if not utt.text.isprintable()
         and (signs := [c for c in utt.text if unicodedata.category(c) == "Cf" and c not in JOINERS])
     }
@@ -102,7 +112,7 @@ def _tell_hidden(data_dir: Path, utterances: tuple[Utterance, ...]) -> None:
         logging.warning(
             "%s: %d transcripts have signs that do not show, %s (U+%04X) for one: words with them "
             "count as others; take them out",
-            data_dir / "text",
+            text,
             len(found),
             first,
             ord(signs[0]),

@@ -115,3 +115,19 @@ def test_signs_that_do_not_show_are_told(tmp_path, caplog):
     (d / "text").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     check_data(d)
     assert "2 transcripts have signs that do not show, u000 (U+200B) for one" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (["caf\u00e9", "cafe\u0301"], "1 transcripts write accents as signs of their own, u001"),
+        (["cafe\u0301", "e\u0301te\u0301"], ""),
+        (["caf\u00e9", "\u00e9t\u00e9"], ""),
+    ],
+)
+def test_a_word_that_is_written_in_two_ways_is_told(tmp_path, caplog, said, told):
+    d = make_corpus(tmp_path / "d", len(said), seconds=0.1)
+    lines = (f"u{i:03d} {words}" for i, words in enumerate(said))
+    (d / "text").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    check_data(d)
+    assert told in caplog.text and bool(caplog.text.count("NFC")) == bool(told)
