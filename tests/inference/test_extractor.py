@@ -150,6 +150,17 @@ def test_an_unfinished_student(tmp_path):
         espnet_dice.load(system)
 
 
+def test_a_channel_of_several(system, tmp_path, wav):
+    samples = soundfile.read(wav)[0]
+    two = write_audio(tmp_path / "two.wav", np.stack([0 * samples, samples], 1))
+    with pytest.raises(DataError, match=r"choose with --channel 0 \(in Python channel=0\)"):
+        espnet_dice.load(system).extract(two)
+    extract.main([str(system), str(two), "--out", str(tmp_path / "f"), "--channel", "1"])
+    wanted = espnet_dice.load(system).extract(wav)
+    with np.load(tmp_path / "f" / "two.npz") as found:
+        np.testing.assert_array_equal(found["layer_1"], wanted[1])
+
+
 def test_the_command(system, tmp_path, wav, capsys):
     other = write_audio(tmp_path / "v.flac", noise(0.3, seed=1))
     out = tmp_path / "out"

@@ -232,3 +232,13 @@ def test_pca_and_the_features_of_the_first_iteration(tmp_path):
     assert after(second, "--out")[0].endswith("_l9_pca64_k500_seed0")
     assert "mfcc or mfcc_mel, not 'mel'" in run(tmp_path, DICE, "--features|mel").stderr
     assert "has centroids already" in run(tmp_path, DICE, "--pca|9|--quantizer|x.npy").stderr
+
+
+@pytest.mark.parametrize("script", [KD, DICE])
+def test_a_channel_of_several(tmp_path, script):
+    made = commands(tmp_path, script, "--channel|1")
+    for stage in ("data", "features"):
+        assert all(after(words, "--channel") == ["1"] for words in made[stage])
+    (tmp_path / "other").mkdir()
+    made = commands(tmp_path / "other", script)
+    assert not any("--channel" in words for stage in made.values() for words in stage)
