@@ -49,7 +49,7 @@ def samples_of(audio: Any, rate: Any, options: AudioOptions) -> np.ndarray:
         return _of_bytes(audio, options)
     samples, rate = _with_rate(audio, rate)
     if rate is None:
-        if _is_array(samples):
+        if _is_array(samples) and not _holds_things(samples):
             raise DataError("an array has no sampling rate: give rate=16000, or what it is")
         raise DataError(f"{_kind(audio)} is no audio: {EXPECTED}")
     try:
@@ -74,21 +74,30 @@ def _is_array(samples: Any) -> bool:
     return hasattr(samples, "__array__") and np.ndim(samples) > 0  # a number of NumPy's has 0
 
 
+def _holds_things(samples: Any) -> bool:
+    """Whether it is a list of files, or of arrays and numbers together: no samples."""
+    if not isinstance(samples, (list, tuple)):
+        return False
+    is_file = any(isinstance(one, (str, os.PathLike)) for one in samples)
+    return is_file or len({hasattr(one, "__len__") for one in samples}) > 1
+
+
 def _with_rate(audio: Any, rate: Any) -> tuple[Any, Any]:
     """Samples and rate of those that come together.
 
     Raises:
         DataError: they say it twice, or in another way.
     """
+    what = "(samples, rate): the samples"
     if isinstance(audio, Mapping):
         if not {ARRAY, RATE} <= audio.keys():
             keys = ", ".join(map(repr, audio)) or "none"
             raise DataError(f"a mapping must have {ARRAY!r} and {RATE!r}, this one has {keys}")
-        audio = audio[ARRAY], audio[RATE]
+        what, audio = repr(ARRAY), (audio[ARRAY], audio[RATE])
     elif not (isinstance(audio, tuple) and [*map(_is_array, audio)] in PAIRS):
         return audio, rate
     if not _is_array(audio[0]):
-        raise DataError(f"(samples, rate): the samples must be an array, not {_kind(audio[0])}")
+        raise DataError(f"{what} must be an array, not {_kind(audio[0])}")
     if rate is not None:
         raise DataError(f"the samples come with their rate, {audio[1]!r}: leave rate={rate!r} out")
     return audio
@@ -142,6 +151,8 @@ def _of_bytes(audio: Any, options: AudioOptions) -> np.ndarray:
     if hasattr(audio, "read"):
         try:
             audio = audio.read()
+        except UnicodeDecodeError as err:
+            raise DataError(f"{given}: opened as text: open it in binary mode, 'rb'") from err
         except (OSError, ValueError, TypeError) as err:  # closed, not open for reading, …
             raise DataError(f"{given}: cannot be read ({err})") from err
     if not isinstance(audio, (bytes, bytearray)):
