@@ -121,11 +121,11 @@ def kept(data: Path, dump: Path) -> RunWarning | None:
         str(dump),
         f"from {data}",
         (
-            "utterances were added after stage 2",
+            "utterances were added after the features stage",
             "lines were removed by hand",
             "--min_wav_duration or --max_wav_duration leaves them out",
         ),
-        "run stages 1 and 2 again, or choose other durations",
+        "run the stages to features again (1 and 2; of dice1 1), or choose other durations",
     )
 
 
