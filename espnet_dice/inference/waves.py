@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from espnet_dice.features.wave import INT16_SCALE, as_mono, check_peak, whole_rate
-from espnet_dice.io.audio import AudioOptions, AudioReader, change_speed
+from espnet_dice.io.audio import AudioOptions, AudioReader, change_speed, check_convertible
 from espnet_dice.io.datadir import Recording, Utterance
 from espnet_dice.io.errors import DataError
 
@@ -22,8 +22,6 @@ ARRAY, RATE = "array", "sampling_rate"
 """Keys of an utterance in Hugging Face's ``datasets``."""
 PAIRS = [True, False], [False, True]
 """Which of two is an array, where one is the other's rate."""
-LOWEST, HIGHEST = 1000, 1_000_000
-"""Sampling rates in Hz that are converted: below there is no speech, above no recorder."""
 
 
 def samples_of(audio: Any, rate: Any, options: AudioOptions) -> np.ndarray:
@@ -115,8 +113,7 @@ def _of_array(samples: np.ndarray, rate: int, options: AudioOptions) -> np.ndarr
             f"{rate} Hz, the model wants {options.rate} Hz: convert it, or load the model with "
             "resample=True"
         )
-    if not LOWEST <= rate <= HIGHEST:
-        raise DataError(f"{rate} Hz is no rate of speech: {LOWEST} to {HIGHEST} Hz are converted")
+    check_convertible(rate)
     return change_speed(samples, rate / options.rate)
 
 

@@ -21,6 +21,8 @@ LARGEST_FLOAT = 32.0
 it is everywhere; int16-scale samples in floats do not, and are refused everywhere."""
 FULL_SCALES = {2**15: "16 bits", 2**23: "24 bits", 2**31: "32 bits"}
 """Of integers, in bits of a sample."""
+CONVERTIBLE = (1000, 1_000_000)
+"""Sampling rates in Hz that are converted: below there is no speech, above no recorder."""
 END_SLACK_S = 0.05
 """How far a segment may end beyond its recording: times in ``segments`` are rounded."""
 
@@ -164,6 +166,22 @@ class AudioReader:
                 f"{rate} Hz, expected {want} Hz; convert it or give --resample true (in Python "
                 "resample=True)",
             )
+        if rate != want:
+            try:
+                check_convertible(rate)
+            except ValueError as err:
+                raise _bad(utt, str(err)) from err
+
+
+def check_convertible(rate: int) -> None:
+    """Refuse to convert from a rate that no speech has.
+
+    Raises:
+        ValueError: naming the rates that are converted.
+    """
+    low, high = CONVERTIBLE
+    if not low <= rate <= high:
+        raise ValueError(f"{rate} Hz is no rate of speech: {low} to {high} Hz are converted")
 
 
 def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:

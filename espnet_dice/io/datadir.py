@@ -4,6 +4,7 @@ Nothing here opens audio; :mod:`espnet_dice.io.audio` does.
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ def read_data_dir(
         optional=True,
     )
     recordings = _recordings(path, scp, allow_pipes)
-    if (path / "segments").exists():
+    if os.path.lexists(path / "segments"):
         seg = Table(path / "segments", problems, "write 'utterance recording start end' or remove")
         spans = _spans(seg, scp)
     else:

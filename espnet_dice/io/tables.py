@@ -1,5 +1,6 @@
 """The tables of a data directory: one line an id, checked line by line."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from pathlib import Path
 
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 """What no table has: line ends of other systems, and what a disk's fault leaves."""
+GZIP = b"\x1f\x8b"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -24,14 +26,18 @@ class Table:
         self.path = path
         self.rows: dict[str, tuple[int, str]] = {}
         self._problems = problems
-        if optional and not path.exists():
+        if optional and not os.path.lexists(path):
             return
         if not path.is_file():
-            problems.append(f"{path}: missing; {hint}")
+            what = "a link to nothing" if path.is_symlink() else "missing"
+            problems.append(f"{path}: {'a directory' if path.is_dir() else what}; {hint}")
             return
         data = path.read_bytes()
         if not data.strip():
             problems.append(f"{path}: empty; {hint}")
+            return
+        if data.startswith(GZIP):
+            problems.append(f"{path}: packed by gzip; unpack it")
             return
         if data.startswith(UTF16):
             problems.append(f"{path}: UTF-16; convert it: iconv -f UTF-16 -t UTF-8")

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_dice.io.errors import DataError
-from espnet_dice.io.tables import UTF16
+from espnet_dice.io.tables import GZIP, UTF16
 
-GZIP = b"\x1f\x8b"
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf)")
 
 

@@ -77,6 +77,10 @@ def _hint(path: Path, bases: Sequence[Path], entry: str) -> str:
         return "parts of an entry are not read: leave [ ] out, and write segments"
     if (path / entry).is_dir():
         return "it is a directory"
+    if (path / entry).exists():
+        return "it is no plain file; what a device or a named pipe gives, a command can"
+    if (path / entry).is_symlink():
+        return "it is a link to nothing"
     return HINT
 
 

@@ -30,6 +30,8 @@ from espnet_dice.work.sharded import Part, Sharded
 
 FEATS_TYPES = ("fbank_pitch", "fbank", RAW)
 NO_SPEEDS = (1.0,)
+SPEEDS = (0.1, 10.0)
+"""The lowest and the highest factor of a speed that leave speech."""
 
 
 def make_features(
@@ -94,8 +96,12 @@ def make_features(
 
 def perturbed(data: DataDir, speeds: Sequence[float]) -> tuple[Utterance, ...]:
     """The utterances at every speed, sorted by id."""
-    if not speeds or min(speeds) <= 0 or len(set(speeds)) < len(speeds):
-        raise ConfigError(f"speed factors {list(speeds)}: give different ones, each above 0")
+    slowest, fastest = SPEEDS
+    in_range = all(slowest <= speed <= fastest for speed in speeds)  # NaN is not
+    if not speeds or not in_range or len(set(speeds)) < len(speeds):
+        raise ConfigError(
+            f"speed factors {list(speeds)}: give different ones, from {slowest:g} to {fastest:g}"
+        )
     made = []
     for speed in speeds:
         prefix = "" if speed == 1 else f"sp{speed:g}-"

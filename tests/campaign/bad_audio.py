@@ -186,7 +186,7 @@ def short() -> Command:
     return read()
 
 
-@case(AREA, "a speed factor of zero", "speed factors [0.0, 1.0]", "above 0")
+@case(AREA, "a speed factor of zero", "speed factors [0.0, 1.0]", "from 0.1")
 def speed() -> Command:
     corpus()
     return read("fbank", "--speed_perturb", "0 1.0")

@@ -1,5 +1,6 @@
 """Data directories that are wrong."""
 
+import gzip
 from pathlib import Path
 
 from espnet_dice.stages import data, features
@@ -41,6 +42,20 @@ def nowhere() -> Command:
 def no_scp() -> Command:
     make_corpus(HERE)
     (HERE / "wav.scp").unlink()
+    return check()
+
+
+@case(AREA, "`segments` is a link to nothing", "d/segments: a link to nothing", "write")
+def link_to_nothing() -> Command:
+    make_corpus(HERE)
+    (HERE / "segments").symlink_to("nowhere")
+    return check()
+
+
+@case(AREA, "`wav.scp` packed", "d/wav.scp: packed by gzip", "unpack it")
+def packed() -> Command:
+    make_corpus(HERE)
+    (HERE / "wav.scp").write_bytes(gzip.compress((HERE / "wav.scp").read_bytes()))
     return check()
 
 

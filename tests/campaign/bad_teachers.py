@@ -6,6 +6,7 @@ from pathlib import Path
 from espnet_dice.stages import kmeans
 from tests.campaign.bad_quantizers import speech
 from tests.campaign.catalogue import Command, case
+from tests.hubert import tiny_models
 
 AREA = "Checkpoints of teachers"
 HERE = Path("hubert")
@@ -104,6 +105,32 @@ def other_checkpoint() -> Command:
 
     torch.save({"state_dict": {"net.weight": torch.zeros(2)}, "epoch": 1}, "m.pt")
     return cluster("m.pt")
+
+
+@case(AREA, "a pointer of Git LFS", "model.safetensors: damaged", "git lfs pull")
+def pointer() -> Command:
+    return saved(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+
+
+@case(AREA, "a quantised model", "model.safetensors: ", "quantised (take the model that it was")
+def quantised() -> Command:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tiny_models.save(HERE)
+    held = load_file(HERE / "model.safetensors")
+    name = "feature_projection.projection.weight"
+    save_file({**held, name: held[name].to(torch.int8)}, HERE / "model.safetensors")
+    return cluster()
+
+
+@case(
+    AREA, "a sampling rate in quotes", "sampling_rate: '16000' is no number", "preprocessor_config"
+)
+def rate_in_quotes() -> Command:
+    said = saved()
+    (HERE / "preprocessor_config.json").write_text('{"sampling_rate": "16000"}')
+    return said
 
 
 @case(AREA, "a shard of parameters that is missing", "hubert/b.safetensors: missing", "names it")

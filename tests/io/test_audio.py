@@ -217,6 +217,16 @@ def test_probe_finds_what_a_header_shows(tmp_path):
                 reader.probe(utt)
 
 
+@pytest.mark.parametrize("rate", [1, 999, 2_000_000])
+def test_rates_that_no_speech_has_are_not_converted(tmp_path, rate):
+    write_audio(tmp_path / "a.wav", noise(0.1), rate)
+    utt = one(tmp_path, "a.wav")
+    reader = AudioReader(AudioOptions(resample=True))
+    for ask in (reader.read, reader.probe):
+        with pytest.raises(DataError, match=f"a.wav: {rate} Hz is no rate of speech"):
+            ask(utt)
+
+
 def test_a_good_corpus_is_read(tmp_path):
     for utt in read_data_dir(make_corpus(tmp_path / "d")):
         assert len(AudioReader().read(utt)[0]) > 4000

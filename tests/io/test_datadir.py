@@ -1,5 +1,6 @@
 """Good directories are read as Kaldi means them; bad ones are refused with line and utterance."""
 
+import gzip
 import shutil
 
 import pytest
@@ -229,3 +230,24 @@ def test_times_are_written_as_kaldi_reads_them(tmp_path, span):
     (d / "segments").write_text(f"u000 u000 {span}\n", encoding="utf-8")
     with pytest.raises(ProblemList, match="segments:1: u000: expected 'utterance recording start"):
         read_data_dir(d)
+
+
+@pytest.mark.parametrize("table", ["segments", "text", "utt2spk", "wav.scp"])
+def test_a_table_that_is_a_link_to_nothing_is_not_passed_over(tmp_path, table):
+    d = make_corpus(tmp_path / "d")
+    (d / table).unlink(missing_ok=True)
+    (d / table).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ProblemList, match=f"d/{table}: a link to nothing; write"):
+        read_data_dir(d, transcripts=False)
+
+
+def test_a_table_that_is_packed_or_a_directory(tmp_path):
+    d = make_corpus(tmp_path / "d")
+    (d / "text").write_bytes(gzip.compress((d / "text").read_bytes()))
+    (d / "utt2spk").unlink()
+    (d / "utt2spk").mkdir()
+    with pytest.raises(ProblemList) as err:
+        read_data_dir(d)
+    packed, directory = err.value.problems
+    assert packed == f"{d}/text: packed by gzip; unpack it"
+    assert directory.startswith(f"{d}/utt2spk: a directory; write")

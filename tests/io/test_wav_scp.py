@@ -180,6 +180,7 @@ def test_a_command_that_fails_is_an_error(tmp_path, command):
         ("a.wav\u3000", r"signs that do not show: 'a.wav\\u3000'"),
         ("a.wav[0:10]", "parts of an entry are not read"),
         (".", "it is a directory"),
+        ("/dev/zero", "it is no plain file"),
         ("b.wav", "relative to the data directory"),
     ],
 )
