@@ -76,13 +76,13 @@ class RecogniserExport:
         """
         import torch
 
-        from espnet_dice.export import asr
+        from espnet_dice.export import plain_espnet
 
         torch.set_num_threads(1)
         config = read_trained(system.config)
         heard = frontend.of_training(config) or frontend.of_sound(config, system.config)
         paths = (system.config, system.model_file, directory, system.directory / cards.EXPORT)
-        report = asr.write_export(*paths, self.onnx, heard)
+        report = plain_espnet.write_export(*paths, self.onnx, heard)
         if report.get("onnx"):
             report["no_ship"] = why = shipped.why_not(heard)
             if why is None:

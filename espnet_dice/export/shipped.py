@@ -56,12 +56,12 @@ def recogniser(directory: Path, heard: Frontend, listed: Sequence[str]) -> None:
         heard: its features.
         listed: the token list, of pieces of SentencePiece or of characters.
     """
-    from espnet_dice.export import asr, asr_onnx, onnx
+    from espnet_dice.export import asr_onnx, onnx
 
     raw, run = heard.feats_type == RAW, onnx.session(directory / ENCODER)
     step, shape, shortest = FRAMES * asr_onnx.SAMPLES, (), RECEPTIVE
     if not raw:
-        with np.load(directory / asr.STATS) as stats:
+        with np.load(directory / plain_espnet.STATS) as stats:
             step, shape, shortest = FRAMES, stats["sum"].shape, asr_onnx.MIN_FRAMES
     inputs = (np.zeros((1, n * step, *shape), np.float32) for n in (1, 2))
     short, long = (run(x)[1].shape[1] for x in inputs)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from espnet_dice.hubert import architecture as architectures
-from espnet_dice.hubert.formats import checkpoints
+from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models import students
 from espnet_dice.hubert.models.stem import is_mel
 
@@ -143,4 +143,4 @@ def _student_conf(said: Mapping[str, Any]) -> dict[str, Any]:
 
     conf = sizes.expand(said["student_conf"])
     conf.pop("feature_grad_mult", None)
-    return {k: v for k, v in conf.items() if k not in checkpoints.OF_NO_EFFECT}
+    return {k: v for k, v in conf.items() if k not in teacher_files.OF_NO_EFFECT}

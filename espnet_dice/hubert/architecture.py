@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from espnet_dice.hubert import frozen
-from espnet_dice.hubert.formats import checkpoints
+from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models import sizes, students
 from espnet_dice.hubert.models.stem import is_mel
 from espnet_dice.io.errors import ConfigError
@@ -46,10 +46,10 @@ def of(source: str) -> dict[str, Any] | None:
     """
     from espnet_dice.hubert.models.backbone import Backbone
 
-    found = checkpoints.find(source)
+    found = teacher_files.find(source)
     loaded = frozen.load(source)
     said: dict[str, Any] = {"normalize": loaded.normalize, "eps": loaded.eps}
-    if found.kind == checkpoints.OURS:
+    if found.kind == teacher_files.OURS:
         config = found.config
         return {"student": config["student"], "student_conf": config["student_conf"] or {}, **said}
     if type(loaded.model) is not Backbone:  # no subclass: it may compute something else
@@ -91,6 +91,6 @@ def _hubert(config) -> dict[str, Any]:
         key: list(value) if isinstance(value, tuple) else value
         for key, value in values.items()
         if key in defaults
-        and key not in checkpoints.OF_NO_EFFECT
+        and key not in teacher_files.OF_NO_EFFECT
         and (key in sizes.TRAINING or value != defaults[key])
     }

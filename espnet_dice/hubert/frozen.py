@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_dice.hubert.formats import builders, checkpoints
+from espnet_dice.hubert.formats import any_format, teacher_files
 from espnet_dice.hubert.models import onednn
 from espnet_dice.hubert.models.frames import RECEPTIVE, n_frames
 from espnet_dice.io.errors import ConfigError, DataError
@@ -174,8 +174,8 @@ def load(source: str | Path, trust_pickle: bool = False) -> FrozenSSLModel:
         StaleError: an experiment that is not finished.
     """
     onednn.remember(onednn.PASS)
-    found = checkpoints.find(source)
-    built = builders.build(found, trust_pickle)
+    found = teacher_files.find(source)
+    built = any_format.build(found, trust_pickle)
     return FrozenSSLModel(built.model, found.key(), str(source), built.normalize, built.eps)
 
 
@@ -185,7 +185,7 @@ def key_of(source: str | Path) -> str:
     Raises:
         ConfigError: there is no model.
     """
-    return checkpoints.find(source).key()
+    return teacher_files.find(source).key()
 
 
 def layer_key(key: str, layer: int | Sequence[int]) -> str:

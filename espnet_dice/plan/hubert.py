@@ -51,14 +51,14 @@ def _given(recipe: Recipe) -> int | None:
     Raises:
         DiceError: it cannot be a teacher.
     """
-    from espnet_dice.hubert.formats import checkpoints, hub
+    from espnet_dice.hubert.formats import hub, teacher_files
 
     source = recipe["teacher"]
     if not Path(source).exists() and hub.held(source) is None:
         return None  # to be fetched
-    found = checkpoints.find(source)
+    found = teacher_files.find(source)
     names = [name for path in found.weights for name in _names(path, recipe)]
-    if found.kind == checkpoints.HF:
+    if found.kind == teacher_files.HF:
         from espnet_dice.hubert.formats import hf_models
 
         hf_models.check(found)

@@ -5,7 +5,7 @@ import torch
 
 from espnet_dice import compat
 from espnet_dice.hubert import architecture
-from espnet_dice.hubert.formats import checkpoints
+from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models import students
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.hubert.ssl import SSLEncoder
@@ -248,7 +248,7 @@ def test_an_architecture_is_the_model_without_its_parameters(large):
     ours.load_state_dict(read.state_dict(), strict=True)
     speech, lengths = noise(2, 5000), torch.tensor([5000, 3000])
     assert torch.equal(ours(speech, lengths)[0], read(speech, lengths)[0])
-    of_no_effect = dict.fromkeys(checkpoints.OF_NO_EFFECT)
+    of_no_effect = dict.fromkeys(teacher_files.OF_NO_EFFECT)
     mine, theirs = (m.model.config.to_dict() | of_no_effect for m in (ours, read))
     assert mine == theirs  # what is of effect in training, too
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from espnet_dice.export.asr import plain_state
+from espnet_dice.export.plain_espnet import plain_state
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd.distillation_options import DistillationOptions, inverse_errors
 from espnet_dice.kd.weights import weights

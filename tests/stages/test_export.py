@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from espnet_dice.export import asr
+from espnet_dice.export import plain_espnet
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.records import experiment, feature_dir
 from espnet_dice.stages import decode, export
@@ -116,10 +116,10 @@ def test_parameters_that_do_not_fit_are_refused(recipe, exported, damage, messag
 
     model, _ = ASRTask.build_model_from_file(exported / "config.yaml", exported / "model.pth")
     state = dict(model.state_dict())
-    asr.check_state(state, model)
+    plain_espnet.check_state(state, model)
     damage(state)
     with pytest.raises(ConfigError, match=message):
-        asr.check_state(state, model)
+        plain_espnet.check_state(state, model)
 
 
 def test_a_model_that_computes_something_else_is_refused(recipe, exported):
@@ -127,11 +127,11 @@ def test_a_model_that_computes_something_else_is_refused(recipe, exported):
 
     paths = exported / "config.yaml", exported / "model.pth"
     (mine, _), (other, _) = (ASRTask.build_model_from_file(*paths) for _ in range(2))
-    assert asr.check_outputs(mine, other) == 0.0
+    assert plain_espnet.check_outputs(mine, other) == 0.0
     with torch.no_grad():
         other.decoder.output_layer.bias[5] += 0.01
     with pytest.raises(ConfigError, match="computes something else"):
-        asr.check_outputs(mine, other)
+        plain_espnet.check_outputs(mine, other)
 
 
 def test_sampling_at_decoding_cannot_be_exported(recipe, tmp_path):
@@ -141,4 +141,4 @@ def test_sampling_at_decoding_cannot_be_exported(recipe, tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     paths = tmp_path / "config.yaml", e.model_file
     with pytest.raises(ConfigError, match="decode_samples"):
-        asr.write_export(*paths, tmp_path, tmp_path)
+        plain_espnet.write_export(*paths, tmp_path, tmp_path)

@@ -10,7 +10,6 @@ import soundfile
 import yaml
 
 import espnet_dice
-from espnet_dice.export import asr
 from espnet_dice.io.errors import ConfigError, DiceError
 from espnet_dice.stages import export
 from espnet_dice.training import trainer
@@ -84,8 +83,8 @@ def test_its_files(recipe):
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert (config["model"], config["decoder"]) == ("espnet", "transformer")
     assert config["bpemodel"] is None and config["frontend_conf"]["fs"] == "16k"
-    assert Path(config["normalize_conf"]["stats_file"]) == out / asr.STATS
-    assert Path(config["non_linguistic_symbols"]) == out / asr.SYMBOLS
+    assert Path(config["normalize_conf"]["stats_file"]) == out / plain_espnet.STATS
+    assert Path(config["non_linguistic_symbols"]) == out / plain_espnet.SYMBOLS
     assert json.loads((out / "features.json").read_text())["feats_type"] == "raw"
     files = {path.name for path in out.iterdir()}
     assert {"infer.py", "hearing.py", "asr_kd_off.zip", "hf"} <= files

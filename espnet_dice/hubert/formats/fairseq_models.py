@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from espnet_dice.hubert.formats import contents, hf_models, parameters, preprocessors
-from espnet_dice.hubert.formats.checkpoints import Checkpoint
+from espnet_dice.hubert.formats.teacher_files import Checkpoint
 from espnet_dice.hubert.models.frames import SAMPLE_RATE
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.io.untrusted.inert import fields, opened

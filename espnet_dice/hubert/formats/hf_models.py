@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from espnet_dice.hubert.formats import contents, parameters, preprocessors
-from espnet_dice.hubert.formats.checkpoints import Checkpoint
 from espnet_dice.hubert.formats.hub import PREPROCESSOR
+from espnet_dice.hubert.formats.teacher_files import Checkpoint
 from espnet_dice.io.errors import ConfigError
 
 EPS = 1e-7

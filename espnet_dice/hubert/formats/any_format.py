@@ -6,15 +6,15 @@ from typing import NamedTuple
 import torch
 
 from espnet_dice.hubert.formats import (
-    checkpoints,
     contents,
     espnet_models,
     fairseq_models,
     hf_models,
     parameters,
+    teacher_files,
     torchaudio_models,
 )
-from espnet_dice.hubert.formats.checkpoints import Checkpoint
+from espnet_dice.hubert.formats.teacher_files import Checkpoint
 from espnet_dice.io.errors import ConfigError
 
 
@@ -77,8 +77,8 @@ def _file(found: Checkpoint, trust_pickle: bool):
 
 
 BUILDERS: dict[str, Callable[[Checkpoint, bool], tuple[torch.nn.Module, bool, float]]] = {
-    checkpoints.HF: hf_models.load,
-    checkpoints.OURS: _ours,
-    checkpoints.ESPNET: espnet_models.load,
-    checkpoints.FILE: _file,
+    teacher_files.HF: hf_models.load,
+    teacher_files.OURS: _ours,
+    teacher_files.ESPNET: espnet_models.load,
+    teacher_files.FILE: _file,
 }
