@@ -56,7 +56,7 @@ def recogniser(directory: Path, heard: Frontend, listed: Sequence[str]) -> None:
         heard: its features.
         listed: the token list, of pieces of SentencePiece or of characters.
     """
-    from espnet_dice.export import asr_onnx, onnx
+    from espnet_dice.export import asr_onnx, onnx, plain_espnet
 
     raw, run = heard.feats_type == RAW, onnx.session(directory / ENCODER)
     step, shape, shortest = FRAMES * asr_onnx.SAMPLES, (), RECEPTIVE

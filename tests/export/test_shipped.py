@@ -43,7 +43,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """ESPnet's recogniser with fresh parameters, and the export that holds ``ship/``."""
-    from espnet_dice.export import asr_onnx
+    from espnet_dice.export import asr_onnx, plain_espnet
 
     directory = tmp_path_factory.mktemp("export")
     model = build(directory, dim=83, listed=tokens.TOKENS)

@@ -10,6 +10,7 @@ import soundfile
 import yaml
 
 import espnet_dice
+from espnet_dice.export import plain_espnet
 from espnet_dice.io.errors import ConfigError, DiceError
 from espnet_dice.stages import export
 from espnet_dice.training import trainer
