@@ -23,6 +23,7 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --valid_set a_dev \
     --probe_train a_train \
     --test_sets s_test \
+    --probe_args "--char_head conv --sid_sets train s_test" \
     --teacher_config conf/train_dice_mini_teacher.yaml \
     --layer "2 3 4" \
     --alignment "data/a_train/phones.item data/b_train/phones.item data/a_dev/phones.item data/s_test/phones.item" \
