@@ -55,8 +55,10 @@ def load(path: Path, trust_pickle: bool = False, foreign: bool = False) -> Any:
     zipped = zipfile.is_zipfile(path)
     with open(path, "rb") as f:
         if not zipped and f.read(len(LEGACY)) != LEGACY:
-            said = f"cut short, or no file that torch.save wrote{beginnings.seems(path)}"
-            raise ConfigError(f"{path}: {said}; copy it again")
+            what = beginnings.seems(path, zipped=True)
+            raise ConfigError(
+                f"{path}: cut short, or no file that torch.save wrote{what}; copy it again"
+            )
     try:
         names = sorted(set(foreign_names(path))) if foreign else []
         known = [(KNOWN.get(name) or stand_in(name), name) for name in names]
