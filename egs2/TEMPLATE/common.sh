@@ -156,6 +156,13 @@ check_numbers() {
         [[ "${!name}" =~ ^[0-9]+$ ]] || die "--${name} must be a whole number, not '${!name}'"
     done
 }
+check_counts() { # at least 1
+    local name
+    check_numbers "$@"
+    for name in "$@"; do
+        [ "${!name}" -gt 0 ] || die "--${name} ${!name}: give at least 1"
+    done
+}
 check_lengths() { # seconds, or inf
     local name
     for name in "$@"; do
@@ -365,10 +372,19 @@ start_driver() {
     exec {said}>&1 {unsaid}>/dev/null
     # shellcheck disable=SC2154  # py
     coproc driver { exec ${tied[@]+"${tied[@]}"} "${py[@]}" -m espnet_dice.stages.driver; }
-    # shellcheck disable=SC2154  # bash names it after the coprocess
-    driver_pid=${driver_PID}
-    exec {ask}>&"${driver[1]}" {answer}<&"${driver[0]}"
-    eval "exec ${driver[1]}>&- ${driver[0]}<&-" # only ours: its input ends when they are closed
+    driver_pid=$!
+    # bash forgets a coprocess, and its ends, as soon as it is gone
+    local ends=(${driver[@]+"${driver[@]}"})
+    { [ ${#ends[@]} -eq 2 ] && exec {ask}>&"${ends[1]}" {answer}<&"${ends[0]}"; } 2>/dev/null ||
+        driver_ended
+    eval "exec ${ends[1]}>&- ${ends[0]}<&-" # only ours: its input ends when they are closed
+}
+driver_ended() { # what was to be run
+    local code=0
+    wait "${driver_pid}" || code=$?
+    [ "${code}" -lt 128 ] ||
+        die "${1:-}the process that runs the stages was killed (out of memory?): run again to go on"
+    die "${1:-}the process that runs the stages ended (code ${code}), see above"
 }
 stop_driver() {
     [ -n "${driver_pid}" ] || return 0
@@ -377,8 +393,9 @@ stop_driver() {
 }
 call() { # file descriptor for its output, command, arguments
     local code
-    { printf '%s\0' $(($# - 1)) "$@" >&"${ask}" && read -r code <&"${answer}"; } 2>/dev/null ||
-        die "$2: the process that runs the stages was killed (out of memory?): run again to go on"
+    if ! { printf '%s\0' $(($# - 1)) "$@" >&"${ask}" && read -r code <&"${answer}"; } 2>/dev/null; then
+        driver_ended "$2: "
+    fi
     return "${code}"
 }
 run() { # stage, arguments

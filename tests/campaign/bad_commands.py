@@ -123,6 +123,21 @@ def no_directions() -> Command:
     return dice("--pca", "all")
 
 
+@case(AREA, "no clusters, among several", "--clusters 0 500", "each at least 1")
+def no_clusters() -> Command:
+    return dice("--clusters", "0 500")
+
+
+@case(AREA, "no frames to cluster", "--sample_frames 0", "give at least 1")
+def no_frames() -> Command:
+    return dice("--sample_frames", "0")
+
+
+@case(AREA, "no tokens", "--nbpe 0", "give at least 1")
+def no_tokens() -> Command:
+    return kd("--nbpe", "0")
+
+
 @case(AREA, "features that do not exist", "--features must be mfcc or mfcc_mel", "'fbank'")
 def features() -> Command:
     return dice("--features", "fbank")

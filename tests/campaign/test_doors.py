@@ -26,6 +26,7 @@ from espnet_dice.stages import data, features, kmeans, labels, tokens
 from espnet_dice.training import jobs, trainer
 from tests.campaign import attacks
 from tests.corpus import make_corpus
+from tests.stages import stub_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,7 +89,7 @@ def hf(directory: Path, name: str = "", **config) -> Path:
 
 def test_checkpoint_of_hugging_face(tmp_path, trace):
     attacks.torch_file(hf(tmp_path / "hf", "pytorch_model.bin"), trace)
-    with pytest.raises(ConfigError, match="any code; if you trust"):
+    with pytest.raises(ConfigError, match="any code; save its state dict"):
         torch_files.load(tmp_path / "hf" / "pytorch_model.bin")
 
 
@@ -97,7 +98,7 @@ def test_code_of_hugging_face(tmp_path, trace, offline):
     code = {"AutoModel": "evil.Model", "AutoConfig": "evil.Config"}
     attacks.torch_file(hf(tmp_path / "hf", "pytorch_model.bin", auto_map=code), trace)
     (tmp_path / "hf" / "evil.py").write_text(f"open({str(trace)!r}, 'w')\n")
-    with pytest.raises(ConfigError, match="any code; if you trust|holds no parameters"):
+    with pytest.raises(ConfigError, match="any code; save its state dict|holds no parameters"):
         frozen.load(tmp_path / "hf")
 
 
@@ -249,9 +250,7 @@ def test_scp_of_features_and_teachers(tmp_path, trace, name):
 
 def test_options_of_recipes_do_not_reach_a_shell(tmp_path, trace):
     """Every stage of both recipes with a Python that only notes what it is given."""
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >>{tmp_path}/calls\n')
-    python.chmod(0o755)
+    python = stub_python.write(tmp_path)
     run = attacks.runs(trace)
     same = ["--python", str(python), "--nj", "1", "--local_data", "", "--lm_args", f"--a {run[0]}"]
     kd = ["--train_set", f"a{run[0]}", "--valid_set", f"b{run[1]}", "--test_sets", "c"]
@@ -270,7 +269,7 @@ def test_options_of_recipes_do_not_reach_a_shell(tmp_path, trace):
         )
         assert done.returncode == 0, done.stderr
         assert "Stage 7" in done.stderr
-    assert f"$(touch {trace})" in (tmp_path / "calls").read_text()
+    assert f"$(touch {trace})" in (tmp_path / "commands").read_text()
     assert not (tmp_path / "trace").exists()
 
 

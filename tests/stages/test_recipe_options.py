@@ -242,3 +242,15 @@ def test_a_channel_of_several(tmp_path, script):
     (tmp_path / "other").mkdir()
     made = commands(tmp_path / "other", script)
     assert not any("--channel" in words for stage in made.values() for words in stage)
+
+
+def test_a_python_that_ends_at_once_is_told(tmp_path, monkeypatch):
+    """It passes as a Python with ESPnet, and cannot start what runs the stages."""
+    dead = '#!/bin/sh\n[ "$1" != -c ] || exit 0\necho no module >&2\nexit 3\n'
+    monkeypatch.setattr(stub_python, "SCRIPT", dead)
+    done = run(tmp_path, KD)
+    assert done.returncode == 2
+    assert "no module" in done.stderr and "unbound" not in done.stderr
+    assert "the process that runs the stages ended" in done.stderr
+    monkeypatch.setattr(stub_python, "SCRIPT", dead.replace("exit 3", "kill -9 $$"))
+    assert "was killed (out of memory?)" in run(tmp_path, KD).stderr

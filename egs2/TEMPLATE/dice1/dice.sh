@@ -153,8 +153,8 @@ END
 }
 
 parse_options "$@"
-check_numbers stage stop_stage nj threads ngpu num_nodes seed fs iterations mfcc_clusters \
-    it1_layer it1_clusters sample_frames
+check_numbers stage stop_stage nj threads ngpu num_nodes seed fs iterations
+check_counts mfcc_clusters it1_layer it1_clusters sample_frames
 [ -z "${channel}" ] || check_numbers channel
 check_bools resample allow_pipes trust_pickle soft onnx skip_data_prep skip_train skip_eval
 check_paths dumpdir expdir train_set valid_set
@@ -184,10 +184,13 @@ read -ra heard <<< "${abx_sets}"
         "or name a layer"
 read -ra numbers <<< "${clusters}"
 check_each clusters "${numbers[@]}"
+for one in "${numbers[@]}"; do
+    [ "${one}" -gt 0 ] || die "--clusters ${clusters}: each at least 1"
+done
 for name in layer clusters; do
     [ -n "${!name// /}" ] || die "--${name} must be a whole number, or several, not '${!name}'"
 done
-[ -z "${pca}" ] || check_numbers pca
+[ -z "${pca}" ] || check_counts pca
 [ -z "${quantizer}" ] || [ -z "${pca}" ] ||
     die "--pca ${pca}: --quantizer has centroids already; leave one of them out"
 [[ "${features}" =~ ^mfcc(_mel)?$ ]] ||

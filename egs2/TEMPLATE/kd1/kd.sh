@@ -161,7 +161,8 @@ END
 }
 
 parse_options "$@"
-check_numbers stage stop_stage nj threads ngpu num_nodes seed teacher_samples fs nbpe
+check_numbers stage stop_stage nj threads ngpu num_nodes seed teacher_samples fs
+check_counts nbpe
 [ -z "${channel}" ] || check_numbers channel
 check_bools resample allow_pipes use_lm skip_data_prep skip_train skip_eval
 check_paths dumpdir expdir train_set valid_set test_sets dev_set
