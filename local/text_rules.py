@@ -4,7 +4,7 @@ corpus; learnt lists (``--token_type char`` or ``bpe``) write what rule ``none``
 ==========  ==================================================================================
 none        as it is, in any script; stage 3 refuses what the token list cannot write
 letters     upper case; marks in <>, [] and {} left out; signs separate words, but for apostrophes;
-            signs that are said, & for one, are an error
+            & is AND; other signs that are said, % for one, are an error
 wsj         ``letters``, and the notation of WSJ's .dot files: verbalised punctuation, deletions
 tedlium2    ``letters``, and that of TED-LIUM's .stm files: variants, ``it 's`` joined
 ==========  ==================================================================================
@@ -18,7 +18,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-VERSION = 3
+VERSION = 4
 """Raise it when a rule writes the same transcript in another way: sets are made again."""
 ZERO_WIDTH_SPACE = "\u200b"
 UNKNOWN = re.compile(r"<unk>", re.IGNORECASE)
@@ -30,7 +30,8 @@ QUOTES = re.compile(r"'{2,}")
 SPLIT = re.compile(r"(?<=\S)\s+(?=')")
 """Before the second half of a word that TED-LIUM writes in two: ``it 's``."""
 APOSTROPHES = str.maketrans("’‘‛ʼ＇′`´", "'" * 8)
-SAID = frozenset("&+%‰@#=§°±×÷№")
+AND = re.compile("[&＆﹠]")
+SAID = frozenset("+%‰@#=§°±×÷№")
 """With those of currencies (category Sc) and wide and compound forms, such as ℃: a word each."""
 STRESS = re.compile(r"[:!*]")
 """WSJ's notation of how a word is said: ``hi:gh``, ``!not``, ``*mis*``."""
@@ -44,20 +45,21 @@ def as_is(text: str) -> str:
 
 
 def is_said(sign: str) -> bool:
-    """Whether a sign stands for a word: ``&``, ``%``, ``€``."""
+    """Whether a sign stands for a word that is nobody's to guess: ``%``, ``€``."""
     forms = {sign, *unicodedata.normalize("NFKD", sign)}
     return not SAID.isdisjoint(forms) or any(unicodedata.category(c) == "Sc" for c in forms)
 
 
 def letters(text: str) -> str:
-    """Upper case; marks and accents left out. Every sign but the apostrophe separates words.
+    """Upper case; marks and accents left out; ``&`` is AND, other signs separate words.
 
-    Dots of ``U.S.`` and in front of ``'s``, and what has no width, separate none.
+    An apostrophe, dots of ``U.S.`` and in front of ``'s``, and what has no width, separate none.
 
     Raises:
         ValueError: naming the first digit, sign that is said, or letter of another script.
     """
     text = QUOTES.sub(" ", MARK.sub(" ", text).translate(APOSTROPHES))
+    text = AND.sub(" AND ", text)
     for char in filter(is_said, text):
         raise ValueError(f"{char!r} (U+{ord(char):04X}) is said as a word: write that")
     text = "".join(" " if unicodedata.category(c)[0] == "S" else c for c in text)  # no TM of a ™

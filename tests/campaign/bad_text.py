@@ -63,11 +63,11 @@ def missing() -> Command:
 
 
 @case(
-    TEXT, "a sign that is said", "d/text: u000: '&' (U+0026) is said", "write that", "--text_rules"
+    TEXT, "a sign that is said", "d/text: u000: '+' (U+002B) is said", "write that", "--text_rules"
 )
 def said() -> Command:
     make_corpus(Path("d"), utterances=1)
-    Path("d/text").write_text("u000 salt & pepper\n")
+    Path("d/text").write_text("u000 salt + pepper\n")
     return lambda _: take_data.take_sets(".", "out", {"d": "d"}, "letters"), []
 
 
