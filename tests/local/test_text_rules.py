@@ -82,7 +82,9 @@ def test_signs_that_are_words_are_not_lost(rule, sign):
         RULES[rule](f"salt {sign} pepper")
 
 
-@pytest.mark.parametrize("said", ["salt & pepper", "salt&pepper", "salt ＆ pepper", "salt &pepper."])
+@pytest.mark.parametrize(
+    "said", ["salt & pepper", "salt&pepper", "salt ＆ pepper", "salt &pepper."]
+)
 def test_an_ampersand_is_and(said):
     assert RULES["letters"](said) == RULES["tedlium2"](said) == "SALT AND PEPPER"
 
