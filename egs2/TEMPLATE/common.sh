@@ -368,10 +368,12 @@ finish_stage() {
 # The process that imports ESPnet once and forks the commands of all stages.
 driver_pid=
 start_driver() {
+    local once=true
+    [ "${ngpu:-0}" -eq 0 ] || once=false # ESPnet's import starts CUDA, which does not survive a fork
     trap : PIPE # it was killed: said below
     exec {said}>&1 {unsaid}>/dev/null
     # shellcheck disable=SC2154  # py
-    coproc driver { exec ${tied[@]+"${tied[@]}"} "${py[@]}" -m espnet_dice.stages.driver; }
+    coproc driver { exec ${tied[@]+"${tied[@]}"} "${py[@]}" -m espnet_dice.stages.driver --espnet "${once}"; }
     driver_pid=$!
     # bash forgets a coprocess, and its ends, as soon as it is gone
     local ends=(${driver[@]+"${driver[@]}"})

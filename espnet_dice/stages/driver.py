@@ -40,17 +40,18 @@ def _part(stream: BinaryIO) -> bytes:
     return bytes(found)
 
 
-def run(words: list[str], out: int) -> int:
+def run(words: list[str], out: int, loads: bool = True) -> int:
     """Run a command in a fork, again if it asks for ESPnet; return its exit code.
 
     Args:
         words: name of the stage, or of one of :data:`COMMANDS`, then the arguments.
         out: file descriptor that becomes its standard output.
+        loads: whether it may ask; else it imports what it needs itself.
     """
-    code = _fork(words, out)
-    if code == preload.AGAIN:
+    code = _fork(words, out, loads)
+    if loads and code == preload.AGAIN:
         _load()
-        code = _fork(words, out)
+        code = _fork(words, out, loads)
     return code
 
 
@@ -63,37 +64,44 @@ def _load() -> None:
     gc.freeze()  # a fork that looked for garbage would write to, and so copy, every page
 
 
-def _fork(words: list[str], out: int) -> int:
+def _fork(words: list[str], out: int, loads: bool) -> int:
     parent = os.getpid()
     child = os.fork()
     if child == 0:
         with without_finalization():
-            _become(words, out, parent)
+            _become(words, out, loads, parent)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return 128 - code if code < 0 else code
 
 
-def _become(words: list[str], out: int, parent: int) -> None:
+def _become(words: list[str], out: int, loads: bool, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     die_with(parent)
     os.environ.pop(TIED, None)  # done
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(out, 1)
     sys.argv = [words[0], *words[1:]]
-    preload.begin()
+    if loads:
+        preload.begin()
     module = importlib.import_module(COMMANDS.get(words[0], f"espnet_dice.stages.{words[0]}"))
     cli(module.main)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run commands until the input ends: a command."""
-    options.parser(__doc__).parse_args(argv)
+    parser = options.parser(__doc__)
+    parser.add_argument(
+        "--espnet", type=options.true_false, default=True, metavar="BOOL",
+        help="import it here, once; false where commands take GPUs: its import starts CUDA, which "
+        "does not survive a fork",
+    )  # fmt: skip
+    loads = parser.parse_args(argv).espnet
     setup_logging()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the commands deal with these, and say so
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while (command := read_command(sys.stdin.buffer)) is not None:
         out, words = command
-        print(run(words, out), flush=True)
+        print(run(words, out, loads), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 COMMON = ROOT / "egs2/TEMPLATE/common.sh"
 START = (
     "from espnet_dice.stages import driver; driver.COMMANDS['do'] = 'tests.stages.commands'; "
-    "driver.main([])"
+    "driver.main()"
 )
 SCRIPT = """
 set -euo pipefail
@@ -26,7 +26,8 @@ py=({python}/python)
 """
 # the interpreter of the script: "-m espnet_dice.stages.driver" becomes one that knows "do"
 PYTHON = """#!/bin/sh
-exec {python} -c "{start}"
+shift 2
+exec {python} -c "{start}" "$@"
 """
 
 
@@ -114,6 +115,15 @@ def test_espnet_is_imported_when_a_command_asks_once(monkeypatch, capfd):
     assert driver.run(["do", "need"], 1) == 0
     assert loaded == [1]
     assert capfd.readouterr().out.count("found True") == 2
+    monkeypatch.delitem(sys.modules, preload.ESPNET)
+    assert driver.run(["do", "need"], 1, loads=False) == 0
+    assert loaded == [1] and "found False" in capfd.readouterr().out
+
+
+def test_with_gpus_every_command_imports_it_itself(script):
+    """The import starts CUDA, which does not survive a fork."""
+    out, _ = script("ngpu=1; run do need").communicate(timeout=60)
+    assert out == "found False\n"
 
 
 def test_asking_elsewhere_does_nothing(monkeypatch):
