@@ -59,7 +59,7 @@ def make_job(
     if names & FROM_LABELS:
         if labels is None:
             named = " and ".join(sorted(names & FROM_LABELS))
-            raise ConfigError(f"{config}: {named}: give labels, made by stage 4 (--labels)")
+            raise ConfigError(f"{config}: {named}: give labels, which stage 4 makes: labels=DIR")
         more, more_inputs = label_options(
             labels, train, valid, "dice_labels" if names & FROM_RECORDS else "dice_ids"
         )

@@ -6,6 +6,7 @@ import pytest
 
 from espnet_dice.kd.distillation_options import DistillationOptions
 from espnet_dice.records.configs import model_conf
+from tests.stages import stub_python
 
 KD = Path(__file__).parents[2] / "egs2/TEMPLATE/kd1/kd.sh"
 SETS = ["--train_set", "train", "--valid_set", "dev", "--test_sets", "test"]
@@ -38,21 +39,18 @@ def test_whether_students_read_ctc_outputs(tmp_path, monkeypatch, configs, args,
 
 def test_teachers_on_features_teach_students_on_waves(tmp_path):
     """Stages 2 to 7 with a Python that notes what it is asked, and does nothing."""
-    asked, python = tmp_path / "asked", tmp_path / "python"
-    python.write_text(f'#!/bin/sh\necho "$@" >>"{asked}"\n')
-    python.chmod(0o755)
+    python = stub_python.write(tmp_path)
     options = ["--python", python, "--teachers", "t=a/b", "--stage", "2", "--stop_stage", "7"]
     types = ["--feats_type", "raw", "--teacher_feats_type", "fbank", "--use_lm", "false"]
     done = run([KD, *SETS, *map(str, options), *types], tmp_path)
     assert done.returncode == 0, done.stderr
-    said = [line.split() for line in asked.read_text().splitlines()]
-    said = [words for words in said if words[0] == "-m"]
+    said = stub_python.started(tmp_path)
 
     def last(words, option):  # argparse takes the last
         return words[len(words) - words[::-1].index(option)]
 
     def stage(name):
-        return [words for words in said if words[1] == f"espnet_dice.stages.{name}"]
+        return [words for module, words in said if module == name]
 
     features = {
         last(w, "--feats_type"): sorted(w[w.index("--data_dir") + 1 : w.index("--out_dir")])

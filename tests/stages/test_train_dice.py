@@ -119,7 +119,7 @@ def test_a_bad_config_is_named_before_anything_starts(fresh, change, message):
 
 
 def test_labels_must_be_there_and_fit(recipe, tmp_path):
-    with pytest.raises(ConfigError, match="dice_hard need labels"):
+    with pytest.raises(ConfigError, match="dice_hard: give labels"):
         job("x", config(), labels=None)
     with pytest.raises(ConfigError, match="dice_feature needs --teacher"):
         job("x", config("dice_feature"))
