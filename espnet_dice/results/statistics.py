@@ -108,13 +108,7 @@ def paired(
         units: words or characters of each reference, (N,).
     """
     first, second = resampled_rates(np.stack([a, b]), units, resamples)
-    differences = second - first
-    low, high = np.quantile(differences, (0.025, 0.975))
-    # the observed sample counts as one, so p is never 0
-    tail = min((differences <= 0).sum(), (differences >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (resamples + 1))
-    value = (np.sum(b) - np.sum(a)) / np.sum(units)
-    return Difference(float(value), float(low), float(high), float(p))
+    return _difference((np.sum(b) - np.sum(a)) / np.sum(units), second - first)
 
 
 def mean_rate(errors: np.ndarray, units: np.ndarray, resamples: int = RESAMPLES) -> Interval:
@@ -141,13 +135,17 @@ def paired_trainings(
         units: words or characters of each reference, (N,).
     """
     gained = np.asarray(b, float) - np.asarray(a, float)
-    differences = _means(gained, units, resamples)
-    low, high = np.quantile(differences, (0.025, 0.975))
-    tail = min((differences <= 0).sum(), (differences >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (resamples + 1))
-    return Difference(
-        float(gained.mean(0).sum() / np.sum(units)), float(low), float(high), float(p)
-    )
+    value = gained.mean(0).sum() / np.sum(units)
+    return _difference(value, _means(gained, units, resamples))
+
+
+def _difference(value: float, resampled: np.ndarray) -> Difference:
+    """The difference that was observed, and those of resamples, (R,)."""
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    # the observed sample counts as one, so p is never 0
+    tail = min((resampled <= 0).sum(), (resampled >= 0).sum())
+    p = min(1.0, 2 * (tail + 1) / (len(resampled) + 1))
+    return Difference(float(value), float(low), float(high), float(p))
 
 
 def _means(errors: np.ndarray, units: np.ndarray, resamples: int) -> np.ndarray:
