@@ -11,6 +11,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _autograd_without_threads():
+    """The first backward counts the GPUs and starts threads for them; no fork can train after that.
+
+    torch's fake tensors (``torch.compile``, ``torch.export``) leave a GPU to be counted where there
+    is none, so the count comes before them.
+    """
+    import torch
+
+    torch.ones(1, requires_grad=True).sum().backward()
+
+
 def built_once(tmp_path_factory, name, build):
     """A directory of this process, a copy of what the first of pytest-xdist's has built."""
     mine = tmp_path_factory.mktemp(name)
