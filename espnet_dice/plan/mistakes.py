@@ -9,6 +9,7 @@ CHECKS = (
     teaching.unknown_teachers,
     teaching.unfit_teachers,
     hubert.unusable,
+    speech.unheard,
     speech.unwritable,
     speech.unprobed,
     machine.too_small,

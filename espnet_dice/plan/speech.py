@@ -1,8 +1,9 @@
 """Mistakes about transcripts and speakers, and how much speech there is."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from espnet_dice.io import texts, wav_scp
 from espnet_dice.io.datadir import Recording, Utterance
@@ -15,7 +16,7 @@ from espnet_dice.records import tokens
 LINES = 200_000
 """Transcripts of a set that are read: a letter that only later ones have is told in stage 3."""
 SAMPLED = 100
-"""Recordings of a set whose length is looked up, for its hours."""
+"""Recordings of a set that are looked for, and their length looked up, for its hours."""
 MORE = 1.5
 """Utterances that are taken for the share of a set that the probes will hear: too many, since their
 lengths are not known yet, so that no set is refused that would do."""
@@ -75,6 +76,21 @@ def _lines(path: Path) -> Iterator[str]:
         if n == LINES:
             return
         yield line
+
+
+def unheard(recipe: Recipe) -> Iterator[str]:
+    """Sets to be taken whose recordings are not where ``wav.scp`` says; some are looked for."""
+    if not recipe["data_dir"] or recipe.data_made or not recipe.runs(1):
+        return  # stage 1 looks for all, and what makes the data may make them anew
+    for place in filter(None, map(recipe.place, recipe.sets)):
+        entries = ((i, entry.strip()) for i, entry in _table(place / "wav.scp").items())
+        looked_for = _some([(i, entry) for i, entry in entries if not entry.endswith("|")])
+        bases = wav_scp.bases(place)
+        gone = [(i, entry) for i, entry in looked_for if wav_scp.find(bases, entry) is None]
+        if gone:
+            why = wav_scp.missing(place, bases, gone[0][1])
+            said = f"{len(gone)} of {len(looked_for)} recordings looked for are not there"
+            yield f"{place / 'wav.scp'}: {said}, {gone[0][0]} for one: {why}"
 
 
 def unprobed(recipe: Recipe) -> Iterator[str]:
@@ -182,9 +198,9 @@ def hours(place: Path) -> float | None:
         return sum(end - start for start, end in spans if end > start) / 3600
     import soundfile
 
-    entries = list(_table(place / "wav.scp").values())
+    entries = _table(place / "wav.scp").values()
     bases, seconds = wav_scp.bases(place), []
-    for entry in entries[:: max(1, len(entries) // SAMPLED)]:
+    for entry in _some(entries):
         found = wav_scp.find(bases, entry.strip())
         if found and found[0] == "file":
             try:
@@ -193,6 +209,11 @@ def hours(place: Path) -> float | None:
                 continue
             seconds.append(info.frames / info.samplerate)
     return sum(seconds) / len(seconds) * len(entries) / 3600 if seconds else None
+
+
+def _some(entries: Collection[Any]) -> list[Any]:
+    """Some from beginning to end."""
+    return list(entries)[:: max(1, len(entries) // SAMPLED)]
 
 
 def _table(path: Path) -> dict[str, str]:

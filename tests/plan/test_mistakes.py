@@ -88,6 +88,20 @@ def test_letters_without_a_token(here):
     assert not list(speech.unwritable(kd(**taken, text_rules="letters")))
 
 
+def test_recordings_that_are_not_there(here):
+    taken = {"data_dir": str(here / "data"), "datadir": "elsewhere"}
+    assert not list(speech.unheard(kd(**taken)))
+    lines = (here / "data/test/wav.scp").read_text().splitlines()
+    lines[3] = f"{lines[3].split()[0]} /nowhere/a.wav"
+    lines[-1] = f"{lines[-1].split()[0]} cat /nowhere/b.wav |"
+    write_tables(here / "data/test", **{"wav.scp": lines})
+    (found,) = speech.unheard(kd(**taken))
+    assert found.startswith(f"{here}/data/test/wav.scp: 1 of {len(lines) - 1} recordings")
+    assert "no such file: /nowhere/a.wav; paths in wav.scp are" in found
+    assert not list(speech.unheard(kd(**taken, stage="2")))
+    assert not list(speech.unheard(kd()))  # of what local/data.sh has made or is to make
+
+
 def test_probes_that_the_sets_feed(here):
     assert not list(speech.unprobed(dice(probe_tasks="char sid")))
     assert not list(speech.unprobed(dice(stop_stage="5")))
