@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 train_set=train
 valid_set=dev
-test_set="test"
+test_sets="test"
 # A checkpoint, such as /path/to/hubert-base-ls960 with layer=9 and clusters=500; empty: a small HuBERT
 # is trained here, from MFCC labels
 teacher=
@@ -30,7 +30,7 @@ exec bash "${TEMPLATE}/dice1/dice.sh" \
     --local_data "bash local/data.sh" \
     --train_set "${train_set}" \
     --valid_set "${valid_set}" \
-    --test_sets "${test_set}" \
+    --test_sets "${test_sets}" \
     --teacher "${teacher}" \
     --teacher_config conf/train_dice_teacher.yaml \
     --layer "${layer}" \
