@@ -1,5 +1,6 @@
 """Configs and options that are wrong."""
 
+import json
 from pathlib import Path
 
 from espnet_dice.stages import config as config_stage
@@ -364,3 +365,34 @@ def export_utterances() -> Command:
 @case(EXPORTS, "a language model", "exp/lm_x: no recogniser and no HuBERT", "nothing to export")
 def export_lm() -> Command:
     return exported(name="exp/lm_x")
+
+
+def of_asr_sh(files: tuple[str, ...] = (), **config) -> Command:
+    """Exports what ESPnet's own ``asr.sh`` trained."""
+    exp = Path("exp/asr_theirs")
+    exp.mkdir(parents=True)
+    (exp / "config.yaml").write_text(json.dumps(config))
+    for name in files:
+        (exp / name).write_bytes(b"parameters")
+    return export.main, ["--systems", str(exp), "--onnx", "false"]
+
+
+@case(EXPORTS, "a training of ESPnet's that is no recogniser", "of no recogniser", "asr.sh")
+def export_of_no_recogniser() -> Command:
+    return of_asr_sh(tts="fastspeech2", token_list=["a"])
+
+
+@case(EXPORTS, "a training of ESPnet's that has not ended", "ave.pth: missing", "training end")
+def export_unfinished() -> Command:
+    return of_asr_sh(("checkpoint.pth", "3epoch.pth"), token_list=["a"], decoder="transformer")
+
+
+@case(EXPORTS, "two averages of ESPnet's training", "valid.cer.ave.pth, valid", "link valid.acc")
+def export_two_averages() -> Command:
+    averages = ("valid.loss.ave.pth", "valid.cer.ave.pth")
+    return of_asr_sh(averages, token_list=["a"], decoder="transformer")
+
+
+@case(EXPORTS, "a language that is no code", "--lang English", "two or three letters")
+def export_language() -> Command:
+    return exported("--lang", "English", "--token_list", "data/token_list/char31")
