@@ -7,7 +7,8 @@ import logging
 from espnet_dice.io.errors import ConfigError
 
 ENCODER, ENCODER_INT8 = "encoder.onnx", "encoder.int8.onnx"
-"""A recogniser's encoder as ONNX, whose figures in ``export.json`` have these names."""
+DECODER, DECODER_INT8 = "decoder.onnx", "decoder.int8.onnx"
+"""A recogniser's parts as ONNX, whose figures in ``export.json`` have these names."""
 ONNX_NEEDS = ("onnx", "onnxruntime", "onnxscript")
 
 

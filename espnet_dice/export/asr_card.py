@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from espnet_dice.export import DECODER, DECODER_INT8
 from espnet_dice.export.card import (
     NOT_SAID,
     UNKNOWN,
@@ -106,11 +107,11 @@ def _checked(report: Mapping[str, Any], inputs: str) -> dict[str, str]:
     said = {}
     greedy = report.get("greedy_wer") or {}
 
-    def wer(file: str) -> str:
+    def wer(file: str, how: str = "greedy CTC") -> str:
         if file not in greedy:
             return ""
         return (
-            f"; greedy CTC {greedy[file]:.1f} % WER on {greedy['utterances']} utterances of "
+            f"; {how} {greedy[file]:.1f} % WER on {greedy['utterances']} utterances of "
             f"{code(greedy['set'])}"
         )
 
@@ -118,14 +119,15 @@ def _checked(report: Mapping[str, Any], inputs: str) -> dict[str, str]:
         worst = report["largest_difference"]
         said["outputs beside the trained model's"] = f"largest difference {worst:.1g}"
     for file, figures in report.get("onnx", {}).items():
-        said[code(file)] = (
-            f"encoder and CTC: {inputs} of equal lengths → `encoder_out`, "
-            f"`ctc_log_probs`; relative error {figures['relative_error']:.1g}{wer(file)}"
-        )
+        part = f"encoder and CTC: {inputs} of equal lengths → `encoder_out`, `ctc_log_probs`"
+        if file in (DECODER, DECODER_INT8):
+            part = "decoder: `tokens`, `memory` of one utterance → `log_probs` of the next token"
+        said[code(file)] = f"{part}; relative error {figures['relative_error']:.1g}{wer(file)}"
     if "ship" in greedy:
+        search = "CTC and decoder" if DECODER in report["onnx"] else "greedy CTC"
         said["without ESPnet and torch (`ship/`, int8)"] = (
             f"{greedy['ship_cpu_s_per_audio_s']:.4f} CPU-seconds per second of audio, waveform "
-            f"to text{wer('ship')}"
+            f"to text{wer('ship', search)}"
         )
     if report.get("onnx") and "processor" in report:
         said["figures of the ONNX files measured on"] = measured_on(report["processor"])

@@ -1,7 +1,6 @@
 """A recogniser's encoder as ONNX: features or waveforms in, frames and CTC log-probabilities out.
 
-Enough for greedy CTC decoding, or for a decoder of one's own, without torch. Beam search with the
-attention decoder stays with ESPnet.
+Enough for decoding by CTC without torch; :mod:`decoder_onnx` writes the attention decoder.
 """
 
 import copy
@@ -114,7 +113,7 @@ def write(model, directory: Path, source: str, heard: Frontend | None = None) ->
     shortest, longest = (RECEPTIVE, None) if waves else (MIN_FRAMES, MAX_FRAMES)
     dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("n", min=shortest, max=longest)}
     speech = module.noise(100 * (SAMPLES if waves else 1), torch.Generator().manual_seed(0))
-    onnx.trace(module, speech, dims, OUTPUTS, directory / ENCODER, source)
+    onnx.trace(module, {onnx.INPUT: speech}, (dims,), OUTPUTS, directory / ENCODER, source)
     onnx.quantise(directory / ENCODER, directory / ENCODER_INT8)
     said: dict[str, Any] = {"normalize": module.normalize}
     if heard is not None:

@@ -120,13 +120,13 @@ def to_onnx(module: Exported, path: Path, source: str) -> None:
     """
     speech = 0.1 * torch.randn(2, SAMPLE_RATE)
     dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=RECEPTIVE)}
-    trace(module, speech, dims, OUTPUTS, path, source)
+    trace(module, {INPUT: speech}, (dims,), OUTPUTS, path, source)
 
 
 def trace(
     module: torch.nn.Module,
-    speech: torch.Tensor,
-    dims: dict[int, Any],
+    example: Mapping[str, torch.Tensor],
+    dims: Sequence[dict[int, Any]],
     outputs: Sequence[str],
     path: Path,
     source: str,
@@ -134,9 +134,9 @@ def trace(
     """Write the graph that a module computes.
 
     Args:
-        module: of one argument.
-        speech: an example of it.
-        dims: its dynamic dimensions.
+        module: of tensors.
+        example: one of each argument, by the name that it is to have, in order.
+        dims: the dynamic dimensions of each.
         outputs: names of what it returns.
         path: where to write.
         source: what is exported, for messages.
@@ -148,10 +148,10 @@ def trace(
         with _quiet():
             program = torch.onnx.export(
                 module,
-                (speech,),
-                input_names=[INPUT],
+                tuple(example.values()),
+                input_names=list(example),
                 output_names=list(outputs),
-                dynamic_shapes=(dims,),
+                dynamic_shapes=tuple(dims),
                 dynamo=True,
                 optimize=True,
             )
@@ -212,12 +212,17 @@ def quantise(path: Path, out: Path) -> None:
 
 def session(path: Path, threads: int = 1) -> Callable[[np.ndarray], list[np.ndarray]]:
     """A function from (B, S) float32 to the outputs, on the CPU."""
+    graph = running(path, threads)
+    return lambda speech: graph.run(None, {INPUT: speech})
+
+
+def running(path: Path, threads: int = 1) -> Any:
+    """onnxruntime's session, on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
-    running = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda speech: running.run(None, {INPUT: speech})
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def torch_run(module: Exported) -> Callable[[np.ndarray], list[np.ndarray]]:

@@ -169,7 +169,8 @@ def write_export(
     Returns:
         How many ``parameters``, the ``largest_difference`` between the two models' outputs, why
         plain ESPnet cannot load it (``not_plain``; None: it can), why no ``infer.py`` takes it from
-        sound to text (``no_infer``), why there is no ONNX (``no_onnx``), and what was measured of
+        sound to text (``no_infer``), why there is no ONNX (``no_onnx``), or none of the decoder
+        (``no_decoder``), and what was measured of
         ``onnx``.
 
     Raises:
@@ -218,7 +219,7 @@ def write_export(
         "no_infer": no_infer,
     }
     if onnx:
-        from espnet_dice.export import asr_onnx
+        from espnet_dice.export import asr_onnx, decoder_onnx
         from espnet_dice.export.onnx import NoGraph
 
         # ESPnet's HuBERT is for padded batches, and has no form as a graph
@@ -228,6 +229,9 @@ def write_export(
         if why is None:
             try:
                 report["onnx"] = asr_onnx.write(model, directory, final.parent.name, heard)
+                report["no_decoder"] = decoder_onnx.why_not(plain)
+                if report["no_decoder"] is None:
+                    report["onnx"] |= decoder_onnx.write(plain, directory, final.parent.name)
             except NoGraph as err:  # the recogniser is exported all the same
                 report["no_onnx"] = str(err)
     return report

@@ -1,8 +1,9 @@
 """``ship/``: a model with a runtime that needs numpy and onnxruntime alone, to copy anywhere.
 
 It holds ``model.onnx`` and ``model.int8.onnx`` (the export's ONNX files, linked), ``config.json``,
-``infer.py`` with ``hearing.py``, and of a recogniser ``tokens.txt``, ``ngram.py`` and, where it
-hears pitch, ``pitch.py``. See :mod:`espnet_dice.ship.infer`.
+``infer.py`` with ``hearing.py`` and ``search.py``, and of a recogniser ``tokens.txt``, ``ngram.py``
+``decoder.onnx`` and ``decoder.int8.onnx`` and, where it hears pitch, ``pitch.py``. See
+:mod:`espnet_dice.ship.infer`.
 """
 
 import os
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import espnet_dice.ship
-from espnet_dice.export import ENCODER, ENCODER_INT8
+from espnet_dice.export import DECODER, DECODER_INT8, ENCODER, ENCODER_INT8
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.json_files import write_json
@@ -26,7 +27,8 @@ from espnet_dice.ship import pitch_file
 from espnet_dice.ship.infer import SPACE
 
 NAME = "ship"
-RUNTIME, HEARING, NGRAM, CONFIG = "infer.py", "hearing.py", "ngram.py", "config.json"
+RUNTIME, HEARING, SEARCH, NGRAM = "infer.py", "hearing.py", "search.py", "ngram.py"
+CONFIG = "config.json"
 WITH_ESPNET = "with_espnet.py"
 """The source of the ``infer.py`` that decodes with ESPnet."""
 MODEL, MODEL_INT8 = "model.onnx", "model.int8.onnx"
@@ -76,7 +78,9 @@ def recogniser(directory: Path, heard: Frontend, listed: Sequence[str]) -> None:
         "longest_s": asr_onnx.MAX_FRAMES * FRAME_S,
     }
     to = directory / NAME
-    _write(to, {MODEL: directory / ENCODER, MODEL_INT8: directory / ENCODER_INT8}, conf)
+    models = {MODEL: directory / ENCODER, MODEL_INT8: directory / ENCODER_INT8}
+    models |= {name: directory / name for name in (DECODER, DECODER_INT8)}
+    _write(to, {name: path for name, path in models.items() if path.exists()}, conf)
     pieces = (SPACE if token == ESPNETS_SPACE else token for token in listed)
     write_text(to / tokens.LIST, "".join(f"{piece}\n" for piece in pieces))
     shutil.copyfile(_source(NGRAM), to / NGRAM)
@@ -115,7 +119,8 @@ def _write(to: Path, models: Mapping[str, Path], conf: Mapping[str, Any]) -> Non
             os.link(path, to / name)
         except OSError:  # not every disk has links
             shutil.copyfile(path, to / name)
-    shutil.copyfile(_source(RUNTIME), to / RUNTIME)
+    for name in (RUNTIME, SEARCH):
+        shutil.copyfile(_source(name), to / name)
     write_json(to / CONFIG, conf)
 
 

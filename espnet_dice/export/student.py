@@ -16,7 +16,7 @@ from typing import Any
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import experiment
 
-VERSION = 6  # raise when the same model gives another export
+VERSION = 7  # raise when the same model gives another export
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 It needs numpy, onnxruntime and the files beside it, nothing else:
 
-    python infer.py speech.wav                              # the text, by greedy CTC
-    python infer.py speech.wav --beam 8 --lm words.arpa     # by prefix beam search
+    python infer.py speech.wav                              # the text, by CTC and decoder
+    python infer.py speech.wav --ctc                        # by the best CTC path alone, quicker
+    python infer.py speech.wav --beam 8 --lm words.arpa     # with an n-gram
     arecord -q -f S16_LE -r 16000 -d 5 -t raw | python infer.py -
     python infer.py speech.wav --output hidden.npy          # a HuBERT student's last hidden state
 
@@ -16,19 +17,18 @@ The model hears an utterance as a whole: chunks are collected, and the text come
 
 import argparse
 import json
-import math
 import sys
 import types
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-NEVER = -math.inf
 SPACE, UNKNOWN = "▁", "<unk>"
+BEAM, CTC_WEIGHT = 4, 0.3
+"""Of the search by CTC and decoder."""
 
 
 def _load(path: Path) -> Any:
@@ -37,7 +37,7 @@ def _load(path: Path) -> Any:
     return module
 
 
-hearing = _load(HERE / "hearing.py")
+hearing, search = _load(HERE / "hearing.py"), _load(HERE / "search.py")
 
 
 class Model:
@@ -58,37 +58,56 @@ class Model:
         if self.config["task"] == "asr":
             listed = (self.directory / "tokens.txt").read_text(encoding="utf-8")
             self.tokens = listed.removesuffix("\n").split("\n")
-        path = self.directory / ("model.int8.onnx" if int8 else "model.onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         how = {"sess_options": options, "providers": ["CPUExecutionProvider"]}
-        self._session = onnxruntime.InferenceSession(str(path), **how)
+        parts = (self.directory / f"{part}{'.int8' * int8}.onnx" for part in ("model", "decoder"))
+        found = (onnxruntime.InferenceSession(str(p), **how) if p.exists() else None for p in parts)
+        self._model, self._decoder = found
         kind = self.config["feats_type"]
         pitch = _load(self.directory / "pitch.py") if kind == "fbank_pitch" else None
         self.hearing = hearing.Hearing(kind, self.config["rate"], pitch)
 
-    def text(self, audio: Any, beam: int = 1, lm: Any = None, name: str | None = None) -> str:
-        """What was said.
+    def text(
+        self,
+        audio: Any,
+        beam: int | None = None,
+        lm: Any = None,
+        name: str | None = None,
+        ctc: bool = False,
+        ctc_weight: float = CTC_WEIGHT,
+    ) -> str:
+        """What was said, by CTC and the attention decoder; by CTC alone where that is left out.
 
         Args:
             audio: a WAV file; samples at the model's rate, int16 or float in [-1, 1]; or an
                 iterable of such arrays.
-            beam: labellings that prefix beam search keeps; 1 without ``lm``: the best path.
-            lm: an n-gram for the beam search, ``ngram.Fusion`` of the file beside this one.
+            beam: labellings that the search keeps; by CTC alone 1 without ``lm`` is the best path.
+                None: 4 with the decoder, 1 by CTC alone.
+            lm: an n-gram for the search, ``ngram.Fusion`` of the file beside this one.
             name: of the utterance; the same gets the same noise on its pitch as in training.
+            ctc: by CTC alone.
+            ctc_weight: of CTC's score beside the decoder's, from 0 to 1.
         """
         if self.config["task"] != "asr":
             raise ValueError("this model gives hidden states, not text: use hidden()")
-        log_probs = self.log_probs(audio, name)
-        blank = self.config["blank"]
-        if beam > 1 or lm:
-            ids = prefix_beam(log_probs, max(beam, 1), blank, lm and lm.of(self.tokens))
+        memory, log_probs = self.heard(audio, name)
+        blank, fused = self.config["blank"], lm and lm.of(self.tokens)
+        if self._decoder and not ctc:
+            eos = len(self.tokens) - 1
+            how = (beam or BEAM, ctc_weight, eos, blank, fused)
+            ids = search.joint_beam(log_probs, lambda said: self._next(said, memory), *how)
+        elif (beam or 1) > 1 or lm:
+            ids = search.prefix_beam(log_probs, beam or 1, blank, fused)
         else:
-            ids = best_path(log_probs, blank)
+            ids = search.best_path(log_probs, blank)
         return written([self.tokens[i] for i in ids])
 
-    def log_probs(self, audio: Any, name: str | None = None) -> np.ndarray:
-        """CTC's log probabilities, (frames, tokens)."""
+    def _next(self, said: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        return self._decoder.run(None, {"tokens": said, "memory": memory[None]})[0]
+
+    def heard(self, audio: Any, name: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The encoder's output, (frames, width), and CTC's log probabilities, (frames, tokens)."""
         samples = self.hearing.samples(audio)
         if name is None:
             name = hearing.name_of(audio)
@@ -97,8 +116,9 @@ class Model:
             raise ValueError(f"{seconds:.0f} s are too long for the model: cut them at pauses")
         heard = self.hearing.features(samples, name)
         if len(heard) < self.config["shortest"]:
-            return np.zeros((0, len(self.tokens)), np.float32)
-        return self._session.run(["ctc_log_probs"], {"speech": heard[None]})[0][0]
+            return np.zeros((0, 0), np.float32), np.zeros((0, len(self.tokens)), np.float32)
+        memory, log_probs = self._model.run(None, {"speech": heard[None]})
+        return memory[0], log_probs[0]
 
     def hidden(self, audio: Any) -> np.ndarray:
         """A HuBERT student's last hidden state, (frames, width)."""
@@ -107,61 +127,7 @@ class Model:
         samples = self.hearing.samples(audio)
         if len(samples) < self.config["shortest"]:
             raise ValueError(f"{len(samples)} samples are too few for one frame")
-        return self._session.run(["last_hidden_state"], {"speech": samples[None]})[0][0]
-
-
-def best_path(log_probs: np.ndarray, blank: int = 0) -> list[int]:
-    """The best CTC path: repetitions joined, then blanks taken out."""
-    best = log_probs.argmax(-1)
-    first = np.flatnonzero(np.diff(best, prepend=-1))
-    return [int(i) for i in best[first] if i != blank]
-
-
-def prefix_beam(
-    log_probs: np.ndarray,
-    beam: int,
-    blank: int = 0,
-    lm: Callable[[tuple[int, ...], bool], float] | None = None,
-) -> list[int]:
-    """The labelling of the largest probability, summed over its alignments.
-
-    Graves and Jaitly, "Towards end-to-end speech recognition with recurrent neural networks" (ICML
-    2014), algorithm 1. Exact if no labelling is ever pruned.
-
-    Args:
-        log_probs: (frames, tokens).
-        beam: labellings that are kept, and tokens of a frame that are tried beside blank.
-        blank: its id.
-        lm: (labelling, whether it ends) → what is added to its log probability.
-    """
-    kept: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, NEVER)}  # ends in blank, label
-
-    def best(found, end=False):
-        ranked = {p: add(*both) + (lm(p, end) if lm else 0.0) for p, both in found.items()}
-        return sorted(ranked, key=ranked.get, reverse=True)
-
-    for frame in log_probs:
-        tried = [(int(i), float(frame[i])) for i in np.argsort(-frame)[:beam] if i != blank]
-        silent = float(frame[blank])
-        found: dict = defaultdict(lambda: (NEVER, NEVER))
-        for prefix, (in_blank, in_label) in kept.items():
-            total = add(in_blank, in_label)
-            last = prefix[-1] if prefix else None
-            stay = in_label + float(frame[last]) if prefix else NEVER
-            was = found[prefix]
-            found[prefix] = (add(was[0], total + silent), add(was[1], stay))
-            for token, p in tried:  # the same label again is another one only behind a blank
-                longer, before = (*prefix, token), in_blank if token == last else total
-                was = found[longer]
-                found[longer] = (was[0], add(was[1], before + p))
-        kept = {prefix: found[prefix] for prefix in best(found)[:beam]}
-    return list(best(kept, True)[0])
-
-
-def add(a: float, b: float) -> float:
-    """log(e^a + e^b)."""
-    high, low = (a, b) if a > b else (b, a)
-    return high if low == NEVER else high + math.log1p(math.exp(low - high))
+        return self._model.run(["last_hidden_state"], {"speech": samples[None]})[0][0]
 
 
 def written(tokens: Iterable[str]) -> str:
@@ -179,7 +145,11 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="The text of WAV files.")
     parser.add_argument("audio", nargs="+", help="WAV; -: raw 16-bit samples from standard input")
-    parser.add_argument("--beam", type=int, default=1, help="of prefix beam search; 1: best path")
+    parser.add_argument("--beam", type=int, help="of the search (default: 4; 1 with --ctc)")
+    parser.add_argument("--ctc", action="store_true", help="without the attention decoder")
+    parser.add_argument(
+        "--ctc_weight", type=float, default=CTC_WEIGHT, help="(default: %(default)s)"
+    )
     parser.add_argument("--lm", help="an n-gram of words or tokens, ARPA")
     parser.add_argument("--lm_weight", type=float, default=0.5)
     parser.add_argument("--full", action="store_true", help="32-bit weights")
@@ -195,7 +165,9 @@ def main() -> None:
             if args.output:
                 np.save(args.output, hidden)
         else:
-            print(*[given] * (len(args.audio) > 1), model.text(audio, args.beam, lm))
+            how = {"ctc": args.ctc, "ctc_weight": args.ctc_weight}
+            text = model.text(audio, args.beam, lm, **how)
+            print(*[given] * (len(args.audio) > 1), text)
 
 
 if __name__ == "__main__":

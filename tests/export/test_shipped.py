@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 
+from espnet_dice.compat import moved_module
 from espnet_dice.export import greedy_wer, missing_for_onnx, shipped
 from espnet_dice.probes.probe_scores import greedy
 from espnet_dice.records import feature_dir, tokens
@@ -43,13 +44,14 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """ESPnet's recogniser with fresh parameters, and the export that holds ``ship/``."""
-    from espnet_dice.export import asr_onnx, plain_espnet
+    from espnet_dice.export import asr_onnx, decoder_onnx, plain_espnet
 
     directory = tmp_path_factory.mktemp("export")
     model = build(directory, dim=83, listed=tokens.TOKENS)
     with torch.no_grad():
         model.ctc.ctc_lo.weight *= 30  # without, one token is the best everywhere
     asr_onnx.write(model, directory, "asr_x")
+    decoder_onnx.write(model, directory, "asr_x")
     (directory / "data").mkdir()
     (directory / "stats.npz").rename(directory / plain_espnet.STATS)
     (directory / tokens.LIST).write_text("".join(f"{token}\n" for token in tokens.TOKENS))
@@ -87,6 +89,26 @@ def said_by_espnet(model, matrix):
     return " ".join("".join(letters[i] for i, _ in groupby(ids)).split())
 
 
+def searched_by_espnet(model, matrix):
+    """The beam search of CTC and decoder, of 4."""
+    eos = len(tokens.TOKENS) - 1
+    ctc = moved_module("nets.scorers.ctc").CTCPrefixScorer(model.ctc, eos)
+    search = moved_module("nets.batch_beam_search").BatchBeamSearch(
+        {"decoder": model.decoder, "ctc": ctc},
+        {"decoder": 0.7, "ctc": 0.3},
+        beam_size=4,
+        vocab_size=eos + 1,
+        sos=eos,
+        eos=eos,
+        pre_beam_score_key="full",
+    )
+    with torch.no_grad():
+        memory, _ = model.encode(torch.tensor(matrix)[None], torch.tensor([len(matrix)]))
+        best = search(memory[0], 0.0, 0.0)[0].yseq
+    letters = ["", " ⁇ ", " ", *tokens.TOKENS[3:]]
+    return " ".join("".join(letters[i] for i in best if i not in (0, eos)).split())
+
+
 def test_the_text_is_that_of_the_full_recogniser(made, only, tmp_path):
     model, directory = made
     wave = speechlike(seconds=2.0)
@@ -95,26 +117,36 @@ def test_the_text_is_that_of_the_full_recogniser(made, only, tmp_path):
     matrix = HEARD.features(samples, "u1")
     wanted = said_by_espnet(model, matrix.copy())
     assert len(wanted) > 3
-    done = alone(only, directory / "ship/infer.py", tmp_path / "u1.wav", "--full")
+    done = alone(only, directory / "ship/infer.py", tmp_path / "u1.wav", "--full", "--ctc")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{wanted}\n", "")
 
     runtime = shipped.runtime(directory)
     full, int8 = (runtime.Model(directory / "ship", int8=eight) for eight in (False, True))
-    assert full.text(wave, name="u1") == full.text(samples, name="u1") == wanted
+    assert full.text(wave, name="u1", ctc=True) == full.text(samples, name="u1", ctc=True) == wanted
     chunks = [samples[n : n + 1600] for n in range(0, len(samples), 1600)]
-    assert full.text(iter(chunks), name="u1") == wanted
+    assert full.text(iter(chunks), name="u1", ctc=True) == wanted
     np.testing.assert_allclose(full.hearing.features(samples, "u1"), matrix, rtol=0, atol=1e-3)
     from espnet_dice.export import onnx
 
     heard = full.hearing.features(samples, "u1")
     _, log_probs = onnx.session(directory / "encoder.int8.onnx")(heard[None])
     ids = greedy(log_probs[0])
-    assert int8.text(samples, name="u1") == runtime.written(tokens.TOKENS[i] for i in ids)
-    log_probs = full.log_probs(samples, "u1")
+    assert int8.text(samples, name="u1", ctc=True) == runtime.written(tokens.TOKENS[i] for i in ids)
+    _, log_probs = full.heard(samples, "u1")
     assert log_probs.shape == (math.ceil((len(heard) - 6) / 4), 31)
-    assert full.text(samples, beam=31, name="u1") == runtime.written(
-        tokens.TOKENS[i] for i in runtime.prefix_beam(log_probs, 31)
+    assert full.text(samples, beam=31, name="u1", ctc=True) == runtime.written(
+        tokens.TOKENS[i] for i in runtime.search.prefix_beam(log_probs, 31)
     )
+    wanted = searched_by_espnet(model, matrix.copy())
+    assert full.text(samples, name="u1") == wanted
+    done = alone(only, directory / "ship/infer.py", tmp_path / "u1.wav", "--full")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{wanted}\n", "")
+    (tmp_path / "ship").mkdir()
+    for path in (directory / "ship").iterdir():
+        if not path.name.startswith("decoder"):
+            shutil.copy(path, tmp_path / "ship")
+    without = runtime.Model(tmp_path / "ship", int8=False)
+    assert without.text(samples, name="u1") == full.text(samples, name="u1", ctc=True)
 
 
 def test_features_without_pitch(made, tmp_path):
@@ -156,8 +188,10 @@ def test_its_wer(made, tmp_path):
 def test_what_is_in_the_directory(made):
     _, directory = made
     files = {path.name for path in (directory / "ship").iterdir()}
-    wanted = {"infer.py", "hearing.py", "ngram.py", "pitch.py", "config.json", "tokens.txt"}
-    assert files == wanted | {"model.onnx", "model.int8.onnx"}
+    wanted = {"infer.py", "hearing.py", "search.py", "ngram.py", "pitch.py"}
+    wanted |= {"config.json", "tokens.txt"}
+    wanted |= {f"{part}{kind}.onnx" for part in ("model", "decoder") for kind in ("", ".int8")}
+    assert files == wanted
     config = shipped.runtime(directory).Model(directory / "ship").config
     assert (config["subsampling"], config["rate"], config["blank"]) == (4, 16000, 0)
 

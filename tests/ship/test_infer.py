@@ -14,7 +14,7 @@ import soundfile
 from espnet_dice import features
 from espnet_dice.decoding.decoder import BEAM
 from espnet_dice.records import tokens
-from espnet_dice.ship import hearing, infer, ngram, pitch_file, with_espnet
+from espnet_dice.ship import hearing, infer, ngram, pitch_file, search, with_espnet
 from tests.features.signals import speechlike
 
 ARPA = """\\data\\
@@ -74,7 +74,7 @@ def imported(*sources):
 
 
 def test_they_import_numpy_and_onnxruntime():
-    files = [Path(part.__file__).read_text() for part in (infer, hearing, ngram)]
+    files = [Path(part.__file__).read_text() for part in (infer, hearing, search, ngram)]
     assert imported(*files, pitch_file.text()) == {"numpy", "onnxruntime"}
     assert imported(*files[1:], pitch_file.text()) == {"numpy"}
     assert imported(Path(with_espnet.__file__).read_text()) == {"espnet2", "yaml"}
@@ -87,14 +87,14 @@ def test_espnet_searches_as_the_recipes_do():
 @pytest.mark.parametrize("seed", range(12))
 def test_prefix_beam_finds_the_best_of_all_labellings(seed):
     log_probs = posteriors(seed)
-    assert infer.prefix_beam(log_probs, 1000) == best_of_all(log_probs)
+    assert search.prefix_beam(log_probs, 1000) == best_of_all(log_probs)
 
 
 def test_a_beam_differs_from_the_best_path():
     log_probs = np.log([[0.6, 0.4], [0.6, 0.4]])  # blank alone 0.36, "A" in three ways 0.64
-    assert infer.best_path(log_probs) == []
-    assert infer.prefix_beam(log_probs, 2) == [1]
-    assert infer.prefix_beam(np.zeros((0, 4)), 8) == []
+    assert search.best_path(log_probs) == []
+    assert search.prefix_beam(log_probs, 2) == [1]
+    assert search.prefix_beam(np.zeros((0, 4)), 8) == []
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -115,7 +115,7 @@ def test_prefix_beam_with_words(arpa, seed):
 
     log_probs = posteriors(seed, size=4)
     lm = ngram.Fusion(arpa, weight=0.8, bonus=0.3)
-    found = infer.prefix_beam(log_probs, 5000, lm=lm.of(LETTERS))
+    found = search.prefix_beam(log_probs, 5000, lm=lm.of(LETTERS))
     assert found == best_of_all(log_probs, score)
 
 
