@@ -33,6 +33,7 @@ class Encoder(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
         self.encoder = copy.deepcopy(model.encoder).cpu()
+        onnx.compute_positions(self.encoder)
         self.ctc = copy.deepcopy(model.ctc.ctc_lo).cpu()
         normalize = model.normalize
         self.register_buffer("mean", torch.as_tensor(normalize.mean).float().clone())

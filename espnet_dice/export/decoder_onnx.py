@@ -26,6 +26,7 @@ class Decoder(torch.nn.Module):
     def __init__(self, decoder: torch.nn.Module):
         super().__init__()
         self.decoder = copy.deepcopy(decoder).cpu()
+        onnx.compute_positions(self.decoder)
 
     def forward(self, tokens: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         """(W, L) prefixes of one utterance, (1, T, D) → (W, V)."""

@@ -8,6 +8,7 @@ import contextlib
 import copy
 import io
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -110,6 +111,34 @@ def without_weight_norm(module: torch.nn.Module) -> None:
         )
         plain.load_state_dict({"weight": child.weight, "bias": child.bias})
         setattr(module, name, plain)
+
+
+class Positions(torch.nn.Module):
+    """ESPnet's ``PositionalEncoding``, computed: its 5000 positions are most of a small model.
+
+    Args:
+        table: the module of ESPnet's.
+    """
+
+    def __init__(self, table: torch.nn.Module):
+        super().__init__()
+        self.scale, width = table.xscale, table.d_model
+        each = torch.arange(0, width, 2, dtype=torch.float32)
+        self.register_buffer("rates", torch.exp(each * -(math.log(10000.0) / width)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, T, D) → (B, T, D)."""
+        angles = torch.arange(x.size(1), dtype=torch.float32)[:, None] * self.rates
+        return x * self.scale + torch.stack((angles.sin(), angles.cos()), -1).flatten(1)
+
+
+def compute_positions(module: torch.nn.Module) -> None:
+    """Put :class:`Positions` in the place of ESPnet's tables."""
+    for name, child in module.named_children():
+        if type(child).__name__ == "PositionalEncoding" and not child.reverse:
+            setattr(module, name, Positions(child))
+        else:
+            compute_positions(child)
 
 
 def to_onnx(module: Exported, path: Path, source: str) -> None:
