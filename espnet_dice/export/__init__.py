@@ -8,7 +8,8 @@ from espnet_dice.io.errors import ConfigError
 
 ENCODER, ENCODER_INT8 = "encoder.onnx", "encoder.int8.onnx"
 DECODER, DECODER_INT8 = "decoder.onnx", "decoder.int8.onnx"
-"""A recogniser's parts as ONNX, whose figures in ``export.json`` have these names."""
+LM, LM_INT8 = "lm.onnx", "lm.int8.onnx"
+"""A recogniser's parts and its language model as ONNX; so are figures in ``export.json`` named."""
 ONNX_NEEDS = ("onnx", "onnxruntime", "onnxscript")
 
 

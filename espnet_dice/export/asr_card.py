@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_dice.export import DECODER, DECODER_INT8
+from espnet_dice.export import DECODER, DECODER_INT8, LM, LM_INT8
 from espnet_dice.export.card import (
     NOT_SAID,
     UNKNOWN,
@@ -122,9 +122,13 @@ def _checked(report: Mapping[str, Any], inputs: str) -> dict[str, str]:
         part = f"encoder and CTC: {inputs} of equal lengths → `encoder_out`, `ctc_log_probs`"
         if file in (DECODER, DECODER_INT8):
             part = "decoder: `tokens`, `memory` of one utterance → `log_probs` of the next token"
+        elif file in (LM, LM_INT8):
+            part = "language model: `tokens` → `log_probs` of the next token"
         said[code(file)] = f"{part}; relative error {figures['relative_error']:.1g}{wer(file)}"
     if "ship" in greedy:
         search = "CTC and decoder" if DECODER in report["onnx"] else "greedy CTC"
+        if lm := report.get("lm"):
+            search += f" with the language model {code(lm['name'])} × {lm['weight']:g}"
         said["without ESPnet and torch (`ship/`, int8)"] = (
             f"{greedy['ship_cpu_s_per_audio_s']:.4f} CPU-seconds per second of audio, waveform "
             f"to text{wer('ship', search)}"

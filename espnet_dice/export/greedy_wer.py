@@ -32,8 +32,8 @@ NOTE = (
     "WER by greedy CTC of the encoder in onnxruntime, without decoder and LM: above that of beam "
     "search, and for comparing the two files. ship/: the runtime that needs numpy and onnxruntime "
     "alone, with int8, from waveform to text on one thread, by CTC and decoder (beam 4) where the "
-    "decoder has a graph; full: ESPnet's model by beam search without LM, as decoded above, of "
-    "features that were there. CPU: seconds per second of audio."
+    "decoder has a graph, and with the LM named; full: ESPnet's model by beam search with the same "
+    "LM, as decoded above, of features that were there. CPU: seconds per second of audio."
 )
 
 
@@ -127,16 +127,19 @@ def said(figures: dict[str, Any]) -> str:
 def add_to_results(exp: Path) -> None:
     """Show the figures of all exports at the end of ``RESULTS.md``, if it is there."""
     head = ["system", "set", "utterances", "words", "WER %", "int8 WER %"]
-    lines = [head + ["ship/ WER %", "ship/ CPU", "full WER %", "full CPU"]]
+    lines = [head + ["ship/ LM", "ship/ WER %", "ship/ CPU", "full WER %", "full CPU"]]
     found = read_json(exp / results.JSON)
     rows = found if isinstance(found, list) else []  # HuBERT students' are no list
-    decoded = {(row["system"], row["set"]): row for row in rows if row["lm"] is None}
+    decoded = {(row["system"], row["set"], row["lm"]): row for row in rows}
     for path in sorted(exp.glob("asr_*/export/export.json")):
-        figures = (read_json(path) or {}).get(KEY)
+        report = read_json(path) or {}
+        figures, lm = report.get(KEY), report.get("lm") or {"name": None}
         if figures:
             system = path.parts[-3].removeprefix("asr_")
-            row = decoded.get((system, figures["set"]), {})
-            lines.append([system, figures["set"], *_numbers(figures, row)])
+            row = decoded.get((system, figures["set"], lm["name"]), {})
+            shown = f"{lm['name']} × {lm['weight']:g}" if lm["name"] else "–"
+            numbers = _numbers(figures, row)
+            lines.append([system, figures["set"], *numbers[:4], shown, *numbers[4:]])
     if len(lines) > 1:
         results.add_section(exp, TITLE, f"{results.layout(lines, left=2)}\n\n{NOTE}")
 

@@ -219,7 +219,7 @@ def write_export(
         "no_infer": no_infer,
     }
     if onnx:
-        from espnet_dice.export import asr_onnx, decoder_onnx
+        from espnet_dice.export import asr_onnx, step_onnx
         from espnet_dice.export.onnx import NoGraph
 
         # ESPnet's HuBERT is for padded batches, and has no form as a graph
@@ -229,9 +229,9 @@ def write_export(
         if why is None:
             try:
                 report["onnx"] = asr_onnx.write(model, directory, final.parent.name, heard)
-                report["no_decoder"] = decoder_onnx.why_not(plain)
+                report["no_decoder"] = step_onnx.why_no_decoder(plain)
                 if report["no_decoder"] is None:
-                    report["onnx"] |= decoder_onnx.write(plain, directory, final.parent.name)
+                    report["onnx"] |= step_onnx.write_decoder(plain, directory, final.parent.name)
             except NoGraph as err:  # the recogniser is exported all the same
                 report["no_onnx"] = str(err)
     return report

@@ -18,9 +18,11 @@ from typing import Any
 
 from espnet_dice.export import cards, greedy_wer, shipped
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
+from espnet_dice.io.json_files import read_json
 from espnet_dice.records import experiment, feature_dir, frontend, tokens
 from espnet_dice.records.config_base import read_trained
 from espnet_dice.records.spoken import Spoken
+from espnet_dice.results import table as results
 from espnet_dice.training import trainer
 
 MODEL = "model.pth"
@@ -38,6 +40,7 @@ class RecogniserExport:
         test: features on which the ONNX encoders are compared by their WER, or None.
         test_utterances: of it, at most.
         spoken: its audio, from which what is shipped is measured, or None.
+        lm: language model for ``ship/`` of those that were decoded with it, or None.
         about: what :func:`espnet_dice.export.card.about` says.
     """
 
@@ -47,6 +50,7 @@ class RecogniserExport:
     test_utterances: int = greedy_wer.UTTERANCES
     spoken: Spoken | None = None
     about: Mapping[str, str] = field(default_factory=dict)
+    lm: experiment.Experiment | None = None
 
     def fingerprint(self, system: experiment.Experiment) -> Fingerprint:
         """What an export depends on."""
@@ -62,11 +66,23 @@ class RecogniserExport:
             settings["test_utterances"] = self.test_utterances
             settings["spoken"] = self.spoken is not None
             inputs["test"] = self.test.key
+        weight = self.lm_weight(system)
+        if weight:
+            settings["lm_weight"], inputs["lm"] = weight, self.lm.sha256
         return Fingerprint("export", settings, inputs)
+
+    def lm_weight(self, system: experiment.Experiment) -> float:
+        """With which the language model was decoded, by the results; 0: it was not."""
+        rows = read_json(system.directory.parent / results.JSON) if self.lm else None
+        names = (system.name.removeprefix("asr_"), self.lm and self.lm.name.removeprefix("lm_"))
+        found = (r["lm_weight"] for r in rows or () if (r.get("system"), r.get("lm")) == names)
+        return next(found, None) or 0.0
 
     def warm_up(self) -> None:
         """Import, before processes are forked, what each of them needs."""
         trainer.task_class("asr")
+        if self.lm:
+            trainer.task_class("lm")
 
     def make(self, system: experiment.Experiment, directory: Path) -> dict[str, Any]:
         """Write one system's files, in a process of its own; what ``export.json`` says of them.
@@ -86,13 +102,33 @@ class RecogniserExport:
         if report.get("onnx"):
             report["no_ship"] = why = shipped.why_not(heard)
             if why is None:
-                shipped.recogniser(directory, heard, config["token_list"])
+                weight = self._write_lm(system, directory, report)
+                shipped.recogniser(directory, heard, config["token_list"], weight)
             if self.test is not None:
                 spoken = self.spoken if why is None else None
                 how = (self.test, self.token_list, self.test_utterances, spoken)
                 report[greedy_wer.KEY] = greedy_wer.measure(directory, *how)
         hub_directory(directory, directory / f"{system.name}.zip")
         return report
+
+    def _write_lm(
+        self, system: experiment.Experiment, directory: Path, report: dict[str, Any]
+    ) -> float:
+        """The language model as ONNX, and its weight; 0 where there is none to ship."""
+        from espnet_dice.export import DECODER, step_onnx
+
+        weight = self.lm_weight(system)
+        if not weight or DECODER not in report["onnx"]:
+            return 0.0
+        paths = (str(self.lm.config), str(self.lm.model_file), "cpu")
+        lm = trainer.task_class("lm").build_model_from_file(*paths)[0].lm.eval()
+        report["no_lm"] = why = step_onnx.why_no_lm(lm)
+        if why:
+            return 0.0
+        eos = len(read_trained(system.config)["token_list"]) - 1
+        report["onnx"] |= step_onnx.write_lm(lm, eos, directory, self.lm.name)
+        report["lm"] = {"name": self.lm.name.removeprefix("lm_"), "weight": weight}
+        return weight
 
     def tell(self, name: str, report: dict[str, Any]) -> None:
         """Say, in lines of the log, what an export cannot, and how exact it is."""
@@ -109,6 +145,9 @@ class RecogniserExport:
             )
         if report.get("no_onnx"):
             logging.warning("%s: no ONNX and no ship/: %s", name, report["no_onnx"])
+        for part in ("no_decoder", "no_lm"):
+            if report.get(part):
+                logging.warning("%s: ship/ goes without: %s", name, report[part])
         if report.get("no_ship"):
             logging.warning("%s: no ship/: %s", name, report["no_ship"])
         worst = report["largest_difference"]

@@ -2,7 +2,8 @@
 
 It holds ``model.onnx`` and ``model.int8.onnx`` (the export's ONNX files, linked), ``config.json``,
 ``infer.py`` with ``hearing.py`` and ``search.py``, and of a recogniser ``tokens.txt``, ``ngram.py``
-``decoder.onnx`` and ``decoder.int8.onnx`` and, where it hears pitch, ``pitch.py``. See
+``decoder.onnx`` and ``decoder.int8.onnx``, where it was decoded with one its language model as
+``lm.onnx`` and ``lm.int8.onnx``, and where it hears pitch, ``pitch.py``. See
 :mod:`espnet_dice.ship.infer`.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import espnet_dice.ship
-from espnet_dice.export import DECODER, DECODER_INT8, ENCODER, ENCODER_INT8
+from espnet_dice.export import DECODER, DECODER_INT8, ENCODER, ENCODER_INT8, LM, LM_INT8
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.json_files import write_json
@@ -50,13 +51,17 @@ def why_not(heard: Frontend | None) -> str | None:
     return None
 
 
-def recogniser(directory: Path, heard: Frontend, listed: Sequence[str]) -> None:
+def recogniser(
+    directory: Path, heard: Frontend, listed: Sequence[str], lm_weight: float = 0.0
+) -> None:
     """Write ``ship/`` of a recogniser, of which :func:`why_not` says nothing.
 
     Args:
-        directory: of the export; holds the encoder as ONNX, and the features' statistics.
+        directory: of the export; holds the encoder, and perhaps the decoder and a language model,
+            as ONNX, and the features' statistics.
         heard: its features.
         listed: the token list, of pieces of SentencePiece or of characters.
+        lm_weight: of that language model.
     """
     from espnet_dice.export import asr_onnx, onnx, plain_espnet
 
@@ -76,10 +81,11 @@ def recogniser(directory: Path, heard: Frontend, listed: Sequence[str]) -> None:
         "subsampling": round(step / (long - short)),
         "shortest": shortest,
         "longest_s": asr_onnx.MAX_FRAMES * FRAME_S,
+        "lm_weight": lm_weight,
     }
     to = directory / NAME
     models = {MODEL: directory / ENCODER, MODEL_INT8: directory / ENCODER_INT8}
-    models |= {name: directory / name for name in (DECODER, DECODER_INT8)}
+    models |= {name: directory / name for name in (DECODER, DECODER_INT8, LM, LM_INT8)}
     _write(to, {name: path for name, path in models.items() if path.exists()}, conf)
     pieces = (SPACE if token == ESPNETS_SPACE else token for token in listed)
     write_text(to / tokens.LIST, "".join(f"{piece}\n" for piece in pieces))

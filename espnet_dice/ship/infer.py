@@ -61,9 +61,10 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         how = {"sess_options": options, "providers": ["CPUExecutionProvider"]}
-        parts = (self.directory / f"{part}{'.int8' * int8}.onnx" for part in ("model", "decoder"))
-        found = (onnxruntime.InferenceSession(str(p), **how) if p.exists() else None for p in parts)
-        self._model, self._decoder = found
+        parts = (f"{part}{'.int8' * int8}.onnx" for part in ("model", "decoder", "lm"))
+        paths = (self.directory / part for part in parts)
+        found = (onnxruntime.InferenceSession(str(p), **how) if p.exists() else None for p in paths)
+        self._model, self._decoder, self._lm = found
         kind = self.config["feats_type"]
         pitch = _load(self.directory / "pitch.py") if kind == "fbank_pitch" else None
         self.hearing = hearing.Hearing(kind, self.config["rate"], pitch)
@@ -76,6 +77,7 @@ class Model:
         name: str | None = None,
         ctc: bool = False,
         ctc_weight: float = CTC_WEIGHT,
+        lm_weight: float | None = None,
     ) -> str:
         """What was said, by CTC and the attention decoder; by CTC alone where that is left out.
 
@@ -84,10 +86,13 @@ class Model:
                 iterable of such arrays.
             beam: labellings that the search keeps; by CTC alone 1 without ``lm`` is the best path.
                 None: 4 with the decoder, 1 by CTC alone.
-            lm: an n-gram for the search, ``ngram.Fusion`` of the file beside this one.
+            lm: an n-gram for the search, ``ngram.Fusion`` of the file beside this one; it takes the
+                place of the language model.
             name: of the utterance; the same gets the same noise on its pitch as in training.
             ctc: by CTC alone.
             ctc_weight: of CTC's score beside the decoder's, from 0 to 1.
+            lm_weight: of the language model beside the decoder, if there is one; None: that with
+                which the recogniser was decoded, 0: without.
         """
         if self.config["task"] != "asr":
             raise ValueError("this model gives hidden states, not text: use hidden()")
@@ -95,16 +100,22 @@ class Model:
         blank, fused = self.config["blank"], lm and lm.of(self.tokens)
         if self._decoder and not ctc:
             eos = len(self.tokens) - 1
+            weight = self.config["lm_weight"] if lm_weight is None else lm_weight
+            weights = (1 - ctc_weight, 0.0 if lm or not self._lm else weight)
             how = (beam or BEAM, ctc_weight, eos, blank, fused)
-            ids = search.joint_beam(log_probs, lambda said: self._next(said, memory), *how)
+            ids = search.joint_beam(log_probs, lambda said: self._next(said, memory, weights), *how)
         elif (beam or 1) > 1 or lm:
             ids = search.prefix_beam(log_probs, beam or 1, blank, fused)
         else:
             ids = search.best_path(log_probs, blank)
         return written([self.tokens[i] for i in ids])
 
-    def _next(self, said: np.ndarray, memory: np.ndarray) -> np.ndarray:
-        return self._decoder.run(None, {"tokens": said, "memory": memory[None]})[0]
+    def _next(self, said: np.ndarray, memory: np.ndarray, weights: Any) -> np.ndarray:
+        inputs = {"tokens": said, "memory": memory[None]}
+        score = weights[0] * self._decoder.run(None, inputs)[0].astype(float)
+        if weights[1]:
+            score += weights[1] * self._lm.run(None, {"tokens": said})[0]
+        return score
 
     def heard(self, audio: Any, name: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The encoder's output, (frames, width), and CTC's log probabilities, (frames, tokens)."""
@@ -150,13 +161,14 @@ def main() -> None:
     parser.add_argument(
         "--ctc_weight", type=float, default=CTC_WEIGHT, help="(default: %(default)s)"
     )
-    parser.add_argument("--lm", help="an n-gram of words or tokens, ARPA")
-    parser.add_argument("--lm_weight", type=float, default=0.5)
+    parser.add_argument("--lm", help="an n-gram of words or tokens, ARPA, not the model's own LM")
+    parser.add_argument("--lm_weight", type=float, help="of either (default: 0.5; as decoded)")
     parser.add_argument("--full", action="store_true", help="32-bit weights")
     parser.add_argument("--output", help="NumPy file for a HuBERT student's hidden state")
     args = parser.parse_args()
     model = Model(int8=not args.full)
-    lm = _load(HERE / "ngram.py").Fusion(args.lm, args.lm_weight) if args.lm else None
+    weight = 0.5 if args.lm_weight is None else args.lm_weight
+    lm = _load(HERE / "ngram.py").Fusion(args.lm, weight) if args.lm else None
     for given in args.audio:
         audio = _chunks(sys.stdin.buffer) if given == "-" else given
         if model.config["task"] == "ssl":
@@ -165,7 +177,7 @@ def main() -> None:
             if args.output:
                 np.save(args.output, hidden)
         else:
-            how = {"ctc": args.ctc, "ctc_weight": args.ctc_weight}
+            how = {"ctc": args.ctc, "ctc_weight": args.ctc_weight, "lm_weight": args.lm_weight}
             text = model.text(audio, args.beam, lm, **how)
             print(*[given] * (len(args.audio) > 1), text)
 

@@ -86,10 +86,10 @@ def joint_beam(
 
     Args:
         log_probs: of CTC, (frames, tokens).
-        step: prefixes (W, L), which begin with ``eos`` → the decoder's log probabilities of the
-            next token, (W, tokens).
+        step: prefixes (W, L), which begin with ``eos`` → scores of the next token, (W, tokens):
+            the decoder's log probabilities times its weight, and others'.
         beam: prefixes that are kept.
-        ctc_weight: of CTC's score, from 0 to 1; the decoder has the rest.
+        ctc_weight: of CTC's score, from 0 to 1.
         eos: id of the begin and the end.
         blank: its id.
         lm: (labelling, whether it ends) → what is added to its score.
@@ -99,7 +99,7 @@ def joint_beam(
     ended: list[tuple[float, list[int]]] = []
     best_of: dict[int, float] = {}
     for n in range(len(log_probs)):
-        score = (1 - ctc_weight) * step(prefixes).astype(float)
+        score = step(prefixes)
         if ctc_weight:
             some = int(PRE_BEAM * beam) if ctc_weight < 1 else score.shape[1]
             left = np.zeros(score.shape, bool)

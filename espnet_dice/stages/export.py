@@ -7,7 +7,8 @@
 makes ``exp/<system>/export``, see :mod:`espnet_dice.export.recogniser` and
 :mod:`espnet_dice.export.student`. Every file is compared with the trained model on the way out, and
 with ``--test_set`` a recogniser's ONNX encoders by the WER of greedy CTC; with ``--data`` also
-``ship/``, which runs without ESPnet, from waveform to text. The model cards of all systems are
+``ship/``, which runs without ESPnet, from waveform to text. ``--lm`` puts the language model into
+``ship/`` of the recognisers that the results have with it. The model cards of all systems are
 written with the results that are there now.
 """
 
@@ -41,6 +42,7 @@ def export(
     allow_pipes: bool = False,
     lang: str | None = None,
     dataset: str | None = None,
+    lm: Path | None = None,
 ) -> int:
     """Export the systems that are not exported yet.
 
@@ -56,6 +58,8 @@ def export(
             shipped is not measured.
         allow_pipes: run wav.scp entries that are shell commands.
         lang, dataset: for the cards, see :func:`card.about`.
+        lm: language model, ``exp/lm_<tag>``, for ``ship/`` of recognisers that the results have
+            with it, at their weights; None: none.
 
     Returns:
         How many were exported.
@@ -80,7 +84,8 @@ def export(
             raise ConfigError("--token_list: recognisers are exported with theirs; name it")
         test = feature_dir.load(test_set) if with_onnx and test_set else None
         spoken = _spoken(test, data, allow_pipes)
-        how = (test, test_utterances, spoken, about)
+        language = experiment.load(lm, "the stage that trains it") if lm and with_onnx else None
+        how = (test, test_utterances, spoken, about, language)
         makers["asr"] = RecogniserExport(token_list, with_onnx, *how)
     pending = []
     for system, kind in zip(loaded, kinds, strict=True):
@@ -159,11 +164,12 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--lang", help="language of the speech, for the cards: en, …")
     parser.add_argument("--dataset", help="its name on the Hugging Face hub, for the cards")
+    parser.add_argument("--lm", type=Path, help="exp/lm_<tag>, for ship/ of what decoded with it")
     parser.add_argument("--nj", type=int, default=options.cores(), help="systems at a time")
     args = parser.parse_args(argv)
     setup_logging()
     how = (args.token_list, args.onnx, args.nj, args.test_set, args.test_utterances)
-    n = export(args.systems, *how, args.data, args.allow_pipes, args.lang, args.dataset)
+    n = export(args.systems, *how, args.data, args.allow_pipes, args.lang, args.dataset, args.lm)
     print(f"{n} exported, {len(args.systems) - n} unchanged")
 
 

@@ -44,14 +44,14 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """ESPnet's recogniser with fresh parameters, and the export that holds ``ship/``."""
-    from espnet_dice.export import asr_onnx, decoder_onnx, plain_espnet
+    from espnet_dice.export import asr_onnx, plain_espnet, step_onnx
 
     directory = tmp_path_factory.mktemp("export")
     model = build(directory, dim=83, listed=tokens.TOKENS)
     with torch.no_grad():
         model.ctc.ctc_lo.weight *= 30  # without, one token is the best everywhere
     asr_onnx.write(model, directory, "asr_x")
-    decoder_onnx.write(model, directory, "asr_x")
+    step_onnx.write_decoder(model, directory, "asr_x")
     (directory / "data").mkdir()
     (directory / "stats.npz").rename(directory / plain_espnet.STATS)
     (directory / tokens.LIST).write_text("".join(f"{token}\n" for token in tokens.TOKENS))

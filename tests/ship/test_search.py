@@ -14,30 +14,31 @@ from tests.ship.test_infer import posteriors
 FRAMES = (1, 4, 19, 33)
 
 
-def spoken(models, memory):  # noqa: F811
-    """CTC's posteriors, and the decoder in float64 as a function of prefixes."""
-    model, _ = models
+def spoken(models, memory, weight, lm):  # noqa: F811
+    """CTC's posteriors, and what decoder and language model say of prefixes."""
+    model, language = models
 
     def step(prefixes):
         n, length = prefixes.shape
         heard, lengths = memory.expand(n, -1, -1), torch.full((n,), memory.size(1))
         said = torch.tensor(prefixes)
         logits, _ = model.decoder(heard, lengths, said, torch.full((n,), length))
-        return logits[:, -1].log_softmax(-1).numpy()
+        score = (1 - weight) * logits[:, -1].log_softmax(-1)
+        return (score + lm * language(said, None)[0][:, -1].log_softmax(-1)).double().numpy()
 
     return model.ctc.log_softmax(memory)[0].numpy(), step
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1, 0.3, 0.7, 1.0])
-@pytest.mark.parametrize("beam", [1, 4, 10])
-def test_ctc_and_decoder_find_what_espnet_finds(models, beam, weight):  # noqa: F811
+@pytest.mark.parametrize(("beam", "lm"), [(1, 0.0), (4, 0.0), (4, 0.5), (10, 0.3)])
+def test_ctc_and_decoder_find_what_espnet_finds(models, beam, lm, weight):  # noqa: F811
     generator = torch.Generator().manual_seed(5)
     several = 0
     for frames in FRAMES:
         memory = torch.randn(1, frames, 16, generator=generator)
-        theirs = recogniser(models, beam, ctc=weight).beam_search(memory[0], 0.0, 0.0)
+        theirs = recogniser(models, beam, weight, lm).beam_search(memory[0], 0.0, 0.0)
         wanted = [int(token) for token in theirs[0].yseq if token not in (0, EOS)]
-        log_probs, step = spoken(models, memory)
+        log_probs, step = spoken(models, memory, weight, lm)
         assert search.joint_beam(log_probs, step, beam, weight, EOS) == wanted
         several += len(wanted) > 1
     assert several

@@ -442,7 +442,7 @@ fi
 if begin 11 "export to plain ESPnet"; then
     run export --systems "${student_systems[@]}" --token_list "${tokens}" --nj "${nj}" \
         --test_set "${dump}/${tests[0]}" --data "${datadir}" --allow_pipes "${allow_pipes}" \
-        --lang "${lang}" --dataset "${dataset}"
+        --lang "${lang}" --dataset "${dataset}" ${lm_options[@]+"${lm_options[@]}"}
 fi
 
 if begin 12 "report"; then
