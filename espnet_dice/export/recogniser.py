@@ -73,10 +73,8 @@ class RecogniserExport:
 
     def lm_weight(self, system: experiment.Experiment) -> float:
         """With which the language model was decoded, by the results; 0: it was not."""
-        rows = read_json(system.directory.parent / results.JSON) if self.lm else None
-        names = (system.name.removeprefix("asr_"), self.lm and self.lm.name.removeprefix("lm_"))
-        found = (r["lm_weight"] for r in rows or () if (r.get("system"), r.get("lm")) == names)
-        return next(found, None) or 0.0
+        rows = _rows(system, self.lm.name.removeprefix("lm_")) if self.lm else []
+        return rows[0]["lm_weight"] if rows else 0.0
 
     def warm_up(self) -> None:
         """Import, before processes are forked, what each of them needs."""
@@ -106,7 +104,8 @@ class RecogniserExport:
                 shipped.recogniser(directory, heard, config["token_list"], weight)
             if self.test is not None:
                 spoken = self.spoken if why is None else None
-                how = (self.test, self.token_list, self.test_utterances, spoken)
+                decoded = _decoded(system, (report.get("lm") or {}).get("name"), self.test.name)
+                how = (self.test, self.token_list, self.test_utterances, spoken, decoded)
                 report[greedy_wer.KEY] = greedy_wer.measure(directory, *how)
         hub_directory(directory, directory / f"{system.name}.zip")
         return report
@@ -154,6 +153,22 @@ class RecogniserExport:
         logging.info("%s: exported, largest difference of outputs %.1g", name, worst)
         if greedy_wer.KEY in report:
             logging.info("%s: %s", name, greedy_wer.said(report[greedy_wer.KEY]))
+
+
+def _rows(system: experiment.Experiment, lm: str | None) -> list[dict[str, Any]]:
+    """Of the results, those of a system with this language model, or without any."""
+    rows = read_json(system.directory.parent / results.JSON)
+    name = system.name.removeprefix("asr_")
+    found = rows if isinstance(rows, list) else []  # HuBERT students' are no list
+    return [row for row in found if (row["system"], row["lm"]) == (name, lm)]
+
+
+def _decoded(system: experiment.Experiment, lm: str | None, name: str) -> Path | None:
+    """The texts that beam search found of a set, if it was decoded."""
+    for row in _rows(system, lm):
+        if row["set"] == name:
+            return system.directory / row["decode"] / name / "text"
+    return None
 
 
 def hub_directory(directory: Path, archive: Path) -> None:

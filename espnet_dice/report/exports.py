@@ -30,7 +30,7 @@ def _ship(system: str, directory: Path, report: Mapping[str, Any]) -> list[dict[
     found = report.get("greedy_wer") or {}
     if "ship" not in found or not directory.is_dir():
         return []
-    files = [path for path in directory.iterdir() if path.name != "model.onnx"]
+    files = [p for p in directory.iterdir() if p.suffix != ".onnx" or ".int8" in p.suffixes]
     return [
         {
             "system": system,

@@ -3,6 +3,7 @@
 import json
 import shutil
 from itertools import groupby
+from types import SimpleNamespace
 
 import jiwer
 import kaldiio
@@ -11,7 +12,16 @@ import pytest
 import torch
 
 from espnet_dice.checks import check_results, checks
-from espnet_dice.export import ENCODER, ENCODER_INT8, greedy_wer, missing_for_onnx
+from espnet_dice.export import (
+    DECODER,
+    DECODER_INT8,
+    ENCODER,
+    ENCODER_INT8,
+    greedy_wer,
+    missing_for_onnx,
+    recogniser,
+)
+from espnet_dice.export.recogniser import RecogniserExport
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.records import feature_dir
 from espnet_dice.stages import export
@@ -55,7 +65,12 @@ def test_an_export_with_its_wer(trained, fresh):
     out = system / "export"
     figures = json.loads((out / "export.json").read_text())
     assert f"`{ENCODER}`" in (out / "hf/README.md").read_text()
-    assert figures["processor"]["machine"] and figures["onnx"].keys() == {ENCODER, ENCODER_INT8}
+    assert figures["processor"]["machine"] and figures["onnx"].keys() == {
+        ENCODER,
+        ENCODER_INT8,
+        DECODER,
+        DECODER_INT8,
+    }
     figures = figures["greedy_wer"]
     model, _ = ASRTask.build_model_from_file(out / "config.yaml", out / "model.pth")
     feats = kaldiio.load_scp(str(test / "feats.scp"))
@@ -91,22 +106,40 @@ def test_an_export_with_its_wer(trained, fresh):
 
 
 def test_what_is_shipped_stands_beside_the_full_recogniser(tmp_path):
-    shipped = {**FIGURES, greedy_wer.SHIP: 20.5, greedy_wer.SPEED: 0.0123}
-    for system, figures in (("a", shipped), ("b", FIGURES)):
+    shipped = {**FIGURES, greedy_wer.SHIP: 20.5, greedy_wer.SPEED: 0.0123, greedy_wer.FULL: 18.0}
+    lm = {"name": "x", "weight": 0.5}
+    for system, more in (("a", {}), ("b", {}), ("c", {"lm": lm})):
         (tmp_path / f"asr_{system}/export").mkdir(parents=True)
-        report = json.dumps({"greedy_wer": figures})
-        (tmp_path / f"asr_{system}/export/export.json").write_text(report)
-    row = {"system": "a", "set": "test", "lm": None, "wer": 18.0, "cpu_s_per_audio_s": 0.5}
-    others = ({**row, "lm": "x", "wer": 9.0}, {**row, "set": "dev", "wer": 7.0})
+        report = {"greedy_wer": FIGURES if system == "b" else shipped, **more}
+        (tmp_path / f"asr_{system}/export/export.json").write_text(json.dumps(report))
+    row = {"system": "a", "set": "test", "lm": None, "wer": 18.1, "cpu_s_per_audio_s": 0.5}
+    others = [{**row, "lm": "x", "cpu_s_per_audio_s": 0.7}, {**row, "set": "dev"}]
+    others += [{**other, "system": "c"} for other in others]
     (tmp_path / "results.json").write_text(json.dumps([row, *others]))
     (tmp_path / "RESULTS.md").write_text("# Results\n")
     greedy_wer.add_to_results(tmp_path)
     lines = (tmp_path / "RESULTS.md").read_text().splitlines()
-    head, _, a, b = ([cell.strip() for cell in line.split("|")] for line in lines[4:8])
-    assert head[7:11] == ["ship/ WER %", "ship/ CPU", "full WER %", "full CPU"]
-    assert a[5:11] == ["20.0", "20.4", "20.5", "0.0123", "18.0", "0.5000"]
-    assert b[5:11] == ["20.0", "20.4", "–", "–", "–", "–"]
-    assert greedy_wer.said(shipped).endswith("; ship/ 20.5 %, 0.0123 CPU-s per second of audio")
+    head, _, a, b, c = ([cell.strip() for cell in line.split("|")] for line in lines[4:9])
+    assert head[7:12] == ["ship/ LM", "ship/ WER %", "ship/ CPU", "full WER %", "full CPU"]
+    assert a[5:12] == ["20.0", "20.4", "–", "20.5", "0.0123", "18.0", "0.5000"]
+    assert b[5:12] == ["20.0", "20.4", "–", "–", "–", "–", "–"]
+    assert c[5:12] == ["20.0", "20.4", "x × 0.5", "20.5", "0.0123", "18.0", "0.7000"]
+    said = "; ship/ 20.5 %, 0.0123 CPU-s per second of audio (ESPnet's beam search: 18.0 %)"
+    assert greedy_wer.said(shipped).endswith(said)
+
+
+def test_the_language_model_is_that_of_the_results(tmp_path):
+    """Shipped at the weight with which the recogniser was decoded; of what was not, none."""
+    asr = SimpleNamespace(name="asr_a", directory=tmp_path / "asr_a")
+    maker = RecogniserExport(tmp_path, True, lm=SimpleNamespace(name="lm_words"))
+    assert maker.lm_weight(asr) == 0.0
+    rows = [("a", None, None), ("b", "words", 0.7), ("a", "chars", 0.9), ("a", "words", 0.3)]
+    rows = [{"system": s, "lm": n, "lm_weight": w, "set": "t", "decode": "d"} for s, n, w in rows]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    assert maker.lm_weight(asr) == 0.3
+    assert recogniser._decoded(asr, "words", "t") == tmp_path / "asr_a/d/t/text"
+    assert recogniser._decoded(asr, "words", "u") is None
+    assert RecogniserExport(tmp_path, True).lm_weight(asr) == 0.0
 
 
 def test_worse_by_eight_bits(tmp_path):
