@@ -96,6 +96,8 @@ class Model:
         """
         if self.config["task"] != "asr":
             raise ValueError("this model gives hidden states, not text: use hidden()")
+        if not 0 <= ctc_weight <= 1:
+            raise ValueError(f"ctc_weight {ctc_weight}: give a share from 0 to 1")
         memory, log_probs = self.heard(audio, name)
         blank, fused = self.config["blank"], lm and lm.of(self.tokens)
         if self._decoder and not ctc:

@@ -205,6 +205,8 @@ def test_speech_that_does_not_fit(made, only, tmp_path):
     for wrong in (np.zeros((2, 9)), np.full(9, np.nan), np.full(9, 1000.0), np.zeros(9, np.int32)):
         with pytest.raises(ValueError, match="samples of one channel"):
             model.text(wrong)
+    with pytest.raises(ValueError, match="ctc_weight 1.2: give a share from 0 to 1"):
+        model.text(np.zeros(0, np.int16), ctc_weight=1.2)
     with pytest.raises(ValueError, match="use text"):
         model.hidden(np.zeros(16000, np.float32))
     soundfile.write(tmp_path / "low.wav", np.zeros(900), 8000)
