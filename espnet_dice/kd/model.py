@@ -29,7 +29,7 @@ class UncertaintyKDModel(ESPnetASRModel):
         kd_beta: β, share of uncertainty matching in L_KD; 0 is token KD alone. No value given.
         kd_temperature: T of token KD; 1 is the paper's literal reading.
         kd_ctc: share of KD in the CTC loss (frame-wise soft cross-entropy); the paper's wording
-            points to the decoder only, so 0. The targets follow the student's time warping.
+            points to the decoder only, so 0. Cached targets follow the student's time warping.
         kd_convex: (1-w)·a + w·b if true (default), a + w·b if false; open in the paper.
         kd_beta_added: L_tok + β L_unc whatever kd_convex says (ours): matching comes on top of
             token KD, whose weight stays α; with (1-β) it takes as much from it.
@@ -41,7 +41,8 @@ class UncertaintyKDModel(ESPnetASRModel):
         unc_vector: which noise vector is matched (:data:`losses.UNC_VECTORS`).
         unc_norm: how its squared error is normalised (:data:`losses.UNC_NORMS`).
         teachers: list of {name, weight[, exp, model_file]}; weights r_k sum to 1.
-        teacher_mode: ``cached`` reads teacher1, teacher2 … from the data, ``online`` runs them.
+        teacher_mode: ``cached`` reads teacher1, teacher2 … from the data, ``online`` runs them, on
+            features after SpecAugment's time warp (its masks are for the student alone).
         teacher_samples: noise draws in the online teachers' p̂.
     """
 
@@ -77,7 +78,10 @@ class UncertaintyKDModel(ESPnetASRModel):
         by_certainty = kd_teacher_weights == "certainty"
         self.taught = Taught(self.teachers, by_certainty, kd_temperature, unc_vector, unc_norm)
         tokens = list(self.token_list)
-        if self.ctc_share > 0:
+        self.shared_warp = None
+        if teacher_mode == "online" and self.teachers and self.frontend is None:
+            self.shared_warp = warp.take_out(self.specaug)
+        elif self.ctc_share > 0:
             warp.track(self.specaug)
         self._online = OnlineTeachers(self.teachers, tokens, teacher_samples)
         self._cached = CachedTeachers(self.teachers, self.vocab_size, self.ignore_id)
@@ -129,6 +133,8 @@ class UncertaintyKDModel(ESPnetASRModel):
         text = text.masked_fill(text == -1, self.ignore_id)
         batch_size = speech.size(0)
         ys_in, ys_out = compat.add_sos_eos(text, self.sos, self.eos, self.ignore_id)
+        if self.shared_warp is not None and self.training:
+            speech, speech_lengths = self.shared_warp(speech, speech_lengths)
         # before the student's own encoder: its GlobalMVN and SpecAugment may work in place
         found = self._targets(speech, speech_lengths, text, text_lengths, ys_out, kwargs)
         memory, memory_lens = self.encode(speech, speech_lengths)

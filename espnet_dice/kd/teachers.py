@@ -176,7 +176,7 @@ def forced(
 
 
 class OnlineTeachers:
-    """Teachers run beside the student on the same, unaugmented batch.
+    """Teachers run beside the student on the same batch, without its masks.
 
     They are loaded at first use, so that a trained student can be built without them, and are no
     part of its state dict.

@@ -1,8 +1,10 @@
-"""Time warping (SpecAugment) and KD on the CTC branch: frames of what the teacher did not hear.
+"""Time warping (SpecAugment) and KD: a student in training hears time-warped features.
 
-A student in training hears time-warped features, its teachers never do, cached or online. A frame
-of the student then holds the speech of another frame of the teacher: the teachers' posteriors are
-warped by the map that the features went through. Masks move nothing.
+Teachers that are run beside it on features hear the same: what they say is of these frames, and of
+speech that is new in every epoch (:func:`take_out`). Cached teachers heard the speech as it is, and
+so do teachers of waveforms. A frame of the student then holds the speech of another frame of
+theirs: their posteriors on the CTC branch are warped by the map that the features went through
+(:func:`track`, :func:`follow`). Masks move nothing.
 
 A teacher of the embedded corpus is 1.30 nats a frame from itself when paired by index (its entropy
 is 0.37), 1.05 with mixtures of neighbouring distributions, 0.63 with logits between neighbours.
@@ -49,6 +51,14 @@ class TrackedWarp(torch.nn.Module):
         """Where each frame of the last batch came from, in frames, (B, T); None if not warped."""
         origin, self._origin = self._origin, None
         return origin
+
+
+def take_out(specaug: torch.nn.Module | None) -> torch.nn.Module | None:
+    """The time warp of a SpecAugment, which goes without from now on; None where it has none."""
+    warp = getattr(specaug, "time_warp", None)
+    if warp is not None:
+        specaug.time_warp, specaug.apply_time_warp = None, False
+    return warp
 
 
 def track(specaug: torch.nn.Module | None) -> None:

@@ -48,7 +48,7 @@ def section(found: Recognisers, settings: Settings, styles: dict[str, Style]) ->
             for s in found.sets
         ),
         "trade": [_trade(rows, s, styles, n) for n, s in enumerate(found.sets)],
-        "arms": [(title, arms.cells(some)) for title, some in arms.tables(found)],
+        "arms": [(one.title, arms.cells(one.arms)) for one in arms.compared(found)],
         "arms_note": arms.NOTE,
         "exports": exports.of_recognisers(found),
     }

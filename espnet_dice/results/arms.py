@@ -45,39 +45,66 @@ class Arm:
         return statistics.paired_trainings(theirs, mine, self.units)
 
 
-def arms(found: Recognisers) -> dict[str | None, list[Arm]]:
-    """Language model (None: without) → students with two seeds or more, the worst first.
+@dataclass(frozen=True)
+class Compared:
+    """Arms on the sets that most of them were decoded on; others are left out.
 
-    A seed counts where it was decoded on every set, and once: the first of several decodings.
+    Attributes:
+        lm: language model, None: without.
+        sets: names of the sets.
+        arms: students with two seeds or more, the worst first.
     """
-    groups: dict[tuple[str | None, str], dict[int, dict[str, Decoded]]] = {}
+
+    lm: str | None
+    sets: tuple[str, ...]
+    arms: list[Arm]
+
+    @property
+    def title(self) -> str:
+        """Without and with a language model, and where."""
+        return f"{f'LM {self.lm}' if self.lm else 'Without LM'}, {', '.join(self.sets)}"
+
+
+def compared(found: Recognisers) -> list[Compared]:
+    """The arms of each language model, without one first; where there are two.
+
+    A seed counts where it was decoded on all of the sets, and once: the first of several decodings.
+    """
+    by_lm: dict[str | None, dict[str, dict[int, dict[str, Decoded]]]] = {}
     for d in found.decoded:
         if not d.system.is_teacher:
-            seeds = groups.setdefault((d.lm, d.system.family), {})
+            seeds = by_lm.setdefault(d.lm, {}).setdefault(d.system.family, {})
             seeds.setdefault(d.system.model["seed"], {}).setdefault(d.set, d)
-    made: dict[str | None, list[Arm]] = {}
-    for (lm, family), seeds in groups.items():
-        counted = {
-            seed: pooled([by[name] for name in found.sets])
-            for seed, by in sorted(seeds.items())
-            if by.keys() >= set(found.sets)
-        }
-        if len(counted) > 1:
-            errors = {seed: wrong for seed, (wrong, _) in counted.items()}
-            units = next(iter(counted.values()))[1]
-            made.setdefault(lm, []).append(Arm(family, errors, units))
-    return {lm: sorted(made[lm], key=lambda arm: -arm.wer().value) for lm in made}
+    made = []
+    for lm, families in sorted(by_lm.items(), key=lambda item: item[0] or ""):
+        on = {name: sum(_seeds_on(name, s) > 1 for s in families.values()) for name in found.sets}
+        sets = tuple(name for name, n in on.items() if n == max(on.values()))
+        arms = [_arm(family, seeds, sets) for family, seeds in families.items()]
+        arms = sorted((arm for arm in arms if arm), key=lambda arm: -arm.wer().value)
+        if len(arms) > 1:
+            made.append(Compared(lm, sets, arms))
+    return made
 
 
-def tables(found: Recognisers) -> list[tuple[str, list[Arm]]]:
-    """Title and arms of each table: without and with a language model, where there are two."""
-    some = sorted(arms(found).items(), key=lambda item: item[0] or "")
-    return [(f"LM {lm}" if lm else "Without LM", all_) for lm, all_ in some if len(all_) > 1]
+def _seeds_on(name: str, seeds: dict[int, dict[str, Decoded]]) -> int:
+    return sum(name in by for by in seeds.values())
+
+
+def _arm(family: str, seeds: dict[int, dict[str, Decoded]], sets: tuple[str, ...]) -> Arm | None:
+    counted = {
+        seed: pooled([by[name] for name in sets])
+        for seed, by in sorted(seeds.items())
+        if by.keys() >= set(sets)
+    }
+    if len(counted) < 2:
+        return None
+    errors = {seed: wrong for seed, (wrong, _) in counted.items()}
+    return Arm(family, errors, next(iter(counted.values()))[1])
 
 
 def section(found: Recognisers) -> str:
     """Markdown of all arms against each other; empty where no two have two seeds each."""
-    parts = [f"{title}:\n\n{table(some)}" for title, some in tables(found)]
+    parts = [f"{one.title}:\n\n{table(one.arms)}" for one in compared(found)]
     return "\n\n".join([*parts, NOTE]) if parts else ""
 
 

@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -67,7 +70,9 @@ def exp(tmp_path):
 def test_arms_of_several_seeds(exp, monkeypatch):
     monkeypatch.chdir(exp.parent)  # paths in records start at the recipe
     found = recognisers.read(exp)
-    (worse, better) = arms.arms(found)[None]
+    (one,) = arms.compared(found)
+    worse, better = one.arms
+    assert one.title == f"Without LM, {', '.join(found.sets)}"
     assert (worse.name, better.name) == ("student", "student_unc")
     assert sorted(worse.errors) == [0, 1, 2]
     mean = np.mean(
@@ -87,7 +92,21 @@ def test_arms_of_several_seeds(exp, monkeypatch):
 
 
 def test_other_seeds_are_no_pair(exp):
-    (worse, better) = arms.arms(recognisers.read(exp))[None]
+    worse, better = arms.compared(recognisers.read(exp))[0].arms
     other = arms.Arm("other", {n + 7: e for n, e in better.errors.items()}, better.units)
     assert other.minus(worse) is None
     assert arms.cells([worse, other])[2][-1] == "–"
+
+
+def test_a_set_of_one_arm_alone_hides_no_other(exp):
+    """Some students were decoded on one more set: arms are compared on what is common to most."""
+    for n in range(3):
+        out = exp / f"asr_student_seed{n}/decode_no_lm/test"
+        shutil.copytree(out, out.with_name("more"))
+        meta = json.loads((out / "meta.json").read_text())
+        (out.with_name("more") / "meta.json").write_text(json.dumps(meta | {"set": "more"}))
+    found = recognisers.read(exp)
+    assert "more" in found.sets
+    (one,) = arms.compared(found)
+    assert one.sets == tuple(name for name in found.sets if name != "more")
+    assert [arm.name for arm in one.arms] == ["student", "student_unc"]
