@@ -91,7 +91,7 @@ def measure(
     if spoken:
         texts, found[SPEED] = _shipped(directory, chosen, spoken, test.rate)
         found[SHIP] = error_rates(wanted, texts)["wer"]
-        if decoded is not None and decoded.exists():
+        if decoded is not None:
             full = words(decoded, "decode again")
             found[FULL] = error_rates(wanted, {utt: full[utt] for utt in chosen})["wer"]
     return found

@@ -69,12 +69,23 @@ class RecogniserExport:
         weight = self.lm_weight(system)
         if weight:
             settings["lm_weight"], inputs["lm"] = weight, self.lm.sha256
+        if decoded := self.decoded(system):
+            inputs["decoded"] = digest_files([decoded])
         return Fingerprint("export", settings, inputs)
 
     def lm_weight(self, system: experiment.Experiment) -> float:
         """With which the language model was decoded, by the results; 0: it was not."""
         rows = _rows(system, self.lm.name.removeprefix("lm_")) if self.lm else []
         return rows[0]["lm_weight"] if rows else 0.0
+
+    def decoded(self, system: experiment.Experiment) -> Path | None:
+        """The texts of the test set by beam search, with the language model if it is used."""
+        lm = self.lm.name.removeprefix("lm_") if self.lm_weight(system) else None
+        for row in _rows(system, lm) if self.test else []:
+            if row["set"] == self.test.name:
+                path = system.directory / row["decode"] / row["set"] / "text"
+                return path if path.exists() else None
+        return None
 
     def warm_up(self) -> None:
         """Import, before processes are forked, what each of them needs."""
@@ -104,8 +115,8 @@ class RecogniserExport:
                 shipped.recogniser(directory, heard, config["token_list"], weight)
             if self.test is not None:
                 spoken = self.spoken if why is None else None
-                decoded = _decoded(system, (report.get("lm") or {}).get("name"), self.test.name)
-                how = (self.test, self.token_list, self.test_utterances, spoken, decoded)
+                how = (self.test, self.token_list, self.test_utterances, spoken)
+                how += (self.decoded(system),)
                 report[greedy_wer.KEY] = greedy_wer.measure(directory, *how)
         hub_directory(directory, directory / f"{system.name}.zip")
         return report
@@ -161,14 +172,6 @@ def _rows(system: experiment.Experiment, lm: str | None) -> list[dict[str, Any]]
     name = system.name.removeprefix("asr_")
     found = rows if isinstance(rows, list) else []  # HuBERT students' are no list
     return [row for row in found if (row["system"], row["lm"]) == (name, lm)]
-
-
-def _decoded(system: experiment.Experiment, lm: str | None, name: str) -> Path | None:
-    """The texts that beam search found of a set, if it was decoded."""
-    for row in _rows(system, lm):
-        if row["set"] == name:
-            return system.directory / row["decode"] / name / "text"
-    return None
 
 
 def hub_directory(directory: Path, archive: Path) -> None:

@@ -19,7 +19,6 @@ from espnet_dice.export import (
     ENCODER_INT8,
     greedy_wer,
     missing_for_onnx,
-    recogniser,
 )
 from espnet_dice.export.recogniser import RecogniserExport
 from espnet_dice.io.errors import ConfigError
@@ -137,9 +136,31 @@ def test_the_language_model_is_that_of_the_results(tmp_path):
     rows = [{"system": s, "lm": n, "lm_weight": w, "set": "t", "decode": "d"} for s, n, w in rows]
     (tmp_path / "results.json").write_text(json.dumps(rows))
     assert maker.lm_weight(asr) == 0.3
-    assert recogniser._decoded(asr, "words", "t") == tmp_path / "asr_a/d/t/text"
-    assert recogniser._decoded(asr, "words", "u") is None
     assert RecogniserExport(tmp_path, True).lm_weight(asr) == 0.0
+
+
+def test_what_was_decoded_is_what_is_compared(tmp_path):
+    asr = SimpleNamespace(name="asr_a", directory=tmp_path / "asr_a")
+    rows = [("a", None, "t"), ("a", "words", "t"), ("a", "words", "u"), ("b", None, "u")]
+    rows = [
+        {"system": s, "lm": n, "lm_weight": n and 0.3, "set": t, "decode": f"d_{n}"}
+        for s, n, t in rows
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    for decode in ("d_None/t", "d_words/t", "d_words/u"):
+        (tmp_path / "asr_a" / decode).mkdir(parents=True)
+        (tmp_path / "asr_a" / decode / "text").write_text("")
+
+    def decoded(test, lm=None):
+        named = lm and SimpleNamespace(name=lm)
+        found = RecogniserExport(tmp_path, True, SimpleNamespace(name=test), lm=named).decoded(asr)
+        return found and found.relative_to(tmp_path / "asr_a").parent.as_posix()
+
+    assert decoded("t", "lm_words") == "d_words/t" and decoded("u", "lm_words") == "d_words/u"
+    assert decoded("t") == decoded("t", "lm_other") == "d_None/t"  # not decoded with the other
+    assert decoded("u") is None and decoded("v", "lm_words") is None
+    (tmp_path / "asr_a/d_None/t/text").unlink()
+    assert decoded("t") is None
 
 
 def test_worse_by_eight_bits(tmp_path):
