@@ -8,6 +8,7 @@ import pytest
 
 from espnet_dice.results import score
 from espnet_dice.stages import decode, export, uncertainty
+from espnet_dice.stages import score as score_stage
 from tests.corpus import make_corpus
 from tests.stages import tiny
 
@@ -130,7 +131,8 @@ def test_a_second_run_redoes_nothing(recipe, tmp_path):
     test = [tiny.DUMP / "test"]
     decode.run(decode.plan(systems, test, recipe.lm, [False, True], config), nj=2)
     decode.run(decode.plan(teacher, test, None, [False], config), nj=2)
-    export.export(systems, tiny.TOKENS, test_set=test[0])
+    score_stage.main(["--exp", str(tiny.EXP)])
+    export.export(systems, tiny.TOKENS, test_set=test[0], lm=recipe.lm)
     uncertainty.run(uncertainty.plan([*systems, *teacher], test, tiny.TOKENS), tiny.TOKENS, nj=2)
     tiny.asr_job("teacher_t", tiny.asr_config("uncertainty_kd"))
     tiny.write_config(
