@@ -118,6 +118,8 @@ def batches(task, args, mode: str, epoch: int) -> Iterator[tuple[list[str], dict
 
 def train(experiment: Path, every: int) -> tuple[list[list[str]], list[list[str]]]:
     """Rows of both tables."""
+    from espnet2.schedulers.warmup_lr import WarmupLR
+
     task = trainer.task_class("asr")
     conf = yaml.safe_load((experiment / "config.yaml").read_text(encoding="utf-8"))
     args = argparse.Namespace(**conf)
@@ -126,10 +128,7 @@ def train(experiment: Path, every: int) -> tuple[list[list[str]], list[list[str]
     np.random.seed(args.seed)
     model = task.build_model(args)
     (optimizer,) = task.build_optimizers(args, model)
-    warm = args.scheduler_conf["warmup_steps"]
-    rate = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda n: warm**0.5 * min((n + 1) ** -0.5, (n + 1) * warm**-1.5)
-    )
+    rate = WarmupLR(optimizer, **args.scheduler_conf)
     watched, rows = Watched(model), []
     for epoch in range(1, args.max_epoch + 1):
         model.train()

@@ -1,6 +1,6 @@
 """A recogniser's encoder as ONNX: features or waveforms in, frames and CTC log-probabilities out.
 
-Enough for decoding by CTC without torch; :mod:`decoder_onnx` writes the attention decoder.
+Enough for decoding by CTC without torch; :mod:`step_onnx` writes the attention decoder.
 """
 
 import copy

@@ -137,9 +137,7 @@ def add_to_results(exp: Path) -> None:
     """Show the figures of all exports at the end of ``RESULTS.md``, if it is there."""
     head = ["system", "set", "utterances", "words", "WER %", "int8 WER %"]
     lines = [head + ["ship/ LM", "ship/ WER %", "ship/ CPU", "full WER %", "full CPU"]]
-    found = read_json(exp / results.JSON)
-    rows = found if isinstance(found, list) else []  # HuBERT students' are no list
-    decoded = {(row["system"], row["set"], row["lm"]): row for row in rows}
+    decoded = {(row["system"], row["set"], row["lm"]): row for row in results.rows(exp)}
     for path in sorted(exp.glob("asr_*/export/export.json")):
         report = read_json(path) or {}
         figures, lm = report.get(KEY), report.get("lm") or {"name": None}

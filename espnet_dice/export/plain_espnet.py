@@ -170,8 +170,7 @@ def write_export(
         How many ``parameters``, the ``largest_difference`` between the two models' outputs, why
         plain ESPnet cannot load it (``not_plain``; None: it can), why no ``infer.py`` takes it from
         sound to text (``no_infer``), why there is no ONNX (``no_onnx``), or none of the decoder
-        (``no_decoder``), and what was measured of
-        ``onnx``.
+        (``no_decoder``), and what was measured of ``onnx``.
 
     Raises:
         ConfigError: a file that the config names is missing; or the result is not exactly plain
@@ -229,11 +228,15 @@ def write_export(
         if why is None:
             try:
                 report["onnx"] = asr_onnx.write(model, directory, final.parent.name, heard)
-                report["no_decoder"] = step_onnx.why_no_decoder(plain)
-                if report["no_decoder"] is None:
-                    report["onnx"] |= step_onnx.write_decoder(plain, directory, final.parent.name)
             except NoGraph as err:  # the recogniser is exported all the same
                 report["no_onnx"] = str(err)
+        if report["onnx"]:
+            report["no_decoder"] = step_onnx.why_no_decoder(plain)
+            if report["no_decoder"] is None:
+                try:
+                    report["onnx"] |= step_onnx.write_decoder(plain, directory, final.parent.name)
+                except NoGraph as err:  # CTC alone decodes
+                    report["no_decoder"] = str(err)
     return report
 
 

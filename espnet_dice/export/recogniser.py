@@ -18,7 +18,6 @@ from typing import Any
 
 from espnet_dice.export import cards, greedy_wer, shipped
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
-from espnet_dice.io.json_files import read_json
 from espnet_dice.records import experiment, feature_dir, frontend, tokens
 from espnet_dice.records.config_base import read_trained
 from espnet_dice.records.spoken import Spoken
@@ -111,8 +110,9 @@ class RecogniserExport:
         if report.get("onnx"):
             report["no_ship"] = why = shipped.why_not(heard)
             if why is None:
-                weight = self._write_lm(system, directory, report)
-                shipped.recogniser(directory, heard, config["token_list"], weight)
+                listed = config["token_list"]
+                weight = self._write_lm(system, directory, report, len(listed) - 1)
+                shipped.recogniser(directory, heard, listed, weight)
             if self.test is not None:
                 spoken = self.spoken if why is None else None
                 how = (self.test, self.token_list, self.test_utterances, spoken)
@@ -122,21 +122,25 @@ class RecogniserExport:
         return report
 
     def _write_lm(
-        self, system: experiment.Experiment, directory: Path, report: dict[str, Any]
+        self, system: experiment.Experiment, directory: Path, report: dict[str, Any], eos: int
     ) -> float:
         """The language model as ONNX, and its weight; 0 where there is none to ship."""
         from espnet_dice.export import DECODER, step_onnx
+        from espnet_dice.export.onnx import NoGraph
 
         weight = self.lm_weight(system)
         if not weight or DECODER not in report["onnx"]:
             return 0.0
         paths = (str(self.lm.config), str(self.lm.model_file), "cpu")
         lm = trainer.task_class("lm").build_model_from_file(*paths)[0].lm.eval()
-        report["no_lm"] = why = step_onnx.why_no_lm(lm)
-        if why:
+        report["no_lm"] = step_onnx.why_no_lm(lm)
+        if report["no_lm"]:
             return 0.0
-        eos = len(read_trained(system.config)["token_list"]) - 1
-        report["onnx"] |= step_onnx.write_lm(lm, eos, directory, self.lm.name)
+        try:
+            report["onnx"] |= step_onnx.write_lm(lm, eos, directory, self.lm.name)
+        except NoGraph as err:  # the recogniser is shipped all the same
+            report["no_lm"] = str(err)
+            return 0.0
         report["lm"] = {"name": self.lm.name.removeprefix("lm_"), "weight": weight}
         return weight
 
@@ -168,10 +172,9 @@ class RecogniserExport:
 
 def _rows(system: experiment.Experiment, lm: str | None) -> list[dict[str, Any]]:
     """Of the results, those of a system with this language model, or without any."""
-    rows = read_json(system.directory.parent / results.JSON)
     name = system.name.removeprefix("asr_")
-    found = rows if isinstance(rows, list) else []  # HuBERT students' are no list
-    return [row for row in found if (row["system"], row["lm"]) == (name, lm)]
+    rows = results.rows(system.directory.parent)
+    return [row for row in rows if (row["system"], row["lm"]) == (name, lm)]
 
 
 def hub_directory(directory: Path, archive: Path) -> None:

@@ -1,10 +1,10 @@
 """``ship/``: a model with a runtime that needs numpy and onnxruntime alone, to copy anywhere.
 
 It holds ``model.onnx`` and ``model.int8.onnx`` (the export's ONNX files, linked), ``config.json``,
-``infer.py`` with ``hearing.py`` and ``search.py``, and of a recogniser ``tokens.txt``, ``ngram.py``
-``decoder.onnx`` and ``decoder.int8.onnx``, where it was decoded with one its language model as
-``lm.onnx`` and ``lm.int8.onnx``, and where it hears pitch, ``pitch.py``. See
-:mod:`espnet_dice.ship.infer`.
+``infer.py`` with ``hearing.py`` and ``search.py``, and of a recogniser ``tokens.txt``,
+``ngram.py``, its decoder as ``decoder.onnx`` and ``decoder.int8.onnx``, where it was decoded with
+one its language model as ``lm.onnx`` and ``lm.int8.onnx``, and where it hears pitch, ``pitch.py``.
+See :mod:`espnet_dice.ship.infer`.
 """
 
 import os

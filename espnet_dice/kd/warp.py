@@ -57,7 +57,7 @@ def take_out(specaug: torch.nn.Module | None) -> torch.nn.Module | None:
     """The time warp of a SpecAugment, which goes without from now on; None where it has none."""
     warp = getattr(specaug, "time_warp", None)
     if warp is not None:
-        specaug.time_warp, specaug.apply_time_warp = None, False
+        specaug.time_warp = None
     return warp
 
 

@@ -3,9 +3,10 @@
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from espnet_dice.io.atomic import write_text
-from espnet_dice.io.json_files import write_json
+from espnet_dice.io.json_files import read_json, write_json
 
 MARKDOWN, JSON = "RESULTS.md", "results.json"
 
@@ -97,6 +98,12 @@ def spread_table(rows: list[Row]) -> str:
             figures = (statistics.mean(wers), statistics.stdev(wers), min(wers), max(wers), cer)
             lines.append([*key, str(len(members)), *(f"{x:.1f}" for x in figures)])
     return layout(lines, left=len(name)) if len(lines) > 1 else ""
+
+
+def rows(exp: Path) -> list[dict[str, Any]]:
+    """The recognisers' results below ``exp``, a row each; none where nothing was scored."""
+    found = read_json(exp / JSON)
+    return found if isinstance(found, list) else []  # HuBERT students' are no list
 
 
 def layout(lines: list[list[str]], left: int) -> str:

@@ -62,9 +62,10 @@ class Model:
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         how = {"sess_options": options, "providers": ["CPUExecutionProvider"]}
         parts = (f"{part}{'.int8' * int8}.onnx" for part in ("model", "decoder", "lm"))
-        paths = (self.directory / part for part in parts)
-        found = (onnxruntime.InferenceSession(str(p), **how) if p.exists() else None for p in paths)
-        self._model, self._decoder, self._lm = found
+        model, *more = (self.directory / part for part in parts)
+        self._model = onnxruntime.InferenceSession(str(model), **how)
+        found = (onnxruntime.InferenceSession(str(p), **how) if p.exists() else None for p in more)
+        self._decoder, self._lm = found
         kind = self.config["feats_type"]
         pitch = _load(self.directory / "pitch.py") if kind == "fbank_pitch" else None
         self.hearing = hearing.Hearing(kind, self.config["rate"], pitch)

@@ -147,6 +147,9 @@ def test_the_text_is_that_of_the_full_recogniser(made, only, tmp_path):
             shutil.copy(path, tmp_path / "ship")
     without = runtime.Model(tmp_path / "ship", int8=False)
     assert without.text(samples, name="u1") == full.text(samples, name="u1", ctc=True)
+    (tmp_path / "ship/model.onnx").unlink()
+    with pytest.raises(Exception, match=r"model\.onnx"):  # onnxruntime's, which names the file
+        runtime.Model(tmp_path / "ship", int8=False)
 
 
 def test_features_without_pitch(made, tmp_path):

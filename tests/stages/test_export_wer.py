@@ -104,6 +104,22 @@ def test_an_export_with_its_wer(trained, fresh):
         export.export([system], tiny.TOKENS, test_set=test, test_utterances=0)
 
 
+@ONNX
+def test_a_decoder_without_a_graph_takes_nothing_else_away(trained, fresh, monkeypatch, caplog):
+    from espnet_dice.export import step_onnx
+    from espnet_dice.export.onnx import NoGraph
+
+    def none(*given):
+        raise NoGraph("asr_x: has no ONNX form (for this test)")
+
+    monkeypatch.setattr(step_onnx, "write_decoder", none)
+    shutil.copytree(trained.root / trained.plain, trained.plain)
+    assert export.export([trained.plain], tiny.TOKENS) == 1
+    report = json.loads((trained.plain / "export/export.json").read_text())
+    assert report["onnx"].keys() == {ENCODER, ENCODER_INT8} and report["no_onnx"] is None
+    assert "ship/ goes without: asr_x: has no ONNX form" in caplog.text
+
+
 def test_what_is_shipped_stands_beside_the_full_recogniser(tmp_path):
     shipped = {**FIGURES, greedy_wer.SHIP: 20.5, greedy_wer.SPEED: 0.0123, greedy_wer.FULL: 18.0}
     lm = {"name": "x", "weight": 0.5}
