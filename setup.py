@@ -42,6 +42,7 @@ setup(
         "espnet_dice.systems": ["conf/*.yaml"],
         "espnet_dice.export": ["templates/*"],
         "espnet_dice.report": ["templates/*"],
+        "espnet_dice.ship": ["browser/*"],
     },
     entry_points={"console_scripts": ["espnet-dice=espnet_dice.__main__:command"]},
     python_requires=">=3.11",

@@ -7,7 +7,6 @@ one its language model as ``lm.onnx`` and ``lm.int8.onnx``, and where it hears p
 See :mod:`espnet_dice.ship.infer`.
 """
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import espnet_dice.ship
 from espnet_dice.export import DECODER, DECODER_INT8, ENCODER, ENCODER_INT8, LM, LM_INT8
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
-from espnet_dice.io.atomic import write_text
+from espnet_dice.io.atomic import link_or_copy, write_text
 from espnet_dice.io.json_files import write_json
 from espnet_dice.records import tokens
 from espnet_dice.records.feature_shards import ALGORITHM, RAW
@@ -121,10 +120,7 @@ def student(directory: Path) -> None:
 def _write(to: Path, models: Mapping[str, Path], conf: Mapping[str, Any]) -> None:
     to.mkdir()
     for name, path in models.items():
-        try:
-            os.link(path, to / name)
-        except OSError:  # not every disk has links
-            shutil.copyfile(path, to / name)
+        link_or_copy(path, to / name)
     for name in (RUNTIME, SEARCH):
         shutil.copyfile(_source(name), to / name)
     write_json(to / CONFIG, conf)

@@ -73,6 +73,14 @@ def _remove_left(path: Path) -> None:
                 left.unlink()
 
 
+def link_or_copy(path: Path, to: Path) -> None:
+    """A hard link of a file, or a copy: not every disk has links."""
+    try:
+        os.link(path, to)
+    except OSError:
+        shutil.copyfile(path, to)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` to ``path`` in one step."""
     with atomic_file(path) as f:

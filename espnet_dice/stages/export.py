@@ -8,14 +8,23 @@ makes ``exp/<system>/export``, see :mod:`espnet_dice.export.recogniser` and
 :mod:`espnet_dice.export.student`. Every file is compared with the trained model on the way out, and
 with ``--test_set`` a recogniser's ONNX encoders by the WER of greedy CTC; with ``--data`` also
 ``ship/``, which runs without ESPnet, from waveform to text. ``--lm`` puts the language model into
-``ship/`` of the recognisers that the results have with it. The model cards of all systems are
-written with the results that are there now.
+``ship/`` of the recognisers that the results have with it. ``--demo true`` writes ``demo/`` beside
+``ship/``, a page that transcribes in a browser. The model cards of all systems are written with the
+results that are there now.
 """
 
 import logging
 from pathlib import Path
 
-from espnet_dice.export import card, cards, greedy_wer, processor, wants_onnx, warm_up_onnx
+from espnet_dice.export import (
+    card,
+    cards,
+    greedy_wer,
+    processor,
+    shipped,
+    wants_onnx,
+    warm_up_onnx,
+)
 from espnet_dice.export.recogniser import RecogniserExport
 from espnet_dice.export.student import StudentExport
 from espnet_dice.io import options
@@ -23,8 +32,9 @@ from espnet_dice.io.atomic import atomic_dir
 from espnet_dice.io.errors import ConfigError, DataError, cli
 from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.records import experiment, feature_dir, frontend, of_espnet
+from espnet_dice.records import experiment, feature_dir, frontend, of_espnet, tokens
 from espnet_dice.records.spoken import Spoken
+from espnet_dice.ship import demo as page
 from espnet_dice.work.workers import Work, run_forked
 
 LOG = "export.log"
@@ -43,6 +53,7 @@ def export(
     lang: str | None = None,
     dataset: str | None = None,
     lm: Path | None = None,
+    demo: bool = False,
 ) -> int:
     """Export the systems that are not exported yet.
 
@@ -60,12 +71,15 @@ def export(
         lang, dataset: for the cards, see :func:`card.about`.
         lm: language model, ``exp/lm_<tag>``, for ``ship/`` of recognisers that the results have
             with it, at their weights; None: none.
+        demo: for every recogniser with ``ship/`` also a page for a browser; npm fetches its
+            runtime, once, to the experiments' directory.
 
     Returns:
         How many were exported.
 
     Raises:
-        ConfigError: ``test_utterances`` is below 1, or recognisers come without a token list.
+        ConfigError: ``test_utterances`` is below 1, recognisers come without a token list, or the
+            runtime of the page cannot be fetched.
         StaleError: an experiment is not finished.
         DiceError: an exported model would not be the trained one.
     """
@@ -75,6 +89,7 @@ def export(
     loaded = [of_espnet.load(directory, "the stage that trains it") for directory in systems]
     kinds = [_kind(system) for system in loaded]
     about = card.about(lang, dataset)
+    runtime = page.fetch(systems[0].parent) if demo else None
     makers = {
         ESPNETS: RecogniserExport(None, with_onnx, about=about),
         "dice": StudentExport(with_onnx, about),
@@ -106,6 +121,9 @@ def export(
     run_forked(works, nj or options.cores())
     for system, maker in pending:
         maker.tell(system.name, read_json(system.directory / cards.EXPORT / cards.REPORT))
+    if runtime:
+        for directory in systems:
+            _write_page(directory / cards.EXPORT, runtime)
     for exp in {directory.parent for directory in systems}:
         cards.refresh(exp)
         greedy_wer.add_to_results(exp)
@@ -128,6 +146,15 @@ def _spoken(
     except DataError as err:  # features are enough for all but this measure
         logging.warning("ship/ is not measured: %s", err)
         return None
+
+
+def _write_page(export: Path, runtime: Path) -> None:
+    """The page of an export that has none."""
+    if not (export / shipped.NAME / tokens.LIST).exists():  # a student's gives no text
+        logging.warning("%s: no %s/: it ships no recogniser", export.parent.name, page.NAME)
+    elif not (export / page.NAME).exists():
+        with atomic_dir(export / page.NAME) as tmp:
+            page.write(export / shipped.NAME, tmp, runtime)
 
 
 def _write(maker: RecogniserExport | StudentExport, system: experiment.Experiment) -> None:
@@ -165,11 +192,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lang", help="language of the speech, for the cards: en, …")
     parser.add_argument("--dataset", help="its name on the Hugging Face hub, for the cards")
     parser.add_argument("--lm", type=Path, help="exp/lm_<tag>, for ship/ of what decoded with it")
+    parser.add_argument(
+        "--demo", type=options.true_false, default=False, metavar="BOOL",
+        help="also a page that transcribes in a browser; takes npm, once",
+    )  # fmt: skip
     parser.add_argument("--nj", type=int, default=options.cores(), help="systems at a time")
     args = parser.parse_args(argv)
     setup_logging()
     how = (args.token_list, args.onnx, args.nj, args.test_set, args.test_utterances)
-    n = export(args.systems, *how, args.data, args.allow_pipes, args.lang, args.dataset, args.lm)
+    how += (args.data, args.allow_pipes, args.lang, args.dataset, args.lm, args.demo)
+    n = export(args.systems, *how)
     print(f"{n} exported, {len(args.systems) - n} unchanged")
 
 

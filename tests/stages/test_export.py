@@ -8,9 +8,10 @@ import pytest
 import torch
 import yaml
 
-from espnet_dice.export import plain_espnet
+from espnet_dice.export import plain_espnet, shipped
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.records import experiment, feature_dir
+from espnet_dice.ship import demo
 from espnet_dice.stages import decode, export
 from tests.stages import tiny
 
@@ -97,6 +98,37 @@ def test_config_is_plain_and_keys_are_exact(recipe, exported):
     trained = torch.load(experiment.load(recipe.student).model_file, weights_only=True)
     assert all(k.startswith("decoder.variance.") for k in set(trained) - set(state))
     assert all(torch.equal(trained[k], v) for k, v in state.items())
+
+
+def test_a_page_is_written_once_and_beside_ship_alone(recipe, exported, caplog):
+    """Of a runtime that is there npm is not asked; an export without ``ship/`` has no page."""
+    runtime = Path(recipe.student).parent / f"{demo.RUNTIME}-{demo.VERSION}"
+    runtime.mkdir()
+    for part in demo.PARTS:
+        (runtime / part).write_text(part)
+    ship = Path(recipe.student, "export", shipped.NAME)
+    ship.mkdir(exist_ok=True)
+    for name in ("config.json", "tokens.txt", "model.int8.onnx"):
+        (ship / name).write_text(name)
+    how = {"onnx": False, "demo": True}
+    assert export.export([recipe.student, recipe.plain], tiny.TOKENS, **how) == 0
+    page = Path(recipe.student, "export", demo.NAME)
+    files = {str(p.relative_to(page)) for p in page.rglob("*") if p.is_file()}
+    scripts = {"index.html", "hearing.mjs", "search.mjs", "model.mjs"}
+    parts = {f"{demo.RUNTIME}/{part}" for part in demo.PARTS}
+    assert files == scripts | parts | {"config.json", "tokens.txt", "model.int8.onnx"}
+    assert f"{Path(recipe.plain).name}: no demo/: it ships no recogniser" in caplog.text
+    before = page.stat().st_ino
+    export.export([recipe.student], tiny.TOKENS, **how)
+    assert page.stat().st_ino == before
+
+
+def test_a_page_without_npm_is_refused_before_anything_is_exported(recipe, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(export.page, "VERSION", "0")
+    monkeypatch.setattr(export, "run_forked", lambda *_: pytest.fail("exported"))
+    with pytest.raises(ConfigError, match="--demo takes onnxruntime-web from npm"):
+        export.export([recipe.student], tiny.TOKENS, onnx=False, lang="xx", demo=True)
 
 
 def test_it_is_skipped_when_nothing_changed(recipe, exported):

@@ -69,7 +69,8 @@ lm_weights=
 dev_set=
 teacher_lm_modes=no
 
-# Report
+# Export and report
+demo=false
 noise_snr=
 
 help_message() {
@@ -152,6 +153,7 @@ $(corpus_help)
     --teacher_lm_modes The same for teachers (default="${teacher_lm_modes}")
   Export and report
 $(cards_help)
+    --demo             Also a page that transcribes in a browser, export/demo (default="${demo}")
     --noise_snr        White noise, in dB, in which the uncertainty is judged too, quoted; empty: none
                        (default="${noise_snr}")
 
@@ -164,7 +166,7 @@ parse_options "$@"
 check_numbers stage stop_stage nj threads ngpu num_nodes seed teacher_samples fs
 check_counts nbpe
 [ -z "${channel}" ] || check_numbers channel
-check_bools resample allow_pipes use_lm skip_data_prep skip_train skip_eval
+check_bools resample allow_pipes use_lm demo skip_data_prep skip_train skip_eval
 check_paths dumpdir expdir train_set valid_set test_sets dev_set
 check_lengths min_wav_duration max_wav_duration
 [[ "${token_type}" =~ ^(char31|char|bpe)$ ]] || die "--token_type must be char31, char or bpe"
@@ -442,7 +444,7 @@ fi
 if begin 11 "export to plain ESPnet"; then
     run export --systems "${student_systems[@]}" --token_list "${tokens}" --nj "${nj}" \
         --test_set "${dump}/${tests[0]}" --data "${datadir}" --allow_pipes "${allow_pipes}" \
-        --lang "${lang}" --dataset "${dataset}" ${lm_options[@]+"${lm_options[@]}"}
+        --lang "${lang}" --dataset "${dataset}" --demo "${demo}" ${lm_options[@]+"${lm_options[@]}"}
 fi
 
 if begin 12 "report"; then
