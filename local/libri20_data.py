@@ -3,8 +3,9 @@
     python local/libri20_data.py --libri20 LIBRI20 --out data
 
 LIBRI20 holds train/, dev/ and test/, each with wav.scp, text and utt2spk: 2.7 h of LibriSpeech's
-dev-clean, 16, 2 and 2 speakers, Ogg Opus at 16 kHz, which soundfile reads. The sets must share no
-speaker and no utterance. The audio stays where it is; wav.scp holds absolute paths.
+dev-clean, 16, 2 and 2 speakers, Ogg Opus at 16 kHz, which soundfile reads, and phones' times as
+phones.item, which are copied where they are there. The sets must share no speaker and no utterance.
+The audio stays where it is; wav.scp holds absolute paths.
 """
 
 import argparse
@@ -19,10 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espnet_dice.io.audio import AudioReader
 from espnet_dice.io.datadir import DataDir, read_data_dir
 from espnet_dice.io.errors import DataError, cli
-from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from local.made import is_made, write_set
 
 SETS = ("train", "dev", "test")
+ALIGNMENT = "phones.item"
 
 
 def check_apart(sets: Mapping[str, DataDir]) -> None:
@@ -67,12 +69,14 @@ def make_libri20(libri20: str | Path, out: str | Path) -> dict[str, DataDir]:
     held = {"libri20": os.path.abspath(libri20)}
     todo = []
     for name, data in sets.items():
-        mark = Fingerprint("libri20_data", held | {"set": name}, {"data": data.key()})
+        times = [path for path in (libri20 / name / ALIGNMENT,) if path.exists()]
+        inputs = {"data": data.key()} | ({"times": digest_files(times)} if times else {})
+        mark = Fingerprint("libri20_data", held | {"set": name}, inputs)
         if not is_made(out / name, mark, overwrite=True):
             AudioReader().read(data.utterances[0])  # a libsndfile without Opus is told here
-            todo.append((name, mark))
-    for name, mark in todo:
-        write_set(out / name, list(sets[name]), mark)
+            todo.append((name, mark, times))
+    for name, mark, times in todo:
+        write_set(out / name, list(sets[name]), mark, times)
     if not todo:
         print(f"{out}: made already, nothing to do")
     return sets

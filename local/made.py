@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import shutil
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -64,11 +65,19 @@ def scp_entry(u: Utterance) -> str:
     return str(Path(r.source).absolute())  # abspath would take ".." behind a link for text
 
 
-def write_set(directory: Path, utterances: list[Utterance], mark: Fingerprint) -> None:
-    """Write wav.scp, text, utt2spk and, where recordings are cut, segments."""
+def write_set(
+    directory: Path, utterances: list[Utterance], mark: Fingerprint, also: Iterable[Path] = ()
+) -> None:
+    """Write wav.scp, text, utt2spk and, where recordings are cut, segments.
+
+    Args:
+        also: files to copy as they are.
+    """
     rows = sorted(utterances, key=lambda u: u.id)
     scp = {u.recording.id: scp_entry(u) for u in rows}
     with atomic_dir(directory) as tmp:
+        for path in also:
+            shutil.copyfile(path, tmp / path.name)
         write_lines(tmp / "wav.scp", (f"{key} {entry}" for key, entry in sorted(scp.items())))
         write_lines(tmp / "text", (f"{u.id} {u.text}".rstrip() for u in rows))
         write_lines(tmp / "utt2spk", (f"{u.id} {u.speaker}" for u in rows))

@@ -10,7 +10,7 @@ import pytest
 from espnet_dice.io.audio import AudioReader
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DataError, StaleError
-from local.libri20_data import make_libri20
+from local.libri20_data import ALIGNMENT, make_libri20
 from tests.corpus import noise, write_audio, write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +50,18 @@ def test_the_sets_are_read_from_anywhere(tmp_path, monkeypatch, capsys):
     make_libri20(libri20, tmp_path / "data")
     assert "nothing to do" in capsys.readouterr().out
     assert os.stat(tmp_path / "data" / "train").st_ino == before
+
+
+def test_times_of_phones_are_copied_and_what_changes_is_made_again(tmp_path):
+    libri20, data = lay_out(tmp_path / "libri20"), tmp_path / "data"
+    make_libri20(libri20, data)
+    assert not (data / "train" / ALIGNMENT).exists()
+    times = libri20 / "train" / ALIGNMENT
+    for n in range(2):
+        times.write_text(f"#file onset offset #phone prev-phone next-phone speaker\n{n}\n")
+        make_libri20(libri20, data)
+        assert (data / "train" / ALIGNMENT).read_text() == times.read_text()
+    assert not (data / "dev" / ALIGNMENT).exists()
 
 
 @pytest.mark.parametrize(

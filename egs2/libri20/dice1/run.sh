@@ -12,8 +12,6 @@ students=(
     conf/train_dice_libri20_narrow_hard.yaml
     conf/train_dice_libri20_narrow_soft.yaml
     conf/train_dice_libri20_narrow_feature.yaml
-    conf/train_dice_libri20_shallow_hard.yaml
-    conf/train_dice_libri20_narrow_hard_masked.yaml
 )
 
 # shellcheck disable=SC2016  # $PYTHON and $CORPUS are for stage 1
@@ -24,11 +22,14 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --valid_set dev \
     --test_sets "test" \
     --teacher_config conf/train_dice_libri20_teacher.yaml \
-    --layer 4 \
+    --layer "2 4 6" \
+    --alignment "data/train/phones.item data/dev/phones.item data/test/phones.item" \
+    --abx_sets "dev test" \
     --clusters 100 \
     --mfcc_clusters 100 \
     --student_config "${students[*]}" \
     --scratch_config conf/train_dice_libri20_narrow_scratch.yaml \
     --seeds "0 1 2" \
+    --threads 1 \
     --probe_args "--char_head conv" \
     "$@"

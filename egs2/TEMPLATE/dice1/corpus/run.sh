@@ -13,10 +13,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 train_set=train
 valid_set=dev
 test_sets="test"
-# A checkpoint, such as /path/to/hubert-base-ls960 with layer=9 and clusters=500; empty: a small HuBERT
-# is trained here, from MFCC labels
+# A checkpoint, such as /path/to/hubert-base-ls960 with layer="4 8 12" and clusters=500; empty: a small
+# HuBERT is trained here, from MFCC labels. One layer (the paper: 9) or several
 teacher=
-layer=4
+layer="2 4 6"
 clusters=100
 students=(
     conf/train_dice_narrow_hard.yaml
