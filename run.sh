@@ -68,8 +68,8 @@ started=()
 running=()
 trap 'kill "${running[@]}" 2>/dev/null || true; exit 130' INT
 trap 'kill "${running[@]}" 2>/dev/null || true; exit 143' TERM
-start dice1
-start kd1 nice -n 10 # the shorter one takes what cores the other leaves
+start dice1 nice -n 10 # the shorter one takes what cores the other leaves
+start kd1
 failed=()
 for i in "${!running[@]}"; do
     wait "${running[i]}" || { code=$? && failed+=("${started[i]}"); }
