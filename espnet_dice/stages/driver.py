@@ -83,8 +83,12 @@ def _become(words: list[str], out: int, loads: bool, parent: int) -> None:
     sys.argv = [words[0], *words[1:]]
     if loads:
         preload.begin()
-    module = importlib.import_module(COMMANDS.get(words[0], f"espnet_dice.stages.{words[0]}"))
-    cli(module.main)
+    cli(importlib.import_module(module(words[0])).main)
+
+
+def module(name: str) -> str:
+    """That of a command: a stage, or one of :data:`COMMANDS`."""
+    return COMMANDS.get(name, f"espnet_dice.stages.{name}")
 
 
 def main(argv: list[str] | None = None) -> None:

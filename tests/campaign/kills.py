@@ -104,8 +104,7 @@ class Arena:
                 counter = Counter(kill if kill and kill.by == "file" else None, at)
                 return run_warm(words, self.work, log, kill, cost["cpu_s"], counter)
 
-            if words[0] == "-m" and not words[1].endswith("teaching"):
-                yield one
+            yield one
 
     def _shell_cost(self, stage: int) -> float:
         costs = self.costs[str(stage)]

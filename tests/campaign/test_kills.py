@@ -26,6 +26,15 @@ def test_killed_stages_end_where_undisturbed_ones_do(arena):
     assert [record for record in records if not record["survived"]] == []
 
 
+def test_a_stage_in_forks_has_the_commands_that_its_script_gives(arena):
+    arena.restore(4)
+    before = same.describe(arena.work)
+    words = tiny_recipes.commands(KD1, 4, arena.work, arena.root / "scratch")
+    assert [line[:2] for line in words] == [["-m", "espnet_dice.stages.train"]]
+    assert words[0][words[0].index("--task") + 1] == "lm"
+    assert same.describe(arena.work) == before
+
+
 def test_the_comparison_sees_one_byte(arena, tmp_path):
     arena.restore(3)
     assert arena.compare(2) == []

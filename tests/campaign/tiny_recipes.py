@@ -6,20 +6,15 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet_dice.stages import driver
 from tests.corpus import make_corpus
 from tests.hubert import tiny as tiny_models
-from tests.stages import tiny, tiny_dice
+from tests.stages import stub_python, tiny, tiny_dice
 from tests.stages.tiny import write_config
 
 ROOT = Path(__file__).parents[2]
 # more than 100 utterances are two shards
 SIZES = {"train": 104, "dev": 8, "test": 30}
-RECORDER = """#!/bin/sh
-if [ "$1" = -c ]; then exit 0; fi
-file=$(mktemp "{out}/XXXXXX")
-printf '%s\\n' "$@" > "$file"
-mv "$file" "{out}/$(ls "{out}" | wc -l).$(date +%s%N).args"
-"""
 
 
 @dataclass(frozen=True)
@@ -154,16 +149,12 @@ def commands(recipe: Recipe, stage: int, directory: Path, scratch: Path) -> list
         directory: to start it in; a stage looks at files there before it is started.
         scratch: an empty directory.
     """
-    told = scratch / "told"
-    told.mkdir(parents=True)
-    recorder = scratch / "python"
-    recorder.write_text(RECORDER.format(out=told))
-    recorder.chmod(0o755)
-    line = recipe.command(stage, str(recorder))
+    scratch.mkdir(parents=True)
+    line = recipe.command(stage, str(stub_python.write(scratch)))
     done = subprocess.run(line, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{shlex.join(line)}: {done.stderr}")
-    files = sorted(told.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    words = [path.read_text().splitlines() for path in files]
+    asked = stub_python.started(directory)
+    (directory / stub_python.NOTES).unlink()
     # the look ahead reads, and writes nothing that a kill could leave half
-    return [line for line in words if line[1] != "espnet_dice.stages.plan"]
+    return [["-m", driver.module(name), *words] for name, words in asked if name != "plan"]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+NOTES = "commands"
 SCRIPT = """#!/usr/bin/env bash
 [ "$1" != -c ] || exit 0
 if [ "$2" != espnet_dice.stages.driver ]; then
@@ -21,7 +22,7 @@ done
 
 
 def write(directory: Path) -> Path:
-    """The interpreter; what it notes goes to ``commands`` in its working directory."""
+    """The interpreter; what it notes goes to :data:`NOTES` in its working directory."""
     python = directory / "python"
     python.write_text(SCRIPT)
     python.chmod(0o755)
@@ -30,7 +31,7 @@ def write(directory: Path) -> Path:
 
 def started(directory: Path) -> list[tuple[str, list[str]]]:
     """Stage, or last part of a module's name, and words of each command, in order."""
-    file = directory / "commands"
+    file = directory / NOTES
     lines = file.read_text().splitlines() if file.exists() else []
     found = []
     while lines:
