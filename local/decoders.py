@@ -17,6 +17,7 @@ FLAGS = {
     "cat": (),
 }
 """What an option may be for the command to write no more than the file's own samples."""
+SHELLS_OWN = frozenset(". cd set export eval exec if for while until case test time trap".split())
 
 
 def plain_file(command: str, cwd: str) -> str | None:
@@ -75,7 +76,7 @@ def found_command(command: str, tools: str | None = None) -> str | None:
         tools: search path; default: ``PATH``.
     """
     program = command.split()[0]
-    if not re.fullmatch(r"[\w.+-]+", program) or program in ("cd", "set", "export", "eval", "exec"):
+    if not re.fullmatch(r"[\w.+-]+", program) or program in SHELLS_OWN:
         return command
     path = shutil.which(program, path=tools)
     return path and shlex.quote(os.path.abspath(path)) + command[len(program) :]

@@ -58,11 +58,18 @@ def write_lm_text(directory: Path, lines: dict[str, list[str]], mark: Fingerprin
 
 
 def scp_entry(u: Utterance) -> str:
-    """What wav.scp says about the utterance's recording, good from any directory."""
+    """What wav.scp says about the utterance's recording, good from any directory.
+
+    Raises:
+        DataError: a directory's name holds the end of a line.
+    """
     r = u.recording
+    entry = str(Path(r.source).absolute())  # abspath would take ".." behind a link for text
     if r.kind == "pipe":
-        return f"cd {shlex.quote(str(Path(r.cwd).absolute()))} && {r.source} |"
-    return str(Path(r.source).absolute())  # abspath would take ".." behind a link for text
+        entry = f"cd {shlex.quote(str(Path(r.cwd).absolute()))} && {r.source} |"
+    if "\n" in entry:
+        raise DataError(f"{u.id}: the end of a line in {entry!r}: rename what is called so")
+    return entry
 
 
 def write_set(

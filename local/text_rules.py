@@ -9,27 +9,35 @@ wsj         ``letters``, and the notation of WSJ's .dot files: verbalised punctu
 tedlium2    ``letters``, and that of TED-LIUM's .stm files: variants, ``it 's`` joined
 ==========  ==================================================================================
 
-A word that the corpus does not spell is ``<unk>``: a training utterance with one is left out, of
-others the word. Digits, signs that are said and other scripts are nobody's to guess: they are an
-error, which names them.
+A word that the corpus does not spell is ``<unk>``, ``[UNK]`` or ``<oov>``: a training utterance
+with one is left out, of others the word. Digits, signs that are said and other scripts are nobody's
+to guess: they are an error, which names them.
 """
 
+import html
 import re
 import unicodedata
 from collections.abc import Callable
 
-VERSION = 4
+VERSION = 5
 """Raise it when a rule writes the same transcript in another way: sets are made again."""
 ZERO_WIDTH_SPACE = "\u200b"
-UNKNOWN = re.compile(r"<unk>", re.IGNORECASE)
-MARK = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|\{[^{}\s]*\}")
-INITIALS = re.compile(r"(?<![^\W_])(?:[^\W\d_]\.){2,}")
-"""``U.S.`` and ``a.m.`` stay one word; without the last dot, one letter may end a sentence."""
+UNKNOWN = re.compile(r"[<\[](?:unk|oov)[>\]]", re.IGNORECASE)
+MARK = re.compile(r"<(?!\s)[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}")
+"""A ``<`` with a blank behind it stands for less than."""
+LAUGHED = re.compile(r"\[laughter-([^\[\]\s]+)\]", re.IGNORECASE)
+"""Switchboard's notation of a word that is said laughing."""
+ENTITY = re.compile(r"&#?\w+;")
+"""What HTML left: ``&apos;``, ``&#39;``."""
+QUOTED = re.compile(r"(?<!\w)‘((?:[^‘’]|’(?=\w))*)’(?!\w)")
+"""Between quotes of books. One that is not closed is an apostrophe: ``‘em``."""
+INITIALS = re.compile(r"(?<![^\W_])(?:[^\W\d_]\.){2,}(?:[^\W\d_](?![^\W_]))?")
+"""``U.S.``, ``U.S.A`` and ``a.m.`` stay one word; one letter and a dot may end a sentence."""
 GENITIVE = re.compile(r"\.(?='s(?![^\W_]))", re.IGNORECASE)
 QUOTES = re.compile(r"'{2,}")
 SPLIT = re.compile(r"(?<=\S)\s+(?=')")
 """Before the second half of a word that TED-LIUM writes in two: ``it 's``."""
-APOSTROPHES = str.maketrans("’‘‛ʼ＇′`´", "'" * 8)
+APOSTROPHES = str.maketrans(dict.fromkeys("’‘‛ʼ՚＇′ʹ᾽❜`´｀", "'"))
 AND = re.compile("[&＆﹠]")
 SAID = frozenset("+%‰@#=§°±×÷№")
 """With those of currencies (category Sc) and wide and compound forms, such as ℃: a word each."""
@@ -58,7 +66,9 @@ def letters(text: str) -> str:
     Raises:
         ValueError: naming the first digit, sign that is said, or letter of another script.
     """
-    text = QUOTES.sub(" ", MARK.sub(" ", text).translate(APOSTROPHES))
+    text = ENTITY.sub(lambda found: html.unescape(found[0]), text)
+    text = MARK.sub(" ", LAUGHED.sub(r"\1", text))
+    text = QUOTES.sub(" ", QUOTED.sub(r" \1 ", text).translate(APOSTROPHES))
     text = AND.sub(" AND ", text)
     for char in filter(is_said, text):
         raise ValueError(f"{char!r} (U+{ord(char):04X}) is said as a word: write that")
@@ -88,7 +98,7 @@ def wsj(text: str) -> str:
         ValueError: see :func:`letters`.
     """
     words = []
-    for raw in text.replace("\\", "").upper().split():
+    for raw in text.replace("\\", "").translate(APOSTROPHES).upper().split():
         word = raw
         if word in ("~", ".", "<NOISE>", "<SPOKEN_NOISE>", "<UNK>"):
             continue

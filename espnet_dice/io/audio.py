@@ -23,8 +23,9 @@ FULL_SCALES = {2**15: "16 bits", 2**23: "24 bits", 2**31: "32 bits"}
 """Of integers, in bits of a sample."""
 CONVERTIBLE = (1000, 1_000_000)
 """Sampling rates in Hz that are converted: below there is no speech, above no recorder."""
-END_SLACK_S = 0.05
-"""How far a segment may end beyond its recording: times in ``segments`` are rounded."""
+END_SLACK_S = 0.5
+"""How far a segment may end beyond its recording, as of Kaldi's ``extract-segments
+--max-overshoot``: times in ``segments`` are rounded, and lossy codecs end where they like."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def _span(utt: Utterance, frames: int, rate: int) -> tuple[int, int]:
         raise _bad(utt, "zero samples; remove the utterance")
     start = round(utt.start * rate)
     stop = frames if utt.end is None else round(utt.end * rate)
-    if stop > frames + END_SLACK_S * rate or start >= frames:
+    if stop >= frames + END_SLACK_S * rate or start >= frames:
         end = "its end" if utt.end is None else f"{utt.end:g} s"
         raise _bad(
             utt,

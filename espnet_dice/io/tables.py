@@ -9,7 +9,21 @@ from pathlib import Path
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 """What no table has: line ends of other systems, and what a disk's fault leaves."""
 GZIP = b"\x1f\x8b"
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
+PACKED = {GZIP: "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd", b"PK\3\4": "zip"}
+UTF = {b"\xff\xfe\0\0": 32, b"\0\0\xfe\xff": 32, b"\xff\xfe": 16, b"\xfe\xff": 16}
+"""What files begin with."""
+
+
+def unreadable(data: bytes) -> str | None:
+    """Why a file that begins so is no text in UTF-8, and what to do about it; None: it may be."""
+    for begin, tool in PACKED.items():
+        # BZh may be a name; packed data have bytes that no text begins with
+        if data.startswith(begin) and (tool != "bzip2" or data[4:10] == b"1AY&SY"):
+            return f"packed by {tool}; unpack it"
+    for begin, bits in UTF.items():
+        if data.startswith(begin):
+            return f"UTF-{bits}; convert it: iconv -f UTF-{bits} -t UTF-8"
+    return None
 
 
 class Table:
@@ -36,11 +50,8 @@ class Table:
         if not data.strip():
             problems.append(f"{path}: empty; {hint}")
             return
-        if data.startswith(GZIP):
-            problems.append(f"{path}: packed by gzip; unpack it")
-            return
-        if data.startswith(UTF16):
-            problems.append(f"{path}: UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
+        if why := unreadable(data):
+            problems.append(f"{path}: {why}")
             return
         for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
             self._add(number, raw)

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_dice.io.errors import DataError
-from espnet_dice.io.tables import GZIP, UTF16
+from espnet_dice.io.tables import GZIP, unreadable
 
+OTHER = re.compile(r"[\0\x80-\x84\x86-\x9f]")
+"""What a text has that was taken for UTF-8: zeros of UTF-16, and what is a quote elsewhere."""
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf)")
 
 
@@ -19,18 +21,23 @@ def lines(path: Path) -> Iterator[str]:
     whatever the file is called.
 
     Raises:
-        DataError: the file is not UTF-8, or damaged.
+        DataError: the file is not UTF-8, packed by another tool, or damaged.
     """
     with open(path, "rb") as f:
-        head = f.read(2)
-    if head in UTF16:
-        raise DataError(f"{path}: UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
-    packed = head == GZIP or path.suffix == ".gz"
+        head = f.read(10)
+    packed = head.startswith(GZIP)
+    if not packed and (why := unreadable(head)):
+        raise DataError(f"{path}: {why}")
     n = 0
     try:
         with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as f:
             for line in f:
                 n += 1
+                if sign := OTHER.search(line):
+                    raise DataError(
+                        f"{path}: line {n}: a control character (U+{ord(sign[0]):04X}): the "
+                        "file is in another encoding than UTF-8; convert it with iconv"
+                    )
                 yield line.rstrip("\n").removeprefix("\ufeff")
     except UnicodeDecodeError as err:
         raise DataError(f"{path}: not UTF-8 ({err}); convert it with iconv") from None

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ARK_ENTRY = re.compile(r"(.+\.\w+):(\d+)")
+ESCAPE = re.compile(r"\\(.)")
 RANGE = re.compile(r"\[[\d:,]*\]$")
 SEARCH_LEVELS = 4
 """How far above the data directory a relative path may start: ESPnet writes paths relative to its
@@ -65,12 +66,16 @@ def _hint(path: Path, bases: Sequence[Path], entry: str) -> str:
     """What is to be done about an entry that names no file, by how it is written."""
     if not entry.isprintable():
         return f"it has signs that do not show: {entry!a}; write it without them"
+    if entry.startswith("file://"):
+        return "addresses are not read: write the path alone"
     if "://" in entry:
         return "addresses are not read: download it, and write its path"
     if entry[0] in "\"'" and find(bases, entry.strip("\"'")):
         return "leave the quotes out"
     if entry[0] in "~$":
         return "~ and variables are not replaced here: write the whole path"
+    if "\\" in entry and find(bases, ESCAPE.sub(r"\1", entry)):
+        return "nothing is escaped here: leave \\ out"
     if "\\" in entry:
         return "it is a path of Windows: write / in it"
     if RANGE.search(entry) and find(bases, RANGE.sub("", entry)):

@@ -4,12 +4,12 @@ Either is a sequence of free-standing numbers, quoted texts and flags; the words
 long file has between them are comments.
 """
 
+import codecs
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from espnet_dice.io.errors import DataError
-from espnet_dice.io.tables import UTF16
 
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?!\S)|<\w+>')
 
@@ -66,7 +66,9 @@ def intervals(path: Path, tier: str) -> list[Interval]:
     """
     data = path.read_bytes()
     try:
-        text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
+        text = data.decode(
+            "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        )
     except UnicodeDecodeError as err:
         raise DataError(f"{path}: neither UTF-8 nor UTF-16 ({err})") from None
     tokens = _Tokens(path, text)

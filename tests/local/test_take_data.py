@@ -126,6 +126,18 @@ def test_commands_that_have_to_be_run(tmp_path):
         assert plain_file(command, here) is None
     assert found_command("cd /x && sph2pipe y") == "cd /x && sph2pipe y"
     assert found_command("cat x", "/usr/bin:/bin").endswith("/cat x")
+    for command in ("for f in a b; do cat $f; done", "if true; then cat x; fi", ". ./path.sh; y"):
+        assert found_command(command) == command
+
+
+def test_a_name_with_the_end_of_a_line_is_refused(tmp_path):
+    d = make_corpus(tmp_path / "a\nb" / "train")
+    for line in ("u000 audio/u000.wav", "u000 cat audio/u000.wav |"):
+        rest = (d / "wav.scp").read_text().partition("\n")[2]
+        (d / "wav.scp").write_text(f"{line}\n{rest}")
+        with pytest.raises(DataError, match=r"u000: the end of a line in '.*a\\nb.*: rename"):
+            take_sets(d.parent, tmp_path / "data", {"train": "train"})
+    assert not (tmp_path / "data/train").exists()
 
 
 def test_espnets_own_data_stage(tmp_path, monkeypatch):

@@ -14,18 +14,25 @@ CASES = {
     "letters": [
         ("don’t stop — Naïve café-bar, “Hi”!", "DON'T STOP NAIVE CAFE BAR HI"),
         ("<laugh> yes [noise] {um} ' and/or", "YES AND OR"),
+        ("hello [background noise] there <noise > I [ NOISE ] {breath sound}", "HELLO THERE I"),
+        ("three < four and five > two", "THREE FOUR AND FIVE TWO"),
+        ("[laughter-yes] he [Laughter-didn't]", "YES HE DIDN'T"),
+        ("it&apos;s &quot;fine&quot; AT&amp;T R&D; caf&eacute;", "IT'S FINE AT AND T R AND D CAFE"),
         # signs without a space beside them
         ("Well...okay then yes,no", "WELL OKAY THEN YES NO"),
         ('the end.Start he said:"go"', "THE END START HE SAID GO"),
         ("ice_cream one/two one;two hello?yes", "ICE CREAM ONE TWO ONE TWO HELLO YES"),
         ("wait—what a–b c…d «oui»non “hi”you", "WAIT WHAT A B C D OUI NON HI YOU"),
         ("said ''go''again ``so'' it", "SAID GO AGAIN SO IT"),
+        ("‘Hello,’ he said, ‘I don’t know’. ‘Tis ‘em", "HELLO HE SAID I DON'T KNOW 'TIS 'EM"),
         ("¿qué?¡sí! am\u00a0I\u3000here zero\u200bwidth", "QUE SI AM I HERE ZERO WIDTH"),
         ("soft\u00adhyphen word\u2060joiner naïve™mark", "SOFTHYPHEN WORDJOINER NAIVE MARK"),
         # words with signs in them
         ("U.S. law, the U.S.law J.R.R. Tolkien", "US LAW THE US LAW JRR TOLKIEN"),
         ("so did I.A man; I.Then a.m.'s", "SO DID I A MAN I THEN AM'S"),
         ("rock'n'roll it’s donʼt don′t o＇clock", "ROCK'N'ROLL IT'S DON'T DON'T O'CLOCK"),
+        ("it՚s it｀s it❜s it᾽s itʹs", "IT'S IT'S IT'S IT'S IT'S"),
+        ("the U.S.A has J.R.R fans", "THE USA HAS JRR FANS"),
     ],
     "wsj": [
         # as in .dot files (LDC's dot_spec.doc)
@@ -42,8 +49,8 @@ CASES = {
             "DOUBLE QUOTE DASH PERCENT PERIOD LEFT PAREN RIGHT PAREN",
         ),
         (
-            "'SINGLE-QUOTE 'EM <and> wo(rd)- *mis* hi:gh-tech !stress ~ .",
-            "SINGLE QUOTE 'EM AND WO MIS HIGH TECH STRESS",
+            "'SINGLE-QUOTE 'EM ’em <and> wo(rd)- *mis* hi:gh-tech !stress ~ . [loud noise]",
+            "SINGLE QUOTE 'EM 'EM AND WO MIS HIGH TECH STRESS",
         ),
         (r"[<door_slam] a [phone_ring/] A\.\'s [/phone_ring]", "A A'S"),
         # as Kaldi's and ESPnet's recipes leave them
@@ -101,4 +108,5 @@ def test_a_transcript_by_a_rule_is_one_of_the_token_list_and_stays_as_it_is(rule
 def test_utterances_that_are_left_out():
     assert transcript("of <unk> there", "tedlium2", "train") is None
     assert transcript("of <unk> there", "tedlium2", "dev") == "OF THERE"
+    assert [transcript(f"of {x}", "letters", "train") for x in ("[UNK]", "<oov>")] == [None] * 2
     assert transcript("{NOISE} <sil>", "tedlium2", "test") is None
