@@ -57,7 +57,7 @@ KD1 = Recipe(
                 "teachers",
                 "teachers' outputs",
                 "students",
-                "averages",
+                "curves",
                 "decoding",
                 "scoring",
                 "export",
@@ -80,7 +80,7 @@ DICE1 = Recipe(
     ROOT / "egs2/TEMPLATE/dice1/dice.sh",
     dict(
         enumerate(
-            ("data", "teacher", "k-means", "labels", "students", "probes", "export", "results"), 1
+            ("data", "teacher", "k-means", "labels", "students", "probes", "results", "export"), 1
         )
     ),
     (
@@ -91,9 +91,9 @@ DICE1 = Recipe(
         *("--student_config", "conf/train_dice_soft.yaml conf/train_dice_feature.yaml"),
         *("--probe_args", "--epochs 2 --keywords 3 --sid_seconds 0.1"),
     ),
-    frozenset((1, 8)),
+    frozenset((1, 7)),
     # processes that each import transformers; stage 2 labels in two, and kd1 exports to ONNX
-    {4: ("--nj", "1"), 7: ("--onnx", "false")},
+    {4: ("--nj", "1"), 8: ("--onnx", "false")},
 )
 RECIPES = {recipe.name: recipe for recipe in (KD1, DICE1)}
 
