@@ -253,12 +253,12 @@ def _run(recording: Recording, utt: Utterance) -> bytes:
     )
     if done.returncode in (-signal.SIGINT, 128 + signal.SIGINT):
         raise KeyboardInterrupt  # Ctrl-C ends the command too, and may do so first
+    last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
     if done.returncode != 0:
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         how = f"failed with exit code {done.returncode}"
         if done.returncode < 0:
             how = f"was ended by {signal.Signals(-done.returncode).name}"
         raise _bad(utt, ": ".join([f"the command {how}", *last]))
     if not done.stdout:
-        raise _bad(utt, "the command wrote no audio to its output")
+        raise _bad(utt, ": ".join(["the command wrote no audio to its output", *last]))
     return done.stdout

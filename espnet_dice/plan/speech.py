@@ -205,7 +205,7 @@ def hours(place: Path) -> float | None:
         if found and found[0] == "file":
             try:
                 info = soundfile.info(found[1])
-            except (RuntimeError, OSError):  # stage 1 says what is wrong with it
+            except (RuntimeError, OSError, TypeError):  # stage 1 says what is wrong with it
                 continue
             seconds.append(info.frames / info.samplerate)
     return sum(seconds) / len(seconds) * len(entries) / 3600 if seconds else None

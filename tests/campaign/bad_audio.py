@@ -75,6 +75,20 @@ def page() -> Command:
     return check()
 
 
+@case(AREA, "the same, named .gsm", "wav.scp:2: u001", "begins with '<html>", "replace the file")
+def page_named_gsm() -> Command:
+    made = entry("audio/u001.gsm", "--fs", "8000", "--resample", "true")
+    (HERE / "audio/u001.gsm").write_text("<html>404</html>" * 300)
+    return made
+
+
+@case(AREA, "an M4A", "wav.scp:2: u001", "it is MP4 or M4A", "ffmpeg -i IN OUT.wav")
+def m4a() -> Command:
+    corpus()
+    FILE.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(99))
+    return check()
+
+
 @case(AREA, "a file packed by gzip", "wav.scp:2: u001", "packed by gzip: unpack it")
 def gzipped() -> Command:
     corpus()
@@ -137,6 +151,11 @@ def half_of_command() -> Command:
 @case(AREA, "a command that is not there", "u001: `no_such_sox a.wav`", "not found")
 def no_command() -> Command:
     return entry("no_such_sox a.wav |", "--allow_pipes", "true")
+
+
+@case(AREA, "a pipeline without its beginning", "u001: `cat gone.wav", "cat: gone.wav: No such")
+def broken_pipeline() -> Command:
+    return entry("cat gone.wav | cat |", "--allow_pipes", "true")
 
 
 @case(AREA, "a header, no samples", "wav.scp:2: u001", "zero samples", "remove the utterance")

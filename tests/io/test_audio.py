@@ -153,6 +153,7 @@ def bad_audio(d):
     (d / "junk.ark").write_bytes(b"x fLaC" + bytes(100))
     (d / "packed.wav").write_bytes(gzip.compress((d / "ok.wav").read_bytes()))
     (d / "packed.ark").write_bytes(gzip.compress(b"x " + (d / "ok.wav").read_bytes()))
+    (d / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(99))
     (d / "lfs.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     return {
         "gzip": ("packed.wav", None, ["not recognised, it is packed by gzip: unpack it)"]),
@@ -188,6 +189,8 @@ def bad_audio(d):
         "pickle in an ark": ("pickle.ark:2", None, ["no audio at this offset"]),
         "junk in an ark": ("junk.ark:2", None, ["junk.ark:2: unreadable archive"]),
         "failing pipe": ("echo oh >&2; exit 3 |", None, ["exit code 3: oh"]),
+        "pipeline": ("cat gone.wav | cat |", None, ["wrote no audio to its output: cat: gone"]),
+        "m4a": ("a.m4a", None, ["it is MP4 or M4A: convert it (ffmpeg -i IN OUT.wav)"]),
         "silent pipe": ("true |", None, ["`true`: the command wrote no audio"]),
         "junk from a pipe": ("echo hello |", None, ["unreadable audio", "; let the command write"]),
         "half a pipe": (f"head -c 9000 {d}/ok.wav |", None, ["promises 32000 bytes", "; let the"]),

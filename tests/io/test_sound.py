@@ -211,6 +211,20 @@ def test_trailing_chunks_are_no_samples():
         Sound(data + data)
 
 
+@pytest.mark.parametrize("ending", ["gsm", "vox", "au", "snd", "raw"])
+def test_a_name_tells_nothing(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    path.write_text("<html>404</html>" * 300)
+    for fs in (RATE, 8000):
+        utt = Utterance("u", Recording("r", "file", str(path), "/", ""), "A", "s", 0, None, "")
+        with pytest.raises(DataError, match="not recognised, it begins with '<html>"):
+            AudioReader(AudioOptions(rate=fs)).probe(utt)
+    data = encoded(noise(0.5), ("WAV", "PCM_16"))
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read(path), decoded(data)[0])
+    assert Sound(str(path)).plain == (ending != "raw")
+
+
 def test_sphere_cut_short(tmp_path):
     data = encoded(noise(1.0), ("NIST", "PCM_16"))
     (tmp_path / "a.sph").write_bytes(data[:-2000])

@@ -126,6 +126,14 @@ def test_probes_that_the_sets_cannot_feed(here, task, table, lines, message):
     assert message in found and "--probe_tasks" in found
 
 
+def test_hours_without_a_recording_that_soundfile_does_not_open(here):
+    known = speech.hours(here / "data/test")
+    (here / "data/test/a.raw").write_bytes(b"RIFF")
+    with (here / "data/test/wav.scp").open("a") as f:
+        f.write("zz a.raw\n")
+    assert speech.hours(here / "data/test") == pytest.approx(known * 21 / 20, rel=0.1)
+
+
 def test_hours_by_recordings_and_by_segments(here):
     lengths = sum(0.1 + 0.01 * i for i in range(20)) / 3600
     assert speech.hours(here / "data/test") == pytest.approx(lengths, rel=1e-6)

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+_ZIP = b"PK\3\4"
 _OTHERS = {
     b"\x1f\x8b": "it is packed by gzip: unpack it",
-    b"PK\3\4": "it is a zip: unpack it",
+    _ZIP: "it is a zip: unpack it",
     b"version https://git-lfs": "it is a pointer: get the file with git lfs pull",
+    b"\x1aE\xdf\xa3": "it is WebM or Matroska: convert it (ffmpeg -i IN OUT.wav)",
+    b"#!AMR": "it is AMR: convert it (ffmpeg -i IN OUT.wav)",
+    b"0&\xb2u\x8ef\xcf\x11": "it is WMA: convert it (ffmpeg -i IN OUT.wav)",
 }
+_MP4 = "it is MP4 or M4A: convert it (ffmpeg -i IN OUT.wav)"
 _LOOKED_AT = 40
 
 
@@ -26,8 +31,10 @@ def seems(source: str | Path | bytes, zipped: bool = False) -> str:
         with open(source, "rb") as f:
             head = f.read(_LOOKED_AT)
     for begin, what in _OTHERS.items():
-        if head.startswith(begin) and not (zipped and begin == b"PK\3\4"):
+        if head.startswith(begin) and not (zipped and begin == _ZIP):
             return f", {what}"
+    if head[4:8] == b"ftyp":
+        return f", {_MP4}"
     text = head.decode("utf-8", "ignore").strip()
     readable = len(text) > 3 and all(c.isprintable() or c.isspace() for c in text)
     return f", it begins with {text!r}" if readable else "" if head else ", it is empty"

@@ -34,8 +34,11 @@ def opened(source: str | bytes) -> Any:
     import soundfile
 
     try:
-        return soundfile.SoundFile(_Memory(source) if isinstance(source, bytes) else source)
-    except (soundfile.SoundFileError, TypeError) as err:
+        if isinstance(source, bytes):
+            return soundfile.SoundFile(_Memory(source))
+        # without its name, from which libsndfile would guess what has no header (.gsm, .vox, .au)
+        return soundfile.SoundFile(os.open(source, os.O_RDONLY))
+    except soundfile.SoundFileError as err:
         what = f"unreadable audio ({_reason(err)}{seems(source)})"
         raise Disagreement(f"{what}; replace the file") from err
 

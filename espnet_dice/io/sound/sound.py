@@ -65,7 +65,9 @@ class Sound:
             self._promise = containers.read_promise(f, f.seek(0, 2))
             f.seek(0)
             is_ogg = f.read(4) == b"OggS"
-        self.plain = True
+        # soundfile asks for the rate of what is named .raw, without a look into it
+        raw = isinstance(source, str) and source.lower().endswith(".raw")
+        self.plain = not raw
         self._parts: list[Any] = []
         if is_ogg:  # libsndfile may not open one without its last page
             self._open_ogg()
