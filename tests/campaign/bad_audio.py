@@ -89,6 +89,31 @@ def m4a() -> Command:
     return check()
 
 
+@case(AREA, "a SPHERE file packed by shorten", "wav.scp:2: u001", "packed by shorten", "sph2pipe")
+def shorten() -> Command:
+    corpus(noise(0.3), format="NIST")
+    head = FILE.read_bytes()[:1024].replace(b"-s3 pcm", b"-s26 pcm,embedded-shorten-v2.00")
+    FILE.write_bytes(head[:1024] + b"ajkg" + bytes(999))
+    return check()
+
+
+@case(AREA, "zeros behind a WAV", "wav.scp:2: u001", "1024 zeros follow", "sox IN OUT")
+def zeros() -> Command:
+    corpus()
+    FILE.write_bytes(FILE.read_bytes() + bytes(1024))
+    return check()
+
+
+@case(AREA, "an MP3 with a hole", "wav.scp:2: u001", "3000 bytes behind MPEG", "replace the file")
+def hole() -> Command:
+    corpus(noise(4.0), format="MP3")
+    data = FILE.read_bytes()
+    data = data[data.index(data[:2], 4) :]  # without the frame that counts the others
+    at = data.index(data[:4], len(data) // 2)
+    FILE.write_bytes(data[:at] + bytes(3000) + data[at + 3000 :])
+    return check()
+
+
 @case(AREA, "a file packed by gzip", "wav.scp:2: u001", "packed by gzip: unpack it")
 def gzipped() -> Command:
     corpus()

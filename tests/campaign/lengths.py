@@ -28,6 +28,8 @@ LONG, SHORT = 30012, 11008
 ENDLESS = ("PVF", "IRCAM", "XI")
 """Formats whose headers hold no length: a part of such a file is a file."""
 IN_ARKS = ("WAV", "WAVEX", "RF64", "FLAC")
+ID3 = b"ID3\4\0\0\0\0\0\x16" + bytes(22)
+"""A tag, which some programs put before whatever they tag."""
 TOLERANCE = 1e-6
 """Of lossy codecs after seeking; others agree to the bit."""
 
@@ -80,7 +82,7 @@ def states(kind: tuple[str, str]) -> dict[str, bytes]:
     """The same recording with a header that says its length, more, less or nothing."""
     signal = noise(LONG / RATE)
     long, short = encoded(signal, kind), encoded(signal[:SHORT], kind)
-    made = {"whole": long, "cut": long[: int(0.6 * len(long))]}
+    made = {"whole": long, "cut": long[: int(0.6 * len(long))], "tagged": ID3 + long}
     if kind[0] not in ENDLESS:
         made["joined"] = long + short
     if kind[0] == "FLAC":
@@ -119,6 +121,11 @@ def ogg_page(page: bytes, flags: int) -> bytes:
     return bytes(made)
 
 
+def chunk(name: bytes, body: bytes, order: str = "<") -> bytes:
+    """A chunk of a WAV, or with ``>`` of an AIFF."""
+    return name + struct.pack(f"{order}I", len(body)) + body + bytes(len(body) % 2)
+
+
 def streamed(data: bytes, container: str) -> dict[str, bytes]:
     """A file as a program writes it to a pipe."""
     if container in ("WAV", "WAVEX"):
@@ -128,10 +135,18 @@ def streamed(data: bytes, container: str) -> dict[str, bytes]:
             "streamed, 0": bytes(4),
             "streamed, sox": b"\0\xf0\xff\x7f",
         }
-        return {
+        made = {
             state: data[:4] + size + data[8:at] + size + data[at + 4 :]
             for state, size in sizes.items()
         }
+        return made | {"streamed, notes": made["streamed"] + chunk(b"LIST", b"INFOISFT\0\0\0\0")}
+    if container == "RF64":
+        at = data.index(b"ds64") + 8
+        return {"streamed": data[:at] + b"\xff" * 24 + data[at + 24 :]}
+    if container == "AIFF":
+        at = data.index(b"SSND") + 4
+        made = data[:at] + bytes(4) + data[at + 4 :]
+        return {"streamed": made, "streamed, notes": made + chunk(b"ANNO", b"by hand.", ">")}
     if container == "AU":
         return {"streamed": data[:8] + b"\xff" * 4 + data[12:]}
     if container == "CAF":

@@ -17,10 +17,14 @@ from espnet_dice.io.sound.containers import Disagreement
 from espnet_dice.io.sound.sound import Sound
 from espnet_dice.stages.data import check_data
 from espnet_dice.stages.features import make_features
-from tests.campaign.lengths import decoded, encoded, flac_total, ogg_page
+from tests.campaign.lengths import ID3, chunk, decoded, encoded, flac_total, ogg_page
 from tests.corpus import RATE, noise, write_tables
 
 PIPES = AudioOptions(allow_pipes=True)
+TAG = b"TAG" + bytes(125)
+APE = b"APETAGEX" + struct.pack("<IIII", 2000, 32, 0, 0xA0000000) + bytes(8)
+APE += b"APETAGEX" + struct.pack("<IIII", 2000, 32, 0, 0x80000000) + bytes(8)
+NOTE = chunk(b"LIST", b"INFOISFT" + struct.pack("<I", 6) + b"Lavf60")
 
 
 def whole(data: bytes) -> np.ndarray:
@@ -136,6 +140,38 @@ def test_mpeg_without_a_count_of_frames(mode):
         Sound(untagged(data)[:-5])
 
 
+def test_mpeg_with_a_hole():
+    data = untagged(mpeg(4.0))
+    want = whole(data)
+    for tail in (TAG, ID3, APE + TAG, b"\n"):
+        np.testing.assert_array_equal(whole(data + tail), want)
+    middle = len(data) // 2
+    for hole in (slice(middle, middle + 3000), slice(len(data) - 3000, None)):
+        damaged = bytearray(data)
+        damaged[hole] = bytes(3000)
+        with pytest.raises(Disagreement, match="damaged: .* bytes behind MPEG frame .* no frames"):
+            Sound(bytes(damaged))
+
+
+def test_mpeg_tagged_without_a_count():
+    data = mpeg(2.0)
+    at = max(data.find(b"Xing"), data.find(b"Info"))
+    want = whole(untagged(data))
+    no_count = data[: at + 4] + bytes(4) + data[at + 8 :]
+    zero = data[: at + 8] + bytes(4) + data[at + 12 :]
+    for tagged in (no_count, zero):
+        np.testing.assert_array_equal(whole(tagged), want)
+
+
+def test_mpeg_of_two_kinds_joined():
+    other = io.BytesIO()
+    soundfile.write(other, np.stack([noise(1.0)] * 2, 1), RATE, format="MP3")
+    faster = encoded(noise(1.0), ("MP3", "MPEG_LAYER_III"), 24000)
+    for second in (faster, other.getvalue()):
+        with pytest.raises(Disagreement, match="joined of 16000 Hz, 1 channels and"):
+            Sound(untagged(mpeg(1.0)) + untagged(second))
+
+
 def ark(path, *entries):
     """A Kaldi archive of files; offsets."""
     made, offsets = b"", []
@@ -205,10 +241,76 @@ def test_trailing_chunks_are_no_samples():
     note = b"LIST" + struct.pack("<I", 12) + b"INFOINAM" + bytes(4)
     for tail in (note, note + b"id3 " + struct.pack("<I", 999) + bytes(20), b"\0"):
         assert len(whole(data + tail)) == 8000
-    with pytest.raises(Disagreement, match="16000 bytes of samples, 160 more follow"):
+    with pytest.raises(Disagreement, match="16000 bytes of samples, 160 zeros follow"):
         Sound(data + bytes(160))  # silence is sound, too
     with pytest.raises(Disagreement, match="two files were joined"):
         Sound(data + data)
+
+
+KINDS = ["WAV", "AIFF", "AU", "CAF", "NIST", "W64", "RF64"]
+KINDS = [(name, "PCM_16") for name in KINDS] + [("FLAC", "PCM_16"), ("OGG", "OPUS")]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=" ".join)
+def test_a_tag_in_front(tmp_path, kind):
+    data = encoded(noise(1.0), kind)
+    for tagged in (ID3 + data, ID3 + ID3 + data):
+        np.testing.assert_array_equal(whole(tagged), decoded(data)[0])
+    (tmp_path / "a.bin").write_bytes(ID3 + data)
+    np.testing.assert_array_equal(read(tmp_path / "a.bin"), decoded(data)[0])
+    np.testing.assert_array_equal(read(f"cat {tmp_path}/a.bin", "pipe"), decoded(data)[0])
+    for wrong in (data[: len(data) * 3 // 4], data + data):
+        if wrong != data + data or kind[0] != "OGG":  # that is read to the end
+            with pytest.raises(Disagreement):
+                whole(ID3 + wrong)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU", "CAF", "RF64"])
+def test_tags_behind_are_no_samples(kind):
+    data = encoded(noise(0.5), (kind, "PCM_16"))
+    for tail in (TAG, ID3, APE, ID3 + TAG, b"\n"):
+        np.testing.assert_array_equal(whole(data + tail), decoded(data)[0])
+
+
+def test_chunks_behind_an_odd_byte():
+    data = encoded(noise(0.5)[:7999], ("WAV", "PCM_U8"))
+    bare = data[: data.index(b"data") + 8 + 7999]
+    for tail in (NOTE, TAG, b"\0" + NOTE, b"\0" + NOTE + TAG, b""):
+        assert len(whole(bare + tail)) == 7999
+
+
+def sized(data, size):
+    at = data.index(b"data") + 4
+    return data[:at] + struct.pack("<I", size) + data[at + 4 :]
+
+
+def test_chunks_behind_uncounted_samples():
+    data = encoded(noise(0.5), ("WAV", "PCM_16"))
+    for size in (0, 0xFFFFFFFF, 0x7FFFFF00, 0x7FFFFFDB, 0x7FFF0000, 0x7FFFFFD4, 0xFFFF0000):
+        for tail in (b"", NOTE, NOTE + TAG, ID3, chunk(b"cue ", bytes(28)) + NOTE):
+            np.testing.assert_array_equal(whole(sized(data, size) + tail), decoded(data)[0])
+    with pytest.raises(Disagreement, match="a second file begins within its samples"):
+        Sound(sized(data, 0) + data)
+    aiff = encoded(noise(0.5), ("AIFF", "PCM_16"))
+    at = aiff.index(b"SSND") + 4
+    streamed = aiff[:at] + bytes(4) + aiff[at + 4 :] + chunk(b"ANNO", b"nine byte", ">")
+    np.testing.assert_array_equal(whole(streamed), decoded(aiff)[0])
+
+
+def test_chunks_behind_no_samples():
+    empty = {kind: encoded(np.zeros(0), (kind, "PCM_16")) for kind in ("WAV", "AIFF")}
+    for tail in (b"", NOTE, chunk(b"LIST", bytes(3000)), chunk(b"cue ", bytes(28)) + NOTE):
+        assert Sound(empty["WAV"] + tail).frames == 0
+    assert Sound(empty["AIFF"] + chunk(b"ANNO", b"nine byte", ">")).frames == 0
+
+
+@pytest.mark.parametrize("size", [0, 2**64 - 1])
+def test_rf64_from_a_pipe(size):
+    data = encoded(noise(0.5), ("RF64", "PCM_16"))
+    at = data.index(b"ds64") + 8
+    streamed = data[:at] + struct.pack("<QQQ", size, size, size) + data[at + 24 :]
+    for tail in (b"", NOTE):
+        np.testing.assert_array_equal(whole(streamed + tail), decoded(data)[0])
 
 
 @pytest.mark.parametrize("ending", ["gsm", "vox", "au", "snd", "raw"])
@@ -223,6 +325,21 @@ def test_a_name_tells_nothing(tmp_path, ending):
     path.write_bytes(data)
     np.testing.assert_array_equal(read(path), decoded(data)[0])
     assert Sound(str(path)).plain == (ending != "raw")
+
+
+def test_flac_without_frames_or_with_tags():
+    data = flac_total(encoded(noise(0.5), ("FLAC", "PCM_16")), 0)
+    for tail in (TAG, ID3, APE, APE + TAG):
+        np.testing.assert_array_equal(whole(data + tail), whole(data))
+    with pytest.raises(Disagreement, match="zero samples; remove the utterance"):
+        Sound(b"fLaC\x80" + data[5:42])
+
+
+def test_packed_sphere():
+    data = encoded(noise(0.5), ("NIST", "PCM_16"))
+    said = data[:1024].replace(b"-s3 pcm", b"-s26 pcm,embedded-shorten-v2.00")
+    with pytest.raises(Disagreement, match="packed by shorten; .*sph2pipe -f wav FILE"):
+        Sound(said[:1024] + b"ajkg" + bytes(5000))
 
 
 def test_sphere_cut_short(tmp_path):

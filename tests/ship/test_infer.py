@@ -185,6 +185,8 @@ def test_a_file_written_to_a_pipe_is_read_to_its_end(tmp_path):
     data[4:8] = data[40:44] = b"\xff" * 4  # as ffmpeg writes them
     (tmp_path / "a.wav").write_bytes(data)
     assert len(hearing.read_wave(tmp_path / "a.wav")[0]) == 99
+    (tmp_path / "a.wav").write_bytes(data + b"LIST\x07\0\0\0INFO..." + b"\0")
+    assert len(hearing.read_wave(tmp_path / "a.wav")[0]) == 99
 
 
 def test_the_text_is_that_of_sentencepiece(tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from espnet_dice.io.sound import tags
 from espnet_dice.io.sound.containers import Disagreement, truncated
 
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
@@ -38,30 +39,20 @@ class StreamInfo:
 
 
 def stream_info(f: BinaryIO) -> StreamInfo:
-    """Read STREAMINFO, behind an ID3 tag if there is one."""
+    """Read STREAMINFO."""
     f.seek(0)
-    at = id3_size(f.read(10))
-    f.seek(at)
     head = f.read(42)
     if head[:4] != b"fLaC" or len(head) < 42:
         raise Disagreement("no FLAC header at its beginning; replace the file")
     packed = int.from_bytes(head[18:26], "big")
     return StreamInfo(
-        at=at + 8,
+        at=8,
         block=int.from_bytes(head[8:10], "big"),
         largest=int.from_bytes(head[15:18], "big"),
         channels=(packed >> 41 & 7) + 1,
         bits=(packed >> 36 & 31) + 1,
         total=packed & (1 << 36) - 1,
     )
-
-
-def id3_size(head: bytes) -> int:
-    """Bytes of an ID3v2 tag that begins with ``head``; 0 if it does not."""
-    if head[:3] != b"ID3" or len(head) < 10:
-        return 0
-    a, b, c, d = head[6:10]
-    return 10 + (a << 21 | b << 14 | c << 7 | d) + (10 if head[5] & 16 else 0)
 
 
 def count(f: BinaryIO, size: int, info: StreamInfo) -> int:
@@ -77,11 +68,12 @@ def count(f: BinaryIO, size: int, info: StreamInfo) -> int:
         data = f.read(size - begin)
         frames = list(_frames(data, info))
         if not info.total:
-            if data[-128:-125] == b"TAG":
-                data = data[:-128]
+            data = data[: tags.begin(data)]
             for at, first, samples in reversed(frames):
                 if _crc16(data[at:]) == 0:
                     return first + samples
+            if begin == 0 and not frames:
+                raise Disagreement("zero samples; remove the utterance")
             continue
         end = max((first + samples for _, first, samples in frames), default=0)
         fits = any(first + samples == info.total for _, first, samples in frames)

@@ -1,12 +1,14 @@
 """Frames of an MPEG audio file: where one stream follows another, and how many samples it holds."""
 
+import io
+import itertools
 import re
 from dataclasses import dataclass
 
+from espnet_dice.io.sound import tags
 from espnet_dice.io.sound.containers import Disagreement, truncated
-from espnet_dice.io.sound.flac import id3_size
 
-_SYNC = re.compile(rb"\xff[\xe2-\xff]")
+SYNC = re.compile(rb"\xff[\xe2-\xff]")
 _SAME = 0xFFFE0C00
 """Bits of a header that do not change within a stream: version, layer and sampling rate."""
 _KBPS = {
@@ -27,8 +29,8 @@ class Stream:
     Attributes:
         data: a file of it, without tags of other programs.
         samples: of its frames, with what the encoder added.
-        counted: its first frame has a Xing or Info tag, which libmpg123 understands; of others it
-            guesses the length from the first bit rate.
+        counted: its first frame counts the others in a Xing or Info tag, which libmpg123
+            understands; of others it guesses the length from the first bit rate.
     """
 
     data: bytes
@@ -43,16 +45,20 @@ def read_streams(data: bytes) -> list[Stream]:
         Disagreement: a count that is not that of the frames, or an incomplete last frame.
     """
     groups: list[tuple[int | None, list[tuple[int, int]]]] = []
+    shape = None
     for at, size in _walk(data):
-        tagged = _tagged(data[at : at + size])
-        if tagged is not None or not groups:
+        tagged, last = _tagged(data[at : at + size]), shape
+        shape = _shape(_header(data, at)) if tagged is None else None
+        if tagged is not None or not groups or last not in (None, shape):
             groups.append((tagged, []))
         groups[-1][1].append((at, size))
     if not groups:
         raise Disagreement("no MPEG audio frame in it; replace the file")
     made = []
-    for promised, frames in groups:
-        audio = frames if promised is None else frames[1:]
+    ends = [frames[0][0] for _, frames in groups[1:]] + [len(data)]
+    for (tagged, frames), end in zip(groups, ends, strict=True):
+        audio = frames if tagged is None else frames[1:]
+        promised = tagged or None
         complete = [frame for frame in audio if sum(frame) <= len(data)]
         if not audio:
             raise Disagreement("no sound in its MPEG frames; replace the file")
@@ -68,6 +74,8 @@ def read_streams(data: bytes) -> list[Stream]:
                 "truncated: the last frame is incomplete; copy the file again or remove the "
                 "utterance"
             )
+        if promised is None:
+            _check_gaps(data, audio, end)
         counted = promised is not None and b"VBRI" not in data[frames[0][0] : audio[0][0]]
         begin = frames[0][0] if counted else audio[0][0]
         samples = len(audio) * _samples(_header(data, begin))
@@ -75,9 +83,22 @@ def read_streams(data: bytes) -> list[Stream]:
     return made
 
 
+def _check_gaps(data: bytes, frames: list[tuple[int, int]], end: int) -> None:
+    """See that nothing but tags lies between frames that nobody counted, and up to ``end``."""
+    f = io.BytesIO(data)
+    for frame, (following, _) in itertools.pairwise([*frames, (end, 0)]):
+        at = tags.end(f, sum(frame))
+        if at < following and (data[at:following].strip(b"\0\r\n") or following - at >= frame[1]):
+            raise Disagreement(
+                f"damaged: {following - at} bytes behind MPEG frame {frames.index(frame)} are no "
+                "frames, and the file does not say how many there should be; replace the file"
+            )
+
+
 def _walk(data: bytes):
     """(offset, bytes) of each frame; tags are passed over, and so is what is no frame."""
-    at, kind = id3_size(data[:10]), None
+    f, kind = io.BytesIO(data), None
+    at = tags.end(f, 0)
     while at + 4 <= len(data):
         header = _header(data, at)
         size = _size(header)
@@ -85,12 +106,10 @@ def _walk(data: bytes):
         if size and (known or _follows(data, at, size, header)):
             yield at, size
             kind, at = header & _SAME, at + size
-        elif data[at : at + 3] == b"TAG":
-            at += 128
-        elif id3 := id3_size(data[at : at + 10]):
-            at, kind = at + id3, None
+        elif (end := tags.end(f, at)) > at:
+            at, kind = end, None
         else:
-            match = _SYNC.search(data, at + 1)
+            match = SYNC.search(data, at + 1)
             at, kind = (match.start(), None) if match else (len(data), None)
 
 
@@ -102,7 +121,7 @@ def _follows(data: bytes, at: int, size: int, header: int) -> bool:
     """Whether a frame of the same kind, a tag or the end follows a first frame."""
     end = at + size
     following = data[end : end + 4]
-    if end == len(data) or following[:3] in (b"TAG", b"ID3"):
+    if end == len(data) or following[:3] in (b"TAG", b"ID3", b"APE"):
         return True
     return len(following) == 4 and _header(data, end) & _SAME == header & _SAME
 
@@ -135,11 +154,16 @@ def _side(header: int) -> int:
     return 4 + ((17 if mono else 32) if mpeg1 else (9 if mono else 17))
 
 
+def _shape(header: int) -> tuple[int, bool]:
+    """What a stream keeps, and mono or not."""
+    return header & _SAME, header >> 6 & 3 == 3
+
+
 def _tagged(frame: bytes) -> int | None:
-    """How many frames a Xing, Info or VBRI tag counts; None where there is none."""
+    """How many frames a Xing, Info or VBRI tag counts, 0 if none; None where there is no tag."""
     for at in {_side(_header(frame, 0)), 36}:
-        if frame[at : at + 4] in (b"Xing", b"Info") and frame[at + 7] & 1:
-            return int.from_bytes(frame[at + 8 : at + 12], "big")
+        if frame[at : at + 4] in (b"Xing", b"Info"):
+            return int.from_bytes(frame[at + 8 : at + 12], "big") if frame[at + 7] & 1 else 0
     if frame[36:40] == b"VBRI":
         return int.from_bytes(frame[50:54], "big")
     return None

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from espnet_dice.io.sound import containers, flac, mp3, ogg
+from espnet_dice.io.sound import containers, flac, mp3, ogg, tags
 from espnet_dice.io.sound.containers import Disagreement, truncated
 from espnet_dice.io.sound.decoder import Piped, decoded, length, opened
 
@@ -62,19 +62,28 @@ class Sound:
     def __init__(self, source: str | bytes):
         self._source = source
         with self._stream() as f:
-            self._promise = containers.read_promise(f, f.seek(0, 2))
+            at = tags.end(f, 0)
+            f.seek(at)
+            head = f.read(4)
+            # libsndfile passes over one tag, and then counts the bytes of the rest wrongly
+            if at and head and not mp3.SYNC.match(head):
+                self._source = head + f.read()
+        with self._stream() as f:
+            self._promise = promise = containers.read_promise(f, f.seek(0, 2))
+            # its size comes first: asked for, it says what is wrong
+            streamed = promise is not None and promise.size >= 0 and promise.promised is None
             f.seek(0)
             is_ogg = f.read(4) == b"OggS"
         # soundfile asks for the rate of what is named .raw, without a look into it
         raw = isinstance(source, str) and source.lower().endswith(".raw")
-        self.plain = not raw
+        self.plain = self._source is source and not raw
         self._parts: list[Any] = []
         if is_ogg:  # libsndfile may not open one without its last page
             self._open_ogg()
-        elif self._promise is not None and self._promise.size and self._promise.promised is None:
+        elif streamed:
             self._replace(self._promise.settled(self._bytes()))
         else:
-            self._parts = [opened(source)]
+            self._parts = [opened(self._source)]
         first = self._parts[0]
         self.rate, self.channels = first.samplerate, first.channels
         self._whole: np.ndarray | None = None
