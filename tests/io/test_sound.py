@@ -108,6 +108,38 @@ def test_ogg_without_its_end(subtype, seconds):
         Sound(bytes(damaged))
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_pages_count_upwards(subtype):
+    """libsndfile believes the last page, however few samples it counts."""
+
+    def counting(data, granule):
+        *pages, last = ogg_pages(data)
+        page = last[:6] + struct.pack("<q", granule) + last[14:]
+        return b"".join(pages) + ogg_page(page, page[5])
+
+    for seconds, granules in {
+        2.0: (0, -1, 9000),
+        0.5: (-1, 0) if subtype == "OPUS" else (-1,),
+    }.items():
+        for granule in granules:
+            with pytest.raises(Disagreement, match=f"damaged: Ogg page . counts {granule} samples"):
+                Sound(counting(encoded(noise(seconds), ("OGG", subtype)), granule))
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_what_follows_ogg_pages(subtype):
+    data = encoded(noise(2.0), ("OGG", subtype))
+    for tail in (TAG, ID3 + TAG, APE, bytes(1024), b"\n"):
+        np.testing.assert_array_equal(whole(data + tail), decoded(data)[0])
+    assert len(whole(data + TAG + data)) == 64000
+    *pages, before, last = ogg_pages(data)
+    for hole in (b"x" * 99, bytes(len(before))):
+        with pytest.raises(Disagreement, match=f"what follows Ogg page {len(pages) - 1} is none"):
+            Sound(b"".join(pages) + hole + last)
+    with pytest.raises(Disagreement, match="truncated|damaged"):
+        Sound(b"".join([*pages, before]) + bytes(len(last)))
+
+
 def test_mpeg_joined_is_read_to_the_end(tmp_path):
     parts = [mpeg(2.0), mpeg(3.0, 1)]
     (tmp_path / "a.mp3").write_bytes(b"".join(parts))

@@ -1,9 +1,11 @@
 """Pages of an Ogg file (RFC 3533): whether all are there, and where one stream follows another."""
 
+import io
 import struct
 import zlib
 from dataclasses import dataclass
 
+from espnet_dice.io.sound import tags
 from espnet_dice.io.sound.containers import Disagreement
 
 _HEAD = struct.Struct("<4sBBqIIIB")
@@ -56,11 +58,17 @@ def read_pages(data: bytes) -> list[Page]:
     numbers: dict[int, int] = {}
     at = 0
     while at < len(data):
+        if data[at : at + 4] != b"OggS"[: len(data) - at]:
+            passed = tags.end(io.BytesIO(data), at)
+            if passed == at and data[at:].strip(b"\0\n"):
+                raise Disagreement(
+                    f"damaged: what follows Ogg page {len(made) - 1} is none; replace the file"
+                )
+            at = passed if passed > at else len(data)
+            continue
         if at + _HEAD.size > len(data):
             raise _incomplete(made)
-        magic, _, flags, granule, serial, number, crc, count = _HEAD.unpack_from(data, at)
-        if magic != b"OggS":
-            raise _incomplete(made)
+        _, _, flags, granule, serial, number, crc, count = _HEAD.unpack_from(data, at)
         sizes = data[at + _HEAD.size : at + _HEAD.size + count]
         end = at + _HEAD.size + count + sum(sizes)
         if len(sizes) < count or end > len(data):
@@ -88,6 +96,28 @@ def links(pages: list[Page]) -> list[list[Page]]:
             made.append([])
         made[-1].append(page)
     return made
+
+
+def check_counts(data: bytes, link: list[Page]) -> None:
+    """See that the pages of a stream count samples upwards, to the last.
+
+    Raises:
+        Disagreement: a count below the one before, or none on the last page.
+    """
+    head = data[link[0].end - link[0].body : link[0].end]
+    skipped = int.from_bytes(head[10:12], "little") if head[:8] == b"OpusHead" else 0
+    counts: dict[int, int] = {}
+    for at, page in enumerate(link):
+        before = counts.get(page.serial, 0)
+        if page is link[-1]:
+            before = max(before, skipped)
+        if page.granule >= 0:
+            counts[page.serial] = page.granule
+        if page.granule < before and (page.granule >= 0 or page is link[-1]):
+            raise Disagreement(
+                f"damaged: Ogg page {at} counts {page.granule} samples up to its end, and what is "
+                f"before it has {before}; replace the file"
+            )
 
 
 def has_end(link: list[Page]) -> bool:

@@ -191,17 +191,18 @@ class Sound:
     def _open_ogg(self) -> None:
         data = self._bytes()
         links = ogg.links(ogg.read_pages(data))
-        if len(links) == 1 and ogg.has_end(links[0]):
+        for link in links:
+            if not ogg.has_end(link) and (link[-1].runs_on or link[-1].granule < 0):
+                raise ogg.no_end()
+            ogg.check_counts(data, link)
+        if len(links) == 1 and ogg.has_end(links[0]) and links[0][-1].end == len(data):
             self._parts = [opened(self._source)]
             return
         parts = []
         for link in links:
             made = ogg.ended(data, link)
-            if not ogg.has_end(link):
-                if link[-1].runs_on or link[-1].granule < 0:
-                    raise ogg.no_end()
-                if not _has_real_end(data, link):
-                    raise ogg.no_end()
+            if not ogg.has_end(link) and not _has_real_end(data, link):
+                raise ogg.no_end()
             parts.append(made)
         self._replace(*parts)
 
