@@ -30,7 +30,8 @@ def test_a_stage_in_forks_has_the_commands_that_its_script_gives(arena):
     arena.restore(4)
     before = same.describe(arena.work)
     words = tiny_recipes.commands(KD1, 4, arena.work, arena.root / "scratch")
-    assert [line[:2] for line in words] == [["-m", "espnet_dice.stages.train"]]
+    stages = [line[:2] for line in words]
+    assert stages == [["-m", f"espnet_dice.stages.{name}"] for name in ("train", "checks")]
     assert words[0][words[0].index("--task") + 1] == "lm"
     assert same.describe(arena.work) == before
 

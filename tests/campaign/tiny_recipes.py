@@ -151,7 +151,12 @@ def commands(recipe: Recipe, stage: int, directory: Path, scratch: Path) -> list
     """
     scratch.mkdir(parents=True)
     line = recipe.command(stage, str(stub_python.write(scratch)))
+    exp = directory / "exp"
+    first = not exp.exists()
+    exp.mkdir(exist_ok=True)  # the stage that makes it has it looked at in the end
     done = subprocess.run(line, cwd=directory, capture_output=True, text=True)
+    if first:
+        exp.rmdir()
     if done.returncode:
         raise RuntimeError(f"{shlex.join(line)}: {done.stderr}")
     asked = stub_python.started(directory)
