@@ -64,6 +64,9 @@ def recogniser(
     """
     from espnet_dice.export import asr_onnx, onnx, plain_espnet
 
+    models = {MODEL: directory / ENCODER, MODEL_INT8: directory / ENCODER_INT8}
+    models |= {name: directory / name for name in (DECODER, DECODER_INT8, LM, LM_INT8)}
+    models = {name: path for name, path in models.items() if path.exists()}
     raw, run = heard.feats_type == RAW, onnx.session(directory / ENCODER)
     step, shape, shortest = FRAMES * asr_onnx.SAMPLES, (), RECEPTIVE
     if not raw:
@@ -81,11 +84,10 @@ def recogniser(
         "shortest": shortest,
         "longest_s": asr_onnx.MAX_FRAMES * FRAME_S,
         "lm_weight": lm_weight,
+        "parts": sorted({name.partition(".")[0] for name in models}),  # a copy has to hold them
     }
     to = directory / NAME
-    models = {MODEL: directory / ENCODER, MODEL_INT8: directory / ENCODER_INT8}
-    models |= {name: directory / name for name in (DECODER, DECODER_INT8, LM, LM_INT8)}
-    _write(to, {name: path for name, path in models.items() if path.exists()}, conf)
+    _write(to, models, conf)
     pieces = (SPACE if token == ESPNETS_SPACE else token for token in listed)
     write_text(to / tokens.LIST, "".join(f"{piece}\n" for piece in pieces))
     shutil.copyfile(_source(NGRAM), to / NGRAM)

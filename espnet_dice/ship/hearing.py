@@ -32,18 +32,23 @@ class Hearing:
         """Samples, (samples,) float32 in [-1, 1].
 
         Args:
-            audio: a WAV file; samples at the model's rate, int16 or float in [-1, 1]; or an
-                iterable of such arrays.
+            audio: a WAV file; samples at the model's rate, int16 or float in [-1, 1], an array, a
+                tensor or a list, (samples,) or (1, samples); or an iterable of such chunks.
+
+        Raises:
+            ValueError: it is none of these, or has another rate.
         """
         if isinstance(audio, (str, os.PathLike)):
-            audio, found = read_wave(audio)
+            samples, found = read_wave(audio)
             if found != self.rate:
                 wants = f"the model wants {self.rate} Hz: convert it (sox, ffmpeg)"
-                raise ValueError(f"{found} Hz, {wants}")
-        if not isinstance(audio, np.ndarray):
-            parts = [_in_one_scale(np.asarray(part)) for part in audio]
-            return np.concatenate([np.zeros(0, np.float32), *parts])
-        return _in_one_scale(audio)
+                raise ValueError(f"{given(audio)}{found} Hz, {wants}")
+            return samples
+        is_list = isinstance(audio, (list, tuple)) and not any(map(np.ndim, audio))
+        if is_list or hasattr(audio, "__array__") or not hasattr(audio, "__iter__"):
+            return _in_one_scale(audio)
+        parts = [_in_one_scale(part) for part in audio]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
 
     def features(self, samples: np.ndarray, name: str = "") -> np.ndarray:
         """What the model takes: (frames, dim) float32, or for waveforms the samples.
@@ -65,6 +70,11 @@ class Hearing:
 def name_of(audio: Any) -> str:
     """An utterance's name: what its file is called, without its ending."""
     return Path(audio).stem if isinstance(audio, (str, os.PathLike)) else ""
+
+
+def given(audio: Any) -> str:
+    """What messages about it begin with: a file's path."""
+    return f"{audio}: " if isinstance(audio, (str, os.PathLike)) else ""
 
 
 def fbank(samples: np.ndarray, rate: int, bins: int = 80) -> np.ndarray:
@@ -139,10 +149,24 @@ def _notes(raw: bytes) -> int:
     return len(raw) - at if at > 0 and len(raw) - at in (size, size + size % 2) else 0
 
 
-def _in_one_scale(samples: np.ndarray) -> np.ndarray:
-    if samples.dtype == np.int16:
+def _in_one_scale(samples: Any) -> np.ndarray:
+    wanted = "give samples of one channel, int16 or finite floats in [-1, 1]"
+    try:
+        if np.ma.is_masked(samples):
+            raise ValueError("some are masked")
+        if hasattr(samples, "detach"):  # a tensor
+            samples = samples.detach().cpu()
+        samples = np.asarray(samples)
+    except Exception as err:  # libraries of arrays have their own classes
+        raise ValueError(f"{wanted}, not a {type(samples).__name__} ({err})") from err
+    got = f"got {samples.dtype}, shape {samples.shape}"
+    if samples.dtype.name == "int16":  # of either byte order
         samples = samples / 32768.0
-    right = samples.ndim == 1 and samples.dtype.kind == "f"
-    if not right or not np.abs(samples).max(initial=0.0) <= LOUDEST:  # NaN neither
-        raise ValueError("give samples of one channel, int16 or finite floats in [-1, 1]")
+    if samples.ndim == 2 and 1 in samples.shape:
+        samples = samples.reshape(-1)
+    if samples.ndim != 1 or samples.dtype.kind != "f":
+        raise ValueError(f"{wanted}: {got}")
+    peak = np.abs(samples).max(initial=0.0)
+    if not peak <= LOUDEST:  # NaN neither
+        raise ValueError(f"{wanted}: {got}, up to {peak:g}")
     return samples.astype(np.float32)

@@ -17,6 +17,7 @@ The model hears an utterance as a whole: chunks are collected, and the text come
 
 import argparse
 import json
+import os
 import sys
 import types
 from collections.abc import Iterable
@@ -25,10 +26,14 @@ from typing import Any
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(os.path.abspath(__file__)).parent
+if not (HERE / "hearing.py").exists():  # in a hub's cache each file is a link, and this is a way
+    HERE = Path(__file__).resolve().parent
 SPACE, UNKNOWN = "▁", "<unk>"
 BEAM, CTC_WEIGHT = 4, 0.3
 """Of the search by CTC and decoder."""
+FILES = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b"caff")
+"""How files of sound begin."""
 
 
 def _load(path: Path) -> Any:
@@ -47,6 +52,9 @@ class Model:
         directory: holds config.json, tokens.txt and the models.
         int8: with weights of eight bits; else of 32.
         threads: of onnxruntime.
+
+    Raises:
+        ValueError: a model that config.json lists is missing, or damaged.
     """
 
     def __init__(self, directory: str | Path = HERE, int8: bool = True, threads: int = 1):
@@ -61,11 +69,21 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         how = {"sess_options": options, "providers": ["CPUExecutionProvider"]}
-        parts = (f"{part}{'.int8' * int8}.onnx" for part in ("model", "decoder", "lm"))
-        model, *more = (self.directory / part for part in parts)
-        self._model = onnxruntime.InferenceSession(str(model), **how)
-        found = (onnxruntime.InferenceSession(str(p), **how) if p.exists() else None for p in more)
-        self._decoder, self._lm = found
+        listed = self.config.get("parts", ["model"])  # which older exports do not say
+
+        def session(part: str) -> Any:
+            path = self.directory / f"{part}{'.int8' * int8}.onnx"
+            if not path.exists():
+                if part not in listed:
+                    return None
+                leave = f"; to do without, take {part} out of parts in config.json"
+                raise ValueError(f"{path}: missing: copy it here, too{leave * (part != 'model')}")
+            try:
+                return onnxruntime.InferenceSession(str(path), **how)
+            except Exception as err:  # classes of its own
+                raise ValueError(f"{path}: damaged: copy it again ({str(err)[:150]})") from err
+
+        self._model, self._decoder, self._lm = map(session, ("model", "decoder", "lm"))
         kind = self.config["feats_type"]
         pitch = _load(self.directory / "pitch.py") if kind == "fbank_pitch" else None
         self.hearing = hearing.Hearing(kind, self.config["rate"], pitch)
@@ -83,8 +101,7 @@ class Model:
         """What was said, by CTC and the attention decoder; by CTC alone where that is left out.
 
         Args:
-            audio: a WAV file; samples at the model's rate, int16 or float in [-1, 1]; or an
-                iterable of such arrays.
+            audio: see :meth:`hearing.Hearing.samples`.
             beam: labellings that the search keeps; by CTC alone 1 without ``lm`` is the best path.
                 None: 4 with the decoder, 1 by CTC alone.
             lm: an n-gram for the search, ``ngram.Fusion`` of the file beside this one; it takes the
@@ -99,6 +116,10 @@ class Model:
             raise ValueError("this model gives hidden states, not text: use hidden()")
         if not 0 <= ctc_weight <= 1:
             raise ValueError(f"ctc_weight {ctc_weight}: give a share from 0 to 1")
+        if lm_weight is not None and not 0 <= lm_weight < float("inf"):
+            raise ValueError(f"lm_weight {lm_weight}: give a number from 0")
+        if beam is not None and not (isinstance(beam, (int, np.integer)) and beam >= 1):
+            raise ValueError(f"beam {beam!r}: give a whole number from 1")
         memory, log_probs = self.heard(audio, name)
         blank, fused = self.config["blank"], lm and lm.of(self.tokens)
         if self._decoder and not ctc:
@@ -127,7 +148,8 @@ class Model:
             name = hearing.name_of(audio)
         seconds = len(samples) / self.config["rate"]
         if seconds > self.config["longest_s"]:
-            raise ValueError(f"{seconds:.0f} s are too long for the model: cut them at pauses")
+            what = f"{hearing.given(audio)}{seconds:.0f} s"
+            raise ValueError(f"{what} are too long for the model: cut them at pauses")
         heard = self.hearing.features(samples, name)
         if len(heard) < self.config["shortest"]:
             return np.zeros((0, 0), np.float32), np.zeros((0, len(self.tokens)), np.float32)
@@ -140,7 +162,8 @@ class Model:
             raise ValueError("this model gives text: use text()")
         samples = self.hearing.samples(audio)
         if len(samples) < self.config["shortest"]:
-            raise ValueError(f"{len(samples)} samples are too few for one frame")
+            few = f"{hearing.given(audio)}{len(samples)} samples"
+            raise ValueError(f"{few} are too few for one frame")
         return self._model.run(["last_hidden_state"], {"speech": samples[None]})[0][0]
 
 
@@ -151,8 +174,12 @@ def written(tokens: Iterable[str]) -> str:
 
 
 def _chunks(stream: Any) -> Iterable[np.ndarray]:
-    while len(data := stream.read(3200)) > 1:
+    data = stream.read(3200)
+    if data.startswith(FILES):
+        raise ValueError("-: a file, not raw samples; of a WAV file, give /dev/stdin for -")
+    while len(data) > 1:
         yield np.frombuffer(data[: len(data) // 2 * 2], "<i2")
+        data = stream.read(3200)
 
 
 def main() -> None:
@@ -169,6 +196,8 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="32-bit weights")
     parser.add_argument("--output", help="NumPy file for a HuBERT student's hidden state")
     args = parser.parse_args()
+    if args.output and len(args.audio) > 1:
+        parser.error("--output holds what one file gives: give one")
     model = Model(int8=not args.full)
     weight = 0.5 if args.lm_weight is None else args.lm_weight
     lm = _load(HERE / "ngram.py").Fusion(args.lm, weight) if args.lm else None

@@ -12,6 +12,7 @@ or in Python, from a file, an array, or chunks of samples in any iterable:
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import types
@@ -20,7 +21,9 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(os.path.abspath(__file__)).parent
+if not (HERE / "hearing.py").exists():  # in a hub's cache each file is a link, and this is a way
+    HERE = Path(__file__).resolve().parent
 OPTIONS = {"beam_size": 10, "ctc_weight": 0.3, "lm_weight": 0.0}
 """Of the beam search, where nothing else is given: what the recipes decode with."""
 
@@ -70,14 +73,14 @@ class Model:
         """What was said.
 
         Args:
-            audio: a WAV file; samples at the model's rate, int16 or float in [-1, 1]; or an
-                iterable of such arrays.
+            audio: see :meth:`hearing.Hearing.samples`.
             name: of the utterance; the same gets the same noise on its pitch as in training.
         """
         samples = self.hearing.samples(audio)
         features = self.hearing.features(samples, hearing.name_of(audio) if name is None else name)
         if not len(features):
-            raise ValueError(f"{len(samples)} samples are too few for one frame")
+            few = f"{hearing.given(audio)}{len(samples)} samples"
+            raise ValueError(f"{few} are too few for one frame")
         return self.recogniser(features)[0][0].strip()
 
 

@@ -145,11 +145,35 @@ def test_the_text_is_that_of_the_full_recogniser(made, only, tmp_path):
     for path in (directory / "ship").iterdir():
         if not path.name.startswith("decoder"):
             shutil.copy(path, tmp_path / "ship")
+    with pytest.raises(
+        ValueError, match=r"decoder\.onnx: missing: copy it .* out of parts in conf"
+    ):
+        runtime.Model(tmp_path / "ship", int8=False)
+    config = tmp_path / "ship/config.json"
+    config.write_text(config.read_text().replace('"parts"', '"older"'))
     without = runtime.Model(tmp_path / "ship", int8=False)
     assert without.text(samples, name="u1") == full.text(samples, name="u1", ctc=True)
     (tmp_path / "ship/model.onnx").unlink()
-    with pytest.raises(Exception, match=r"model\.onnx"):  # onnxruntime's, which names the file
+    with pytest.raises(ValueError, match=r"model\.onnx: missing: copy it here, too$"):
         runtime.Model(tmp_path / "ship", int8=False)
+    (tmp_path / "ship/model.onnx").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"model\.onnx: damaged: copy it again"):
+        runtime.Model(tmp_path / "ship", int8=False)
+
+
+def test_in_a_hubs_cache(made, only, tmp_path):
+    """There each file is a link to one of another name; a link to the command alone works, too."""
+    _, directory = made
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    for at, path in enumerate(sorted((directory / "ship").iterdir())):
+        (tmp_path / "blobs").mkdir(exist_ok=True)
+        (tmp_path / "snapshot").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / f"blobs/{at}")
+        (tmp_path / "snapshot" / path.name).symlink_to(f"../blobs/{at}")
+    (tmp_path / "transcribe").symlink_to(directory / "ship/infer.py")
+    for command in ("snapshot/infer.py", "transcribe"):
+        done = alone(only, tmp_path / command, tmp_path / "a.wav")
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_features_without_pitch(made, tmp_path):
@@ -197,6 +221,7 @@ def test_what_is_in_the_directory(made):
     assert files == wanted
     config = shipped.runtime(directory).Model(directory / "ship").config
     assert (config["subsampling"], config["rate"], config["blank"]) == (4, 16000, 0)
+    assert config["parts"] == ["decoder", "model"]
 
 
 def test_speech_that_does_not_fit(made, only, tmp_path):
@@ -205,9 +230,16 @@ def test_speech_that_does_not_fit(made, only, tmp_path):
     assert model.text(np.zeros(0, np.int16)) == model.text(np.zeros(900, np.int16)) == ""
     with pytest.raises(ValueError, match="200 s are too long for the model"):
         model.text(np.zeros(200 * 16000, np.float32))
-    for wrong in (np.zeros((2, 9)), np.full(9, np.nan), np.full(9, 1000.0), np.zeros(9, np.int32)):
-        with pytest.raises(ValueError, match="samples of one channel"):
-            model.text(wrong)
+    for option in (
+        {"beam": -1},
+        {"beam": 0},
+        {"beam": 1.5},
+        {"beam": "4"},
+        {"lm_weight": math.nan},
+    ):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} .*: give a "):
+            model.text(np.zeros(0, np.int16), **option)
+    assert model.text(np.zeros(0, np.int16), beam=np.int64(1)) == ""
     with pytest.raises(ValueError, match="ctc_weight 1.2: give a share from 0 to 1"):
         model.text(np.zeros(0, np.int16), ctc_weight=1.2)
     with pytest.raises(ValueError, match="use text"):
@@ -215,7 +247,11 @@ def test_speech_that_does_not_fit(made, only, tmp_path):
     soundfile.write(tmp_path / "low.wav", np.zeros(900), 8000)
     done = alone(only, directory / "ship/infer.py", tmp_path / "low.wav")
     assert done.returncode == 1 and not done.stdout
-    assert done.stderr == "infer.py: 8000 Hz, the model wants 16000 Hz: convert it (sox, ffmpeg)\n"
+    wants = "8000 Hz, the model wants 16000 Hz: convert it (sox, ffmpeg)"
+    assert done.stderr == f"infer.py: {tmp_path / 'low.wav'}: {wants}\n"
+    soundfile.write(tmp_path / "long.wav", np.zeros(200 * 16000), 16000)
+    with pytest.raises(ValueError, match=r"long\.wav: 200 s are too long"):
+        model.text(tmp_path / "long.wav")
 
 
 def test_what_cannot_be_shipped():

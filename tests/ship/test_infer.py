@@ -1,8 +1,11 @@
 """The runtime of what is shipped, without a model."""
 
 import ast
+import io
 import itertools
 import math
+import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 import sentencepiece as spm
 import soundfile
+import torch
 
 from espnet_dice import features
 from espnet_dice.decoding.decoder import BEAM
@@ -187,6 +191,77 @@ def test_a_file_written_to_a_pipe_is_read_to_its_end(tmp_path):
     assert len(hearing.read_wave(tmp_path / "a.wav")[0]) == 99
     (tmp_path / "a.wav").write_bytes(data + b"LIST\x07\0\0\0INFO..." + b"\0")
     assert len(hearing.read_wave(tmp_path / "a.wav")[0]) == 99
+
+
+HEARS = hearing.Hearing("raw", 16000)
+WAVE = np.random.default_rng(0).uniform(-1, 1, 777).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [
+        WAVE[None],
+        WAVE[:, None],
+        WAVE.tolist(),
+        torch.from_numpy(WAVE),
+        torch.from_numpy(WAVE)[None].requires_grad_(),
+        np.ma.masked_array(WAVE),
+        [WAVE[:99], WAVE[99:].tolist()],
+        torch.from_numpy(WAVE).split(99),
+        iter([torch.from_numpy(WAVE)]),
+    ],
+)
+def test_samples_of_any_library(audio):
+    np.testing.assert_array_equal(HEARS.samples(audio), WAVE)
+
+
+def test_integers_of_either_byte_order():
+    integers = (WAVE * 32767).astype(">i2")
+    for audio in (integers, torch.from_numpy(integers.astype("<i2"))):
+        np.testing.assert_array_equal(HEARS.samples(audio), (integers / 32768).astype(np.float32))
+    assert not len(HEARS.samples([]))
+
+
+@pytest.mark.parametrize(
+    ("audio", "got"),
+    [
+        (np.zeros((2, 9)), r": got float64, shape \(2, 9\)"),
+        (torch.zeros(2, 9), r": got float32, shape \(2, 9\)"),
+        (torch.zeros(9, 2), r": got float32, shape \(9, 2\)"),
+        (np.full(9, np.nan), r": got float64, shape \(9,\), up to nan"),
+        (np.full(9, 1000.0), r", up to 1000"),
+        (np.zeros(9, np.int32), ": got int32"),
+        ([1, 2], ": got int64"),
+        (["a.wav", "b.wav"], ": got <U5"),
+        (b"RIFF", ": got int64"),
+        ((WAVE, 16000), ": got int64"),
+        (None, ": got object"),
+        (torch.zeros(9).to_sparse(), "not a Tensor"),
+        (np.ma.masked_array(WAVE, WAVE > 0), r"not a MaskedArray \(some are masked\)"),
+    ],
+)
+def test_samples_that_are_none(audio, got):
+    with pytest.raises(ValueError, match=f"give samples of one channel, .*{got}"):
+        HEARS.samples(audio)
+
+
+@pytest.mark.parametrize("runtime", [infer, with_espnet])
+def test_what_is_beside_a_link_of_a_hubs_cache(tmp_path, runtime):
+    (tmp_path / "blobs").mkdir()
+    for name, module in (("infer.py", runtime), ("hearing.py", hearing), ("search.py", search)):
+        blob = shutil.copy(module.__file__, tmp_path / f"blobs/{name}.sha256")
+        (tmp_path / name).symlink_to(blob)
+    assert runpy.run_path(str(tmp_path / "infer.py"))["HERE"] == tmp_path
+
+
+def test_raw_samples_from_a_pipe(tmp_path):
+    raw = (WAVE * 32767).astype("<i2")
+    found = np.concatenate(list(infer._chunks(io.BytesIO(raw.tobytes() + b"x"))))
+    np.testing.assert_array_equal(found, raw)
+    for kind in ("WAV", "FLAC", "OGG"):
+        soundfile.write(tmp_path / "a", np.zeros((900, 2)), 8000, format=kind)
+        with pytest.raises(ValueError, match="not raw samples; of a WAV file, give /dev/stdin"):
+            HEARS.samples(infer._chunks((tmp_path / "a").open("rb")))
 
 
 def test_the_text_is_that_of_sentencepiece(tmp_path):
