@@ -30,6 +30,18 @@ def prefixed(prefix, state=None):
     return {prefix + k: v for k, v in (state or MODEL.state_dict()).items()}
 
 
+def older(state=None):
+    """Without what a model does without, and under a weight norm's old names."""
+    names = (("parametrizations.weight.original0", "weight_g"), ("original1", "weight_v"))
+    made = {}
+    for key, value in (state or MODEL.state_dict()).items():
+        for now, old in (*names, ("parametrizations.weight.", "")):
+            key = key.replace(now, old)
+        made[key] = value
+    del made["masked_spec_embed"]
+    return made
+
+
 def directory(path, held, name="pytorch_model.bin"):
     MODEL.config.save_pretrained(path)
     Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(path)
@@ -109,6 +121,23 @@ def test_containers(tmp_path, caplog, held):
         (prefixed("ema_model.module.", OTHER) | prefixed("model."), "behind model."),
         (prefixed("teacher.", OTHER) | prefixed("student."), "behind student."),
         (prefixed("ema.", OTHER) | prefixed(""), "at the top"),
+        (prefixed("ema.", older(OTHER)) | prefixed(""), "at the top"),
+        ({"ema": OTHER, "model": older()}, "in model"),
+        ({"ema": older(OTHER), "model": prefixed("")}, "in model"),
+        *(
+            ({average: OTHER, "model": older()}, "in model")
+            for average in (
+                "EMA",
+                "modelEMA",
+                "EMAModel",
+                "teacherModel",
+                "momentum_encoder",
+                "polyak",
+                "ExponentialMovingAverage",
+                "encoder_k",
+                "grads",
+            )
+        ),
     ],
 )
 def test_several_models(tmp_path, caplog, held, taken):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from espnet_dice.hubert.formats import parameters
 from espnet_dice.hubert.formats.parameters import State
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.io.untrusted.inert import Inert
@@ -20,7 +21,15 @@ from espnet_dice.io.untrusted.inert import Inert
 WRAPPERS = ("module", "_orig_mod", "_forward_module", "_original_module")
 WRAPPERS += ("_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Parts of names that torch, DeepSpeed and Lightning add around any module, also inside a model."""
-AVERAGED = re.compile(r"(^|[._-])(ema|averaged?|avg|swa|shadow|teacher|target)([._-]|$)")
+AVERAGED = re.compile(
+    r"(^|[._-])(ema|averaged?|avg|swa|shadow|teacher|target|momentum|moving|polyak|k|key|grads?)"
+    r"\d*([._-]|$)",
+    re.IGNORECASE,
+)
+HUMPS = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""Where words of ``modelEMA`` and ``EMAModel`` part."""
+NEARLY = 0.9
+"""Share of the names that the best place has, from which another may be the model as well."""
 DEEPEST = 5
 """Dictionaries in dictionaries that are looked into."""
 SHOWN = 6
@@ -53,12 +62,16 @@ class _Place(NamedTuple):
         said += [f"behind {self.prefix}"] if self.prefix else []
         return " ".join(said) or "at the top"
 
+    def is_averaged(self) -> bool:
+        return bool(AVERAGED.search(HUMPS.sub("_", ".".join((*self.keys, self.prefix)))))
+
 
 def find(held: Any, wanted: Wanted, path: Path) -> Found | None:
     """The parameters below the place that has most of the wanted names; None where none has any.
 
-    Where several have as many, the one that no moving average or teacher seems to be, then the
-    first, is taken, and a warning says so.
+    Where several have nearly as many, the one that no moving average or teacher seems to be, then
+    that with most, then the first, is taken, and a warning says so. Old names count as new ones,
+    and mask embeddings do not: models do without.
 
     Args:
         held: what a file holds.
@@ -67,8 +80,9 @@ def find(held: Any, wanted: Wanted, path: Path) -> Found | None:
     """
     counted: dict[_Place, list[int]] = {}
     states = dict(_dictionaries(held))
+    wanted = parameters.new_names({k: v for k, v in wanted.items() if "mask" not in k})
     for keys, state in states.items():
-        for name, value in state.items():
+        for name, value in parameters.new_names(state).items():
             for prefix, own in _ends(name):
                 if own in wanted:
                     count = counted.setdefault(_Place(keys, prefix), [0, 0])
@@ -76,9 +90,9 @@ def find(held: Any, wanted: Wanted, path: Path) -> Found | None:
                     count[1] += 1
     if not counted:
         return None
-    most = max(counted.values())
-    places = [place for place, count in counted.items() if count == most]
-    place = min(places, key=lambda p: bool(AVERAGED.search(".".join((*p.keys, p.prefix)))))
+    enough = [NEARLY * n for n in max(counted.values())]
+    places = [place for place, count in counted.items() if count >= enough]
+    place = max(places, key=lambda p: (not p.is_averaged(), counted[p]))
     if len(places) > 1:
         others = ", ".join(str(other) for other in places if other != place)
         logging.warning(
