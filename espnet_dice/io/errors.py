@@ -50,6 +50,8 @@ def describe_os_error(err: OSError) -> str:
     name = err.filename or "(unnamed file)"
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space left while writing {name}: free some disk and run the same command again"
+    if err.errno == errno.EACCES and os.path.isfile(name) and not os.access(name, os.R_OK):
+        return f"{name}: {err.strerror}; only others may read it: ask its owner, or chmod u+r"
     if err.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return f"{name}: {err.strerror}; choose a directory that you may write to"
     if err.errno == errno.ENAMETOOLONG:
@@ -57,6 +59,8 @@ def describe_os_error(err: OSError) -> str:
             f"{name}: {err.strerror}; a name has at most 255 bytes: shorten the name of the "
             "directory, set or config that it is made of"
         )
+    if err.errno == errno.EISDIR:
+        return f"{name}: a directory is where a file has to be; move it away, or give a file"
     if err.errno in (errno.EEXIST, errno.ENOTDIR):
         return f"{name}: a file is where a directory has to be; move it away, or choose another"
     if err.errno == errno.ENOMEM:

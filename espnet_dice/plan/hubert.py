@@ -75,7 +75,7 @@ def _names(path: Path, recipe: Recipe) -> Iterator[str]:
     """
     from espnet_dice.hubert.formats import parameters
 
-    if path.suffix == ".safetensors":
+    if parameters.is_safe(path):
         yield from parameters.names(path)
         return
     pending = [("", parameters.read(path, recipe.is_true("trust_pickle")))]

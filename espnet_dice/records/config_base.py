@@ -62,7 +62,7 @@ def read_trained(path: str | Path) -> dict[str, Any]:
     """
     try:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), _SAFE)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as err:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as err:
         said = " ".join(str(err).split())
         raise ConfigError(
             f"{path}: cannot be read ({said}); copy it again from where the model was trained"

@@ -172,6 +172,50 @@ def test_shards(tmp_path, safe):
         frozen.load(made)
 
 
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"weight_map": {}}, "no index of parameters: no weight_map"),
+        ({"weight_map": None}, "no index of parameters: no weight_map"),
+        ([], "no index of parameters: no weight_map"),
+        *(({"weight_map": {"a": name}}, "not in the model's own") for name in (5, None, [], "")),
+        *(({"weight_map": {"a": name}}, "not in the model's own") for name in ("..", ".", "a/b")),
+    ],
+)
+def test_indices_that_are_none(tmp_path, index, message):
+    made = directory(tmp_path, {}, "a.bin")
+    (made / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ConfigError, match=f"index.json: .*{message}"):
+        frozen.load(made)
+
+
+def test_formats_under_each_others_names(tmp_path):
+    made = directory(tmp_path, MODEL.state_dict(), "model.safetensors")
+    is_the_model(made)
+    (made / "model.safetensors").unlink()
+    save_file(
+        {k: v.contiguous() for k, v in MODEL.state_dict().items()}, made / "pytorch_model.bin"
+    )
+    is_the_model(made)
+
+
+def test_tensors_without_values(tmp_path):
+    for name, change in (("sparse", torch.Tensor.to_sparse), ("meta", lambda x: x.to("meta"))):
+        key = "feature_projection.projection.weight"
+        made = directory(
+            tmp_path / name, MODEL.state_dict() | {key: change(MODEL.state_dict()[key])}
+        )
+        with pytest.raises(ConfigError, match=rf"{key} has no values, or is sparse: save it"):
+            frozen.load(made)
+
+
+def test_parameters_without_their_settings(tmp_path):
+    made = directory(tmp_path, MODEL.state_dict())
+    (made / "config.json").unlink()
+    with pytest.raises(ConfigError, match="give a Hugging Face model as its directory, with its c"):
+        frozen.load(made / "pytorch_model.bin")
+
+
 def test_old_names(tmp_path):
     state = {}
     for key, value in HubertForCTC(MODEL.config).state_dict().items():

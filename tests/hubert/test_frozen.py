@@ -235,14 +235,14 @@ def test_an_index_of_parameters_that_is_none(base, tmp_path):
     with pytest.raises(ConfigError, match=r"model-2\.safetensors: missing, though"):
         frozen.load(made)
     index.write_text("{}")
-    with pytest.raises(ConfigError, match=r"index\.json: damaged"):
+    with pytest.raises(ConfigError, match=r"index\.json: no index of"):
         frozen.load(made)
 
 
 def test_its_file_of_parameters_is_the_directory(base, tmp_path):
     assert frozen.key_of(base[0] / "model.safetensors") == frozen.key_of(base[0])
     shutil.copy(base[0] / "model.safetensors", tmp_path)
-    with pytest.raises(ConfigError, match=r"neither config\.json"):
+    with pytest.raises(ConfigError, match=r"as its directory, with its config\.json"):
         frozen.load(tmp_path / "model.safetensors")
 
 
@@ -293,7 +293,9 @@ def test_a_cached_model_of_the_hub_needs_no_network(base, tmp_path, monkeypatch)
     assert frozen.key_of("someone/hubert") == frozen.key_of(base[0])
     del cached[hub.PREPROCESSOR]  # never asked for: it may say do_normalize
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: 1 / 0)
-    with pytest.raises(ConfigError, match="hub did not give it"):
+    with pytest.raises(
+        ConfigError, match=rf"{base[0]} holds no {hub.PREPROCESSOR} and no .*give it"
+    ):
         frozen.key_of("someone/hubert")
 
 

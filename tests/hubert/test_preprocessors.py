@@ -81,6 +81,37 @@ def test_which_file_counts(tmp_path, caplog, preprocessor, processor, normalize,
     assert bool(ours) == bool(warns) and all(warns in text for text in ours)
 
 
+def test_a_rate_that_is_left_open(tmp_path, caplog):
+    said = {"do_normalize": False, "sampling_rate": None}
+    assert frozen.load(made(tmp_path, LARGE, said)).normalize is False and not caplog.records
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_encodings_of_json(tmp_path, caplog, encoding):
+    directory = made(tmp_path, LARGE, {"do_normalize": False})
+    for name in (hub.PREPROCESSOR, "config.json"):
+        text = (directory / name).read_text()
+        (directory / name).write_text(text, encoding=encoding)
+    assert frozen.load(directory).normalize is False and not caplog.records
+
+
+@pytest.mark.parametrize("name", [hub.PREPROCESSOR, "config.json", "model.safetensors"])
+def test_what_lies_in_the_place_of_a_file(tmp_path, name):
+    directory = made(tmp_path, LARGE, {"do_normalize": False})
+    (directory / name).unlink()
+    (directory / name).symlink_to("../blobs/0")  # copied without what it leads to
+    with pytest.raises(ConfigError, match=rf"{name}: a link to nothing: copy the model with cp -L"):
+        frozen.load(directory)
+    (directory / name).unlink()
+    (directory / name).mkdir()
+    with pytest.raises(ConfigError, match=rf"{name}: a directory is where a file has to be"):
+        frozen.load(directory)
+    (directory / name).rmdir()
+    (directory / name).write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match=rf"{name}: .*; copy it again"):
+        frozen.load(directory)
+
+
 @pytest.mark.parametrize("conf", [BASE, LARGE])
 @pytest.mark.parametrize("processor", [None, {"processor_class": "Wav2Vec2Processor"}])
 def test_where_nothing_says(tmp_path, caplog, conf, processor):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from espnet_dice.io.errors import ConfigError, ProblemList
+from espnet_dice.io.errors import ConfigError, ProblemList, describe
 
 SCRIPT = """if 1:
     import sys
@@ -44,6 +44,18 @@ def test_exit_code_and_message(body, code, message):
     done = run(body)
     assert done.returncode == code and done.stderr.startswith(message), done.stderr
     assert "Traceback" not in done.stderr and (message or not done.stderr)
+
+
+def test_files_that_may_not_be_read(tmp_path, monkeypatch):
+    (tmp_path / "a").touch()
+    refused = PermissionError(13, "Permission denied", str(tmp_path / "a"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "a: Permission denied; only others may read it: ask its owner" in describe(refused)
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    assert "choose a directory that you may write to" in describe(refused)
+    with pytest.raises(IsADirectoryError) as err:
+        tmp_path.read_text()
+    assert f"{tmp_path}: a directory is where a file has to be" in describe(err.value)
 
 
 def test_traceback_on_request_and_for_our_own_mistakes():

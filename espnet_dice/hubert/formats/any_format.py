@@ -72,7 +72,8 @@ def _file(found: Checkpoint, trust_pickle: bool):
         )
     raise ConfigError(
         f"{path}: no checkpoint of torchaudio, fairseq or s3prl (give a Hugging Face model as its "
-        f"directory; beside an ESPnet model's .pth its config.yaml must lie): {said}"
+        "directory, with its config.json; beside an ESPnet model's .pth its config.yaml must lie): "
+        f"{said}"
     )
 
 

@@ -1,12 +1,12 @@
 """Models by ``owner/name``: from the Hugging Face hub's cache, or else fetched."""
 
 import contextlib
-import json
 import logging
 import re
 from pathlib import Path
 
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.io.json_files import read_settings
 
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 INDEX = ".index.json"
@@ -29,11 +29,16 @@ def directory(name: str) -> Path:
     try:
         return _download(name)
     except Exception as err:  # the hub and what it is made of have classes of their own
-        said = " ".join(str(err).split())[:200]
+        said = f"{type(err).__name__}: {' '.join(str(err).split())[:200]}"
+        where, missing = _in_cache(name)
+        if where:
+            raise ConfigError(
+                f"{name}: {where} holds no {' and no '.join(missing)}, and the Hugging Face hub "
+                f"did not give it ({said}); if the model has none, give that directory"
+            ) from err
         raise ConfigError(
             f"{name}: no such directory here, and the Hugging Face hub did not give it "
-            f"({type(err).__name__}: {said}); without network, copy the model here and give "
-            "its directory"
+            f"({said}); without network, copy the model here and give its directory"
         ) from err
 
 
@@ -53,7 +58,8 @@ def held(name: str) -> Path | None:
             f"{name}: no such directory; there is an {first} here, so no model of that name is "
             "asked for on Hugging Face"
         )
-    return _cached(name)
+    where, missing = _in_cache(name)
+    return None if missing else where
 
 
 def shards(index: Path) -> tuple[Path, ...]:
@@ -62,18 +68,18 @@ def shards(index: Path) -> tuple[Path, ...]:
     Raises:
         ConfigError: it is no index, or leads out of its directory.
     """
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as err:
-        raise ConfigError(f"{index}: damaged, or no index of parameters ({err})") from err
-    for name in names:
-        if Path(name).name != name:
+    held = read_settings(index)
+    named = held.get("weight_map") if isinstance(held, dict) else None
+    if not (isinstance(named, dict) and named):
+        raise ConfigError(f"{index}: no index of parameters: no weight_map in it; copy it again")
+    for name in named.values():
+        if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
             raise ConfigError(f"{index}: {name!r} is not in the model's own directory; refused")
-    return tuple(index.parent / name for name in names)
+    return tuple(index.parent / name for name in sorted(set(named.values())))
 
 
-def _cached(name: str) -> Path | None:
-    """The model in the hub's cache, if all of it is there.
+def _in_cache(name: str) -> tuple[Path | None, list[str]]:
+    """Where a model lies in the hub's cache, None without its config, and the files it lacks.
 
     A preprocessor that was never asked for may exist, and say that the model wants normalised
     waveforms; the cache knows of files that do not exist.
@@ -85,13 +91,15 @@ def _cached(name: str) -> Path | None:
         for file in ("config.json", PREPROCESSOR, PROCESSOR, *WEIGHTS)
     )
     # transformers before 5 had no processor's settings, and never asked for them
-    unknown = preprocessor is None or (processor is None and not isinstance(preprocessor, str))
+    missing = [PREPROCESSOR] if preprocessor is None else []
+    if processor is None and not isinstance(preprocessor, str):
+        missing.append(PROCESSOR)
     found = next((Path(w) for w in weights if isinstance(w, str)), None)
-    if not isinstance(config, str) or unknown or found is None:
-        return None
-    if found.name.endswith(INDEX) and not all(path.exists() for path in shards(found)):
-        return None
-    return Path(config).parent
+    if found is None:
+        missing.append(WEIGHTS[0])
+    elif found.name.endswith(INDEX):
+        missing += [path.name for path in shards(found) if not path.exists()]
+    return Path(config).parent if isinstance(config, str) else None, missing
 
 
 def _download(name: str) -> Path:

@@ -1,13 +1,14 @@
 """Parameters by name: out of files, under other names, into a model."""
 
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from espnet_dice.io.errors import ConfigError
+from espnet_dice.io.errors import ConfigError, describe_os_error
 from espnet_dice.io.sound import beginnings
 from espnet_dice.io.untrusted import torch_files
 
@@ -23,13 +24,13 @@ OLD_NAMES: Rules = (
 
 
 def read(path: Path, trust_pickle: bool) -> Any:
-    """What a file holds.
+    """What a file holds: of torch.save or of safetensors, whatever it is called.
 
     Raises:
         ConfigError: it is damaged, or a pickle that cannot be read without running it, and
             ``trust_pickle`` is not given.
     """
-    if path.suffix != ".safetensors":
+    if not is_safe(path):
         return torch_files.load(path, trust_pickle, foreign=True)
     from safetensors.torch import load_file
 
@@ -37,6 +38,17 @@ def read(path: Path, trust_pickle: bool) -> Any:
         return load_file(path)
     except Exception as err:  # a class of its own, from Rust
         raise _damaged(path, err) from err
+
+
+def is_safe(path: Path) -> bool:
+    """Whether it is safetensors': the size of a head of JSON, in 8 bytes, and the head."""
+    try:
+        with open(path, "rb") as f:
+            head = f.read(len(torch_files.LEGACY))
+    except OSError as err:
+        raise ConfigError(describe_os_error(err)) from err
+    is_torch = zipfile.is_zipfile(path) or head == torch_files.LEGACY
+    return head[8:9] == b"{" or (path.suffix == ".safetensors" and not is_torch)
 
 
 def names(path: Path) -> list[str]:
@@ -55,7 +67,10 @@ def names(path: Path) -> list[str]:
 
 
 def _damaged(path: Path, err: Exception) -> ConfigError:
-    said = f"{err}{beginnings.seems(path)}"
+    try:
+        said = f"{err}{beginnings.seems(path)}"
+    except OSError as instead:
+        return ConfigError(describe_os_error(instead))
     return ConfigError(f"{path}: damaged, or no file of parameters ({said}); copy it again")
 
 
@@ -106,6 +121,10 @@ def new_names(state: State) -> State:
     return rename_keys(state, OLD_NAMES)
 
 
+def _is_plain(value: torch.Tensor) -> bool:
+    return value.layout == torch.strided and not value.is_meta
+
+
 def load_strict(model: torch.nn.Module, state: State, source: Path | str) -> None:
     """Load parameters that must fit exactly; only the mask embedding may be missing.
 
@@ -136,8 +155,16 @@ def load_strict(model: torch.nn.Module, state: State, source: Path | str) -> Non
             ],
         ),
         (
+            "{} has no values, or is sparse: save it with them, as to_dense() gives it",
+            [k for k, v in state.items() if not _is_plain(v)],
+        ),
+        (
             "{} has NaN or infinite values",
-            [k for k, v in state.items() if v.dtype in FLOATS and not torch.isfinite(v).all()],
+            [
+                k
+                for k, v in state.items()
+                if v.dtype in FLOATS and _is_plain(v) and not torch.isfinite(v).all()
+            ],
         ),
     ]
     said = [

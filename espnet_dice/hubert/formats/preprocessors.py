@@ -5,7 +5,6 @@
 or else ``preprocessor_config.json``. ``config.json`` gives it the name of a class at most.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from espnet_dice.hubert.formats import hub
 from espnet_dice.hubert.models.frames import SAMPLE_RATE
 from espnet_dice.io.errors import ConfigError
-from espnet_dice.io.sound import beginnings
+from espnet_dice.io.json_files import read_settings
 
 BLOCKS = ("feature_extractor", "audio_processor")
 KIND = "Wav2Vec2FeatureExtractor"
@@ -89,7 +88,9 @@ def check_rate(settings: dict[str, Any], file: Path) -> None:
         ConfigError: naming the file and the rate.
     """
     for key in RATES:
-        rate = settings.get(key, SAMPLE_RATE)
+        rate = settings.get(key)
+        if rate is None:  # as of transformers, which leaves the rate open
+            continue
         if not isinstance(rate, (int, float)):
             raise ConfigError(f"{file}: {key}: {rate!r} is no number of Hz")
         if rate != SAMPLE_RATE:
@@ -121,13 +122,7 @@ def assumed(layer_norm: bool, file: Path, way_out: str) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as err:
-        said = f"{err}{beginnings.seems(path)}"
-        raise ConfigError(f"{path}: cannot be read ({said}); copy it again") from err
-    if not isinstance(values, dict):
+    values = read_settings(path)
+    if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: no settings of a preprocessor")
     return values

@@ -6,13 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_dice.hubert.formats import hub, preprocessors
 from espnet_dice.hubert.formats.preprocessors import Preprocessor
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, StaleError
-from espnet_dice.io.sound import beginnings
+from espnet_dice.io.json_files import is_there, read_settings
 
 HF, OURS, ESPNET, FILE = "huggingface", "ours", "espnet", "file"
 # keys of config.json and config.yaml that do not touch what a model computes
@@ -41,14 +39,9 @@ class Checkpoint:
     def config(self) -> dict[str, Any]:
         """``config.json`` or ``config.yaml``; empty where a file needs none."""
         path = self.config_file
-        if self.kind == FILE and not path.exists():
+        values = read_settings(path)
+        if values is None and self.kind == FILE and not path.exists():
             return {}
-        try:
-            text = path.read_text(encoding="utf-8")
-            values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-        except (ValueError, yaml.YAMLError) as err:
-            said = " ".join(str(err).split()) + beginnings.seems(path)
-            raise ConfigError(f"{path}: cannot be read ({said}); copy it again") from err
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: no configuration of a model")
         return values
@@ -105,7 +98,8 @@ def find(source: str | Path) -> Checkpoint:
         StaleError: an experiment of ours is not finished.
     """
     path = Path(source)
-    if path.is_file() and path.name in hub.WEIGHTS:
+    is_file = is_there(path) and path.is_file()
+    if is_file and path.name in hub.WEIGHTS and is_there(path.parent / "config.json"):
         path = path.parent
     if path.name in ("config.json", "config.yaml"):
         path = path.parent
@@ -115,9 +109,9 @@ def find(source: str | Path) -> Checkpoint:
         return Checkpoint(ESPNET if experiment else FILE, path.parent, (path,))
     if not path.is_dir():
         path = hub.directory(str(source))
-    if (path / "config.json").exists():
+    if is_there(path / "config.json"):
         return Checkpoint(HF, path, _hf_weights(path))
-    if (path / "config.yaml").exists():
+    if is_there(path / "config.yaml"):
         if fingerprint.read(path) is not None:
             return Checkpoint(OURS, path, (_own_model(path),))
         return Checkpoint(ESPNET, path, (_espnet_model(path),))
@@ -130,13 +124,13 @@ def find(source: str | Path) -> Checkpoint:
 def _hf_weights(directory: Path) -> tuple[Path, ...]:
     for name in hub.WEIGHTS:
         path = directory / name
-        if not path.exists():
+        if not is_there(path):
             continue
         if not name.endswith(hub.INDEX):
             return (path,)
         shards = hub.shards(path)
         for shard in shards:
-            if not shard.exists():
+            if not is_there(shard):
                 raise ConfigError(f"{shard}: missing, though {name} names it")
         return shards
     raise ConfigError(f"{directory}: no parameters there; looked for {', '.join(hub.WEIGHTS)}")

@@ -17,6 +17,8 @@ from espnet_dice.io.untrusted.inert import stand_in
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first pickle of a file that torch wrote before it wrote zip archives: a magic number."""
+PROTOCOL = "Unsupported operand"
+"""What torch's reader says of pickles of another protocol than its own, 2."""
 LEGACY_PICKLES = 5
 """Magic number, version, system, the object, names of its tensors."""
 
@@ -72,12 +74,19 @@ def load(path: Path, trust_pickle: bool = False, foreign: bool = False) -> Any:
     except pickle.UnpicklingError as err:
         refused = err
     except Exception as err:  # zipfile, pickletools and torch have classes of their own
+        if "TorchScript" in str(err):
+            raise ConfigError(
+                f"{path}: a program of TorchScript: save its parameters alone, "
+                "torch.save(torch.jit.load(…).state_dict(), …)"
+            ) from err
         raise ConfigError(f"{path}: damaged ({' '.join(str(err).split())[:200]})") from err
     if not trust_pickle:
+        why = "that holds more than tensors and can run any code; save its state dict alone"
+        if PROTOCOL in str(refused):
+            why = "of a protocol that only running it can read; save it without pickle_protocol=…"
         raise ConfigError(
-            f"{path}: a pickle that holds more than tensors and can run any code; save its state "
-            "dict alone, or, if you trust where it comes from, give --trust_pickle true (k-means, "
-            "labels, probes and ABX have it)"
+            f"{path}: a pickle {why}, or, if you trust where it comes from, give --trust_pickle "
+            "true (k-means, labels, probes and ABX have it)"
         ) from refused
     try:
         return torch.load(path, map_location="cpu", weights_only=False)

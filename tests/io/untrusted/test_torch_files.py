@@ -68,6 +68,16 @@ def test_settings_in_foreign_objects(tmp_path, legacy):
     assert opened(name) == "${oc.env:HOME}"  # what omegaconf would look up
 
 
+def test_files_of_torch_that_are_not_read(tmp_path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "m")
+    with pytest.raises(ConfigError, match="a program of TorchScript: save its parameters alone"):
+        torch_files.load(tmp_path / "m", foreign=True)
+    torch.save(HELD, tmp_path / "m", pickle_protocol=4)
+    with pytest.raises(ConfigError, match="only running it can read; save it without pickle_proto"):
+        torch_files.load(tmp_path / "m", foreign=True)
+    assert torch_files.load(tmp_path / "m", trust_pickle=True)["plain"] == HELD["plain"]
+
+
 def test_a_value_inside_itself_has_no_end(tmp_path):
     loop = Inert()
     loop.state = {"_val": loop}
