@@ -8,7 +8,10 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
 from pathlib import Path
+
+import numpy as np
 
 from espnet_dice import compat
 from espnet_dice.decoding.decode_queue import Queue
@@ -31,6 +34,8 @@ RANGES = {"beam_size": (1, 10000), "ctc_weight": (0, 1), "maxlenratio": (-LARGES
 # where nothing ends so late, ESPnet searches again for every 0.1 less
 RANGES |= {"lm_weight": (0, LARGEST), "minlenratio": (0, 10)}
 KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+FITTING = {bool: (bool, np.bool_), int: Integral, float: Real}
+"""Numbers of NumPy, too."""
 
 
 def check_options(conf: dict, path: Path) -> dict:
@@ -45,8 +50,9 @@ def check_options(conf: dict, path: Path) -> dict:
             hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(BEAM)}"
             raise ConfigError(f"{path}: unknown key {key!r}{hint}")
         wanted = type(BEAM[key])
-        fits = isinstance(value, bool) if wanted is bool else isinstance(value, (int, wanted))
-        if not fits or (isinstance(value, bool) and wanted is not bool):
+        if not isinstance(value, FITTING[wanted]) or (
+            isinstance(value, bool) and wanted is not bool
+        ):
             raise ConfigError(f"{path}: {key} must be {KINDS[wanted]}, not {value!r}")
         low, high = RANGES.get(key, (-LARGEST, LARGEST))
         if not low <= value <= high:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from espnet_dice.io.errors import ConfigError, DiceError
+from espnet_dice.io.json_files import is_there
 
 META = "meta.yaml"
 CONFIG, MODEL = "asr_train_config", "asr_model_file"
@@ -52,7 +53,12 @@ def listed(directory: Path) -> dict[str, Path]:
         ConfigError: it cannot be read, or lists what is not there.
     """
     text = (directory / META).read_bytes()
-    found = _listed(directory, text, lambda name: _is_inside(name) and (directory / name).is_file())
+
+    def has(name: str) -> bool:
+        path = directory / name
+        return _is_inside(name) and is_there(path) and path.is_file()
+
+    found = _listed(directory, text, has)
     return {key: directory / name for key, name in found.items()}
 
 

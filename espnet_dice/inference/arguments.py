@@ -1,6 +1,9 @@
 """Arguments that recognisers and HuBERT students have in common, checked before anything loads."""
 
+from numbers import Integral
 from typing import Any
+
+import numpy as np
 
 from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError
@@ -12,11 +15,11 @@ def audio_options(rate: int, resample: Any, channel: Any) -> AudioOptions:
     Raises:
         ConfigError: an argument is of another type, or out of range.
     """
-    if not isinstance(resample, bool):
+    if not isinstance(resample, (bool, np.bool_)):
         raise ConfigError(f"resample must be True or False, not {resample!r}")
-    if channel is not None and (isinstance(channel, bool) or not isinstance(channel, int)):
+    if channel is not None and (isinstance(channel, bool) or not isinstance(channel, Integral)):
         raise ConfigError(f"channel must be a whole number from 0, or None, not {channel!r}")
-    return AudioOptions(rate, resample, channel)
+    return AudioOptions(rate, bool(resample), None if channel is None else int(channel))
 
 
 def check_device(device: Any) -> str:

@@ -10,6 +10,8 @@ from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
 from espnet_dice.inference.arguments import audio_options, check_device
 from espnet_dice.inference.waves import name_of, samples_of
 from espnet_dice.io.errors import ConfigError, DataError
+from espnet_dice.io.json_files import read_settings
+from espnet_dice.io.sound import beginnings
 
 HF, ONNX = "hf", "model.onnx"
 
@@ -42,7 +44,7 @@ class Extractor:
         self.audio = audio_options(SAMPLE_RATE, resample, channel)
         if (source / HF).is_dir():
             source = source / HF
-        elif (source / ONNX).is_file():  # a student that Hugging Face has no class for
+        elif (source / ONNX).is_file() and not _is_hugging_faces(source):
             source = source / ONNX
         self._run = _onnx(source) if source.suffix == ".onnx" else _torch(source, device)
 
@@ -72,6 +74,12 @@ class Extractor:
         return self._run(samples)
 
 
+def _is_hugging_faces(directory: Path) -> bool:
+    """Whether its parameters are read; of a student without a class there its graph is all."""
+    settings = read_settings(directory / "config.json")
+    return isinstance(settings, dict) and "model_type" in settings
+
+
 def _torch(source: Path, device: str):
     from espnet_dice.hubert import frozen
 
@@ -85,5 +93,17 @@ def _onnx(path: Path):
         raise ConfigError(f"{path}: needs onnxruntime: pip install 'espnet-dice[onnx]'")
     from espnet_dice.export import onnx
 
-    run = onnx.session(path)
-    return lambda samples: list(run(samples[None])[1][:, 0])
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    try:
+        graph = onnx.running(path)
+    except Exception as err:  # onnxruntime has classes of its own
+        said = " ".join(str(err).split())[:200] + beginnings.seems(path)
+        raise ConfigError(f"{path}: no ONNX graph that runs here ({said}); copy it again") from err
+    outputs, wanted = tuple(output.name for output in graph.get_outputs()), onnx.OUTPUTS
+    if outputs != wanted:
+        raise ConfigError(
+            f"{path}: gives {', '.join(outputs)}; a HuBERT student gives {', '.join(wanted)}; "
+            "of a recogniser load exp/asr_<tag>/export, or run infer.py in its ship"
+        )
+    return lambda samples: list(graph.run(None, {onnx.INPUT: samples[None]})[1][:, 0])

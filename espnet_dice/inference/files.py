@@ -8,6 +8,7 @@ from typing import Any
 
 from espnet_dice.inference import archive
 from espnet_dice.io.errors import ConfigError, StaleError
+from espnet_dice.io.json_files import is_there
 from espnet_dice.records import experiment, frontend
 from espnet_dice.records.config_base import read_trained
 
@@ -79,7 +80,7 @@ def _files(
     model: Path,
     lm: tuple[Path, Path] | None = None,
 ) -> Files:
-    if not model.is_file():
+    if not (is_there(model) and model.is_file()):
         raise StaleError(f"{directory}: {model.name} is missing: train it, or export it again")
     said = directory / frontend.NAME
     features = frontend.load(said) if said.exists() else _trained_on(values, config, directory)

@@ -5,6 +5,7 @@ from typing import Any
 
 from espnet_dice.inference.archive import META
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.io.json_files import is_there
 
 
 def load(path: str | Path, **options: Any) -> Any:
@@ -26,6 +27,8 @@ def load(path: str | Path, **options: Any) -> Any:
         StaleError: the training is not finished.
     """
     path = Path(path)
+    if path.name in ("config.yaml", "config.json", META) and path.is_file():
+        path = path.parent
     if is_recogniser(path):
         from espnet_dice.inference.recogniser import Recogniser
 
@@ -52,13 +55,11 @@ def is_recogniser(path: Path) -> bool:
             raise ConfigError(f"{path}: parameters of a recogniser: give its directory")
         return path.suffix == ".zip"
     config = path / "config.yaml"
-    if (path / META).is_file():
+    if is_there(path / META):
         return True
-    if config.is_file():
-        kind = _is_recogniser(config)
-        if kind is not None:
-            return kind
-    elif any((path / name).exists() for name in ("config.json", "hf", "model.onnx")):
+    if is_there(config) and (kind := _is_recogniser(config)) is not None:
+        return kind
+    if any(is_there(path / name) for name in ("config.json", "hf", "model.onnx")):
         return False
     what = "neither a recogniser nor a HuBERT student" if path.exists() else "no such directory"
     raise ConfigError(

@@ -10,7 +10,7 @@ import yaml
 from espnet_dice.features.wave import as_array, as_mono
 from espnet_dice.inference import archive
 from espnet_dice.inference.arguments import audio_options, check_device
-from espnet_dice.inference.files import Files, find, read_weights
+from espnet_dice.inference.files import CONFIG, Files, find, read_weights
 from espnet_dice.inference.level import measure
 from espnet_dice.inference.transcription import (
     Transcription,
@@ -19,7 +19,8 @@ from espnet_dice.inference.transcription import (
 )
 from espnet_dice.inference.waves import name_of, samples_of
 from espnet_dice.io.errors import ConfigError, DataError, describe_memory
-from espnet_dice.records import experiment
+from espnet_dice.records import experiment, of_espnet
+from espnet_dice.records.config_base import read_trained
 
 LM_WEIGHT = 0.3
 """Where a language model is given and no weight: that of conf/decode.yaml."""
@@ -31,7 +32,8 @@ class Recogniser:
     Args:
         source: ``exp/asr_<tag>``, its ``export``, or what ``espnet2.bin.pack`` made of a recogniser
             of any recipe: the ``.zip``, or the directory that it was unpacked to.
-        lm: ``exp/lm_<tag>``, for shallow fusion; None: the one in the pack, if there is one.
+        lm: ``exp/lm_<tag>``, of a recipe of ours or of ESPnet's, for shallow fusion; None: the one
+            in the pack, if there is one.
         device: ``cpu`` or ``cuda:N``.
         audio: what audio to accept; None: what the model was trained with.
         resample, channel: see :class:`AudioOptions`.
@@ -227,11 +229,22 @@ class Recogniser:
 
 def _language_model(lm: str | Path | None, files: Files) -> dict[str, str]:
     """What ESPnet is told of the language model that was given, or that is in the pack."""
-    if lm is not None:
-        found = experiment.load(lm, "stage 4")
-        config, parameters = found.config, found.model_file
-    elif files.lm is not None:
+    if lm is None:
+        if files.lm is None:
+            return {}
         config, parameters = files.lm
     else:
-        return {}
+        directory = Path(lm)
+        if directory.name == CONFIG and directory.is_file():
+            directory = directory.parent
+        config = directory / CONFIG
+        told = read_trained(config) if config.is_file() else {}
+        if directory.exists() and "lm" not in told:
+            raise ConfigError(
+                f"{directory}: no language model; give exp/lm_<tag>, whose {CONFIG} has lm"
+            )
+        if of_espnet.is_espnets(directory):
+            parameters = of_espnet.averaged(directory, of_espnet.LM)
+        else:
+            parameters = experiment.load(directory, "stage 4").model_file
     return {"lm_train_config": str(config), "lm_file": str(parameters)}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from espnet_dice.features.wave import INT16_SCALE, as_mono, check_peak, whole_rate
+from espnet_dice.io import wav_scp
 from espnet_dice.io.audio import AudioOptions, AudioReader, change_speed, check_convertible
 from espnet_dice.io.datadir import Recording, Utterance
 from espnet_dice.io.errors import DataError
@@ -42,9 +43,16 @@ def samples_of(audio: Any, rate: Any, options: AudioOptions) -> np.ndarray:
             it, several channels, NaN; or nothing of the above.
     """
     if isinstance(audio, (str, os.PathLike)):
-        return _of_file(Path(audio), options)
+        return _of_file(Path(audio), options, name=os.fspath(audio))
+    if isinstance(audio, memoryview) and audio.itemsize == 1:
+        audio = bytes(audio)
     if isinstance(audio, (bytes, bytearray)) or hasattr(audio, "read"):
-        return _of_bytes(audio, options)
+        try:
+            return _of_bytes(audio, options)
+        except DataError as err:
+            if rate is None or hasattr(audio, "read"):
+                raise
+            raise DataError(f"{err}; of raw samples give np.frombuffer(audio, np.int16)") from err
     samples, rate = _with_rate(audio, rate)
     if rate is None:
         if _is_array(samples) and not _holds_things(samples):
@@ -53,7 +61,9 @@ def samples_of(audio: Any, rate: Any, options: AudioOptions) -> np.ndarray:
     try:
         return _of_array(as_mono(samples), whole_rate(rate), options)
     except ValueError as err:
-        raise DataError(str(err)) from err
+        several = options.channel is not None and getattr(samples, "ndim", 1) == 2
+        hint = ": channel= is for files, give samples[0] or samples[:, 0]" if several else ""
+        raise DataError(f"{err}{hint}") from err
 
 
 def name_of(audio: Any) -> str:
@@ -128,13 +138,16 @@ class _Given(Utterance):
         return self.given
 
 
-def _of_file(path: Path, options: AudioOptions, given: str = "") -> np.ndarray:
+def _of_file(path: Path, options: AudioOptions, given: str = "", name: str = "") -> np.ndarray:
     try:
         is_file = path.is_file()
     except OSError as err:  # too long a name
         raise DataError(f"{str(path)[:100]}: {err.strerror}") from err
     if not is_file:
-        raise DataError(f"{path}: {'a directory' if path.is_dir() else 'no such file'}")
+        if path.is_dir():
+            raise DataError(f"{path}: a directory")
+        hint = wav_scp.hint(Path(), [Path()], name, "")
+        raise DataError(f"{name}: no such file{hint and f'; {hint}'}")
     recording = Recording(path.stem, "file", str(path), "", "audio")
     utterance = _Given(path.stem, recording, "", "", 0.0, None, "audio", given=given or str(path))
     return AudioReader(options).read(utterance)[0]
@@ -153,9 +166,10 @@ def _of_bytes(audio: Any, options: AudioOptions) -> np.ndarray:
         except (OSError, ValueError, TypeError) as err:  # closed, not open for reading, …
             raise DataError(f"{given}: cannot be read ({err})") from err
     if not isinstance(audio, (bytes, bytearray)):
-        raise DataError(
-            f"{given}: read() gave {_kind(audio)}, not bytes: open it in binary mode, 'rb'"
-        )
+        way = "give its samples and rate, or the name of the file"  # such as a SoundFile
+        if isinstance(audio, str):
+            way = "open it in binary mode, 'rb'"
+        raise DataError(f"{given}: read() gave {_kind(audio)}, not bytes: {way}")
     if not audio:
         raise DataError(f"{given}: no bytes; seek(0) if it was read before")
     with tempfile.TemporaryDirectory() as tmp:

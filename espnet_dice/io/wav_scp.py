@@ -59,11 +59,18 @@ def missing(path: Path, bases: Sequence[Path], entry: str) -> str:
             )
     rest = f"{there[0]} is there: leave the rest of the line out; " if there else ""
     shown = entry if "://" in entry else path / entry
-    return f"no such file: {shown}; {rest}{_hint(path, bases, entry)}"
+    return f"no such file: {shown}; {rest}{hint(path, bases, entry)}"
 
 
-def _hint(path: Path, bases: Sequence[Path], entry: str) -> str:
-    """What is to be done about an entry that names no file, by how it is written."""
+def hint(path: Path, bases: Sequence[Path], entry: str, otherwise: str = HINT) -> str:
+    """What is to be done about an entry that names no file, by how it is written.
+
+    Args:
+        path: where it starts.
+        bases: where it may start, too.
+        entry: is not empty.
+        otherwise: is said where nothing about it is special.
+    """
     if not entry.isprintable():
         return f"it has signs that do not show: {entry!a}; write it without them"
     if entry.startswith("file://"):
@@ -86,7 +93,7 @@ def _hint(path: Path, bases: Sequence[Path], entry: str) -> str:
         return "it is no plain file; what a device or a named pipe gives, a command can"
     if (path / entry).is_symlink():
         return "it is a link to nothing"
-    return HINT
+    return otherwise
 
 
 def place(command: str, bases: Sequence[Path]) -> Path:

@@ -13,6 +13,8 @@ from espnet_dice.records.config_base import read_trained
 
 CONFIG, MODEL, OTHERS = "config.yaml", "valid.acc.ave.pth", "valid.*.ave.pth"
 """``asr.sh`` decodes with the second, unless ``--inference_asr_model`` names another."""
+LM = "valid.loss.ave.pth"
+"""What it decodes with of a language model."""
 
 
 def is_espnets(directory: Path) -> bool:
@@ -41,16 +43,7 @@ def load(directory: str | Path, made_by: str = "the training stage") -> experime
     config = read_trained(directory / CONFIG)
     if not {"token_list", "decoder"} <= config.keys():
         raise ConfigError(f"{directory / CONFIG}: of no recogniser that ESPnet's asr.sh trained")
-    model = directory / MODEL
-    if not model.exists():
-        others = sorted(directory.glob(OTHERS))
-        if len(others) != 1:
-            found = ", ".join(path.name for path in others) or "none"
-            raise ConfigError(
-                f"{model}: missing (averaged models there: {found}); let ESPnet's training end, or "
-                f"link {MODEL} to the parameters that are meant"
-            )
-        (model,) = others
+    model = averaged(directory, MODEL)
     sets = {part: _set(config, part) for part in ("train", "valid")}
     return experiment.Experiment(
         directory=directory,
@@ -64,6 +57,24 @@ def load(directory: str | Path, made_by: str = "the training stage") -> experime
         train_set=sets["train"],
         valid_set=sets["valid"],
     )
+
+
+def averaged(directory: Path, name: str) -> Path:
+    """Parameters of what ESPnet trained: those of a name, or else the only average.
+
+    Raises:
+        ConfigError: naming the averages that there are.
+    """
+    if (directory / name).exists():
+        return directory / name
+    others = sorted(directory.glob(OTHERS))
+    if len(others) != 1:
+        found = ", ".join(path.name for path in others) or "none"
+        raise ConfigError(
+            f"{directory / name}: missing (averaged models there: {found}); let ESPnet's training "
+            f"end, or link {name} to the parameters that are meant"
+        )
+    return others[0]
 
 
 def _set(config: dict, part: str) -> str:

@@ -1,6 +1,7 @@
 """Hidden states of students: what transformers' own model gives."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -108,6 +109,35 @@ def test_a_student_of_convolutions_leaves_as_onnx_only(tmp_path, wav, capsys):
     assert [x.shape for x in int8] == [x.shape for x in wanted]
     card = (system / "export/README.md").read_text()
     assert "as ONNX" in card and "HubertModel" not in card and "`model.int8.onnx`" in card
+
+
+@ONNX
+def test_graphs_that_are_no_student(tmp_path):
+    import onnx
+
+    path = tmp_path / "encoder.onnx"
+    for junk in (b"", b"junk", b"version https://git-lfs.github.com/spec/v1\n"):
+        path.write_bytes(junk)
+        with pytest.raises(ConfigError, match=r"encoder\.onnx: no ONNX graph .*; copy it again"):
+            espnet_dice.load(path)
+    names, make = ("speech", "memory", "ctc"), onnx.helper
+    values = [make.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["b", "s"]) for n in names]
+    nodes = [make.make_node("Identity", names[:1], [name]) for name in names[1:]]
+    graph = make.make_graph(nodes, "g", values[:1], values[1:])
+    opset = [make.make_opsetid("", 17)]
+    onnx.save(make.make_model(graph, opset_imports=opset, ir_version=8), path)
+    with pytest.raises(ConfigError, match=r"gives memory, ctc; a HuBERT student gives last_hidden"):
+        espnet_dice.load(path)
+
+
+@ONNX
+def test_a_graph_beside_a_model_of_hugging_face(system, tmp_path, wav):
+    hf = shutil.copytree(system / "export/hf", tmp_path / "hf")
+    (hf / "model.onnx").write_bytes(b"somebody's")
+    (hf / "config.yaml").write_text("some: thing\n")
+    wanted = espnet_dice.load(system).extract(wav)
+    close(espnet_dice.load(hf).extract(wav), wanted, 0)
+    close(espnet_dice.load(hf / "config.json").extract(wav), wanted, 0)
 
 
 def test_onnx_without_its_package(system, tmp_path, monkeypatch):

@@ -116,6 +116,15 @@ def test_files_of_the_pack(tmp_path):
     assert espnet_dice.load(pack, **BEAM, lm_weight=3.0).transcribe(wav) == heavy != without
     assert espnet_dice.load(pack, **BEAM, lm_weight=0.0).transcribe(wav) == without
     assert espnet_dice.load(pack).options["lm_weight"] == 0.3
+    # ESPnet's own directory, and what is none
+    for lm in ((recipe / LM_CONFIG).parent, recipe / LM_CONFIG):
+        assert espnet_dice.load(pack, lm=lm, **BEAM, lm_weight=3.0).transcribe(wav) == heavy
+    for lm in ((recipe / CONFIG).parent, recipe / LM, recipe):
+        with pytest.raises(ConfigError, match=f"{lm}: no language model; give exp/lm_<tag>"):
+            espnet_dice.load(pack, lm=lm)
+    (recipe / LM).unlink()
+    with pytest.raises(ConfigError, match=r"valid\.loss\.ave\.pth: missing .*: none"):
+        espnet_dice.load(pack, lm=(recipe / LM_CONFIG).parent)
 
 
 @pytest.mark.parametrize(

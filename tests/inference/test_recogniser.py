@@ -17,6 +17,7 @@ from scipy.signal import resample_poly
 
 import espnet_dice
 from espnet_dice import transcribe
+from espnet_dice.io.audio import AudioOptions
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import key_of
 from espnet_dice.records import feature_dir
@@ -122,7 +123,7 @@ def test_text_is_the_recipes(recipe, model, tmp_path):
     config = yaml.safe_load((moved / "config.yaml").read_text())
     config["bpemodel"] = "/no/such/asr_x/export/data/bpe.model"  # as if the old place were gone
     (moved / "config.yaml").write_text(yaml.safe_dump(config))
-    for source in (root / "exp/asr_x/export", archive, moved, moved / "hf"):
+    for source in (root / "exp/asr_x/export/config.yaml", archive, moved, moved / "hf/meta.yaml"):
         other = espnet_dice.load(source, **DECODE)
         assert type(other.model.asr_model).__module__ == "espnet2.asr.espnet_model"
         assert {u: other.transcribe(wav) for u, wav in wavs(root).items()} == texts
@@ -207,9 +208,16 @@ def test_bad_options_and_files(recipe, tmp_path):
         espnet_dice.load(exp, lm_weight=0.3)
     with pytest.raises(StaleError, match="lm_no is missing"):
         espnet_dice.load(exp, lm=tmp_path / "lm_no")
+    for lm in (exp, exp / "export", exp / "config.yaml"):
+        with pytest.raises(ConfigError, match="no language model; give exp/lm_<tag>"):
+            espnet_dice.load(exp, lm=lm)
     hf = shutil.copytree(exp / "export/hf", tmp_path / "hf")
     (hf / "data/feats_stats.npz").unlink()
     with pytest.raises(ConfigError, match=r"feats_stats\.npz: not found from .*hf or above it"):
+        espnet_dice.load(hf)
+    (hf / "model.pth").unlink()
+    (hf / "model.pth").symlink_to("../blobs/0")
+    with pytest.raises(ConfigError, match=r"model\.pth: a link to nothing: copy the model with cp"):
         espnet_dice.load(hf)
     (hf / "model.pth").unlink()
     with pytest.raises(ConfigError, match=r"hf: meta\.yaml lists 'model\.pth', which is not in it"):
@@ -281,9 +289,28 @@ def test_arguments_of_loading(recipe):
         ({"resample": "yes"}, "resample must be True or False, not 'yes'"),
         ({"channel": "0"}, "channel must be a whole number from 0, or None, not '0'"),
         ({"channel": -1}, "channels count from 0"),
+        ({"channel": np.True_}, "channel must be a whole number from 0, or None"),
+        ({"beam_size": np.float64(2)}, "beam_size must be a whole number"),
     ]:
         with pytest.raises(ConfigError, match=message):
             espnet_dice.load(exp, **options)
+
+
+def test_numbers_of_numpy(recipe):
+    options = {
+        "beam_size": np.int64(2),
+        "ctc_weight": np.float32(0.25),
+        "normalize_length": np.True_,
+    }
+    model = espnet_dice.load(
+        recipe[0] / "exp/asr_x", resample=np.True_, channel=np.int64(0), **options
+    )
+    assert model.audio == AudioOptions(RATE, True, 0)
+    assert {k: (type(v), v) for k, v in model.options.items() if k in options} == {
+        "beam_size": (int, 2),
+        "ctc_weight": (float, 0.25),
+        "normalize_length": (bool, True),
+    }
 
 
 def test_parameters_that_are_missing(recipe, tmp_path):

@@ -95,6 +95,35 @@ def test_rates_of_no_speech(x, rate):
         samples_of(x, rate, OPTIONS)
 
 
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        (
+            "https://example.com/a.wav",
+            "^https://example.com/a.wav: no such file; addresses are not",
+        ),
+        ("~/a.wav", "^~/a.wav: no such file; ~ and variables are not replaced"),
+        ("no/a.wav", "^no/a.wav: no such file$"),
+    ],
+)
+def test_names_of_no_file(audio, message):
+    with pytest.raises(DataError, match=message):
+        samples_of(audio, None, OPTIONS)
+
+
+def test_raw_samples_and_channels(wav, x):
+    same(memoryview(wav.read_bytes()), RATE, x)
+    same(memoryview((x * 32768).astype(np.int16)), RATE, x)
+    with pytest.raises(
+        DataError, match=r"unreadable .*; of raw samples give np\.frombuffer\(audio"
+    ):
+        samples_of((x * 32768).astype(np.int16).tobytes(), RATE, OPTIONS)
+    with pytest.raises(DataError, match="channel: channel= is for files, give samples"):
+        samples_of(np.stack([x, x]), RATE, AudioOptions(RATE, channel=0))
+    with soundfile.SoundFile(wav) as f, pytest.raises(DataError, match="give its samples and rate"):
+        samples_of(f, None, OPTIONS)
+
+
 def test_files_bytes_and_pairs(wav, x):
     content = wav.read_bytes()
     pair = soundfile.read(wav, dtype="float32")
