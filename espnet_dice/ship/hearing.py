@@ -13,6 +13,7 @@ import numpy as np
 
 BLOCK = 1024  # frames that are transformed at a time: a long recording needs no more memory
 LOUDEST = 32.0  # floats above this are in another scale
+PCM = bytes.fromhex("0100000000001000800000aa00389b71")  # what an extensible header says
 STREAMED = 0x7F000000  # bytes: what is written to a pipe promises as many, or more
 
 
@@ -121,12 +122,18 @@ def mel_filters(rate: int, length: int, bins: int, low: float = 20.0) -> np.ndar
 def read_wave(path: str | Path) -> tuple[np.ndarray, int]:
     """Samples, (samples,) float32 in [-1, 1), and rate in Hz of a WAV file of integers."""
     raw = Path(path).read_bytes()
+    at = raw.find(b"fmt ") + 8
+    if raw[at : at + 2] == b"\xfe\xff" and raw[at + 24 : at + 40] == PCM:  # new in Python 3.12
+        raw = raw[:at] + PCM[:2] + raw[at + 2 :]
     try:
         with wave.open(io.BytesIO(raw)) as f:
             channels, width, rate, size = f.getparams()[:4]
             data = np.frombuffer(f.readframes(size), np.uint8)
     except (wave.Error, EOFError) as err:
-        raise ValueError(f"{path}: not a WAV file of integers ({err})") from err
+        said = str(err) or "it ends in its head"
+        raise ValueError(f"{path}: not a WAV file of integers ({said})") from err
+    if width > 4:
+        raise ValueError(f"{path}: {8 * width} bits a sample: give 16, 24 or 32")
     if channels != 1:
         raise ValueError(f"{path}: {channels} channels: give one")
     whole = len(data) == size * width and len(raw) <= 9 + int.from_bytes(raw[4:8], "little")

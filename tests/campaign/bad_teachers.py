@@ -168,6 +168,51 @@ def cut_checkpoint() -> Command:
     return cluster("m.pt")
 
 
+@case(
+    AREA,
+    "a preprocessor's settings that are a link to nothing",
+    "hubert/preprocessor_config.json: a link to nothing",
+    "cp -L",
+)
+def dangling() -> Command:
+    said = saved()
+    (HERE / "preprocessor_config.json").symlink_to("../blobs/0")
+    return said
+
+
+@case(AREA, "a directory in the place of parameters", "model.safetensors: a directory", "give a f")
+def directory_of_parameters() -> Command:
+    said = saved(name="")
+    (HERE / "model.safetensors").mkdir()
+    return said
+
+
+@case(AREA, "an index that names no file", "index.json: no index of parameters", "copy it again")
+def empty_index() -> Command:
+    return saved(b'{"weight_map": {}}', "model.safetensors.index.json")
+
+
+@case(AREA, "a program of TorchScript", "m.pt: a program of TorchScript", "save its parameters")
+def program() -> Command:
+    import torch
+
+    torch.jit.script(torch.nn.Linear(2, 2)).save("m.pt")
+    return cluster("m.pt")
+
+
+@case(AREA, "a sparse parameter", "projection.weight has no values, or is sparse", "to_dense()")
+def sparse() -> Command:
+    import torch
+    from safetensors.torch import load_file
+
+    tiny_models.save(HERE)
+    held = load_file(HERE / "model.safetensors")
+    (HERE / "model.safetensors").unlink()
+    name = "feature_projection.projection.weight"
+    torch.save({**held, name: held[name].to_sparse()}, HERE / "pytorch_model.bin")
+    return cluster()
+
+
 @case(AREA, "several models of an experiment", "give the .pth file itself", "a.ave.pth, b.ave.pth")
 def several() -> Command:
     HERE.mkdir()

@@ -157,9 +157,10 @@ def test_the_carried_pitch_is_that_of_the_features_stage(rate, tmp_path):
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32"])
-def test_wav_files(tmp_path, subtype):
+@pytest.mark.parametrize("form", ["WAV", "WAVEX"])
+def test_wav_files(tmp_path, subtype, form):
     wave = np.random.default_rng(0).uniform(-1, 1, 777)
-    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype)
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype, format=form)
     found, rate = hearing.read_wave(tmp_path / "a.wav")
     assert rate == 16000 and found.dtype == np.float32
     wanted = soundfile.read(tmp_path / "a.wav", dtype="float32")[0]
@@ -173,8 +174,16 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "text.wav").write_text("not sound, but long enough to be read as a header")
     with pytest.raises(ValueError, match=r"text\.wav: not a WAV file of integers"):
         hearing.read_wave(tmp_path / "text.wav")
+    (tmp_path / "empty.wav").touch()
+    with pytest.raises(ValueError, match=r"empty\.wav: not a WAV file of integers \(it ends in"):
+        hearing.read_wave(tmp_path / "empty.wav")
     soundfile.write(tmp_path / "a.wav", np.zeros(99), 16000)
     data = (tmp_path / "a.wav").read_bytes()
+    wide = bytearray(data)
+    wide[32:36] = b"\x08\0\x40\0"
+    (tmp_path / "wide.wav").write_bytes(wide)
+    with pytest.raises(ValueError, match=r"wide\.wav: 64 bits a sample: give 16, 24 or 32"):
+        hearing.read_wave(tmp_path / "wide.wav")
     (tmp_path / "cut.wav").write_bytes(data[:-9])
     with pytest.raises(ValueError, match=r"cut\.wav: cut, joined, or longer"):
         hearing.read_wave(tmp_path / "cut.wav")
