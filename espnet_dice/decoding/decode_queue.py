@@ -10,8 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_dice.io.progress import LOG_EVERY_S
-from espnet_dice.training.monitor import format_duration
+from espnet_dice.io.progress import LOG_EVERY_S, format_duration
 
 BATCH, HYPOTHESES, SECONDS = 32, 128, 160
 """Utterances searched at once: at most 32; with wide beams so many that they have 128 hypotheses:

@@ -28,6 +28,16 @@ def setup_logging() -> None:
             logging.getLogger(name).setLevel(logging.INFO)
 
 
+def format_duration(seconds: float) -> str:
+    """A duration for people: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60:02d} s"
+    return f"{s // 3600} h {s % 3600 // 60:02d} min"
+
+
 def track(items: Iterable, total: int, what: str, unit: str = "utt") -> Iterator:
     """Yield ``items`` and show how many are done, the rate and the time left.
 

@@ -9,18 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_dice.io.progress import LOG_EVERY_S
+from espnet_dice.io.progress import LOG_EVERY_S, format_duration
 from espnet_dice.records import train_log
-
-
-def format_duration(seconds: float) -> str:
-    """A duration for people: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    s = round(seconds)
-    if s < 60:
-        return f"{s} s"
-    if s < 3600:
-        return f"{s // 60} min {s % 60:02d} s"
-    return f"{s // 3600} h {s % 3600 // 60:02d} min"
 
 
 @dataclass

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from espnet_dice.io.errors import DiceError, describe
 from espnet_dice.io.processes import die_with, raising_when_ended
+from espnet_dice.io.progress import LOG_EVERY_S, format_duration
 
 TAIL_LINES = 15
 
@@ -40,7 +41,7 @@ def tail(path: Path, lines: int = TAIL_LINES) -> str:
 def run_forked(
     works: list[Work],
     nj: int,
-    watch: Callable[[list[str]], None] = lambda running: None,
+    watch: Callable[[list[str]], None] | None = None,
     poll_s: float = 0.5,
 ) -> None:
     """Run each work in a forked child, at most ``nj`` at a time, in order.
@@ -48,7 +49,8 @@ def run_forked(
     Args:
         works: what to run.
         nj: children at a time.
-        watch: called about twice a second with the names that are running.
+        watch: called about twice a second with the names that are running; None: what is done
+            and what runs are told in the log.
         poll_s: seconds between two looks at the children.
 
     Raises:
@@ -56,6 +58,7 @@ def run_forked(
             where it is one for the user, else the last lines of its log.
     """
     context = mp.get_context("fork")
+    watch = watch or _Teller(len(works))
     waiting = list(works)[::-1]
     running: list[tuple[Work, mp.Process, Connection]] = []
     sys.stdout.flush()
@@ -80,6 +83,28 @@ def run_forked(
             watch([])
         finally:
             _end([child for _, child, _ in running])
+
+
+class _Teller:
+    """Says what is done and what runs, when something ended and each few seconds."""
+
+    def __init__(self, total: int):
+        self.total, self.begun, self.before = total, 0, []
+        self.start = self.last = time.monotonic()
+
+    def __call__(self, running: list[str]) -> None:
+        """Take the names that are running."""
+        now = time.monotonic()
+        self.begun += len(set(running) - set(self.before))
+        ended = [name for name in self.before if name not in running]
+        self.before, done = running, self.begun - len(running)
+        if not running or (not ended and now - self.last < LOG_EVERY_S):
+            return
+        self.last = now
+        told = f"{done} of {self.total} done"
+        if done:
+            told += f", {format_duration((self.total - done) * (now - self.start) / done)} left"
+        logging.info("%s; at %s", told, ", ".join(running))
 
 
 def _end(children: list[mp.Process], patience_s: float = 5.0) -> None:

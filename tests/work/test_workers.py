@@ -5,6 +5,7 @@ import time
 import pytest
 
 from espnet_dice.io.errors import ConfigError, DiceError
+from espnet_dice.work import workers
 from espnet_dice.work.workers import Work, run_forked
 from tests.waiting import gone, wait_for
 
@@ -22,6 +23,20 @@ def test_all_run_no_more_than_nj_at_a_time(tmp_path):
     run_forked(works, 2, lambda running: seen.append(len(running)), poll_s=0.01)
     assert sorted(p.read_text() for p in tmp_path.glob("out*")) == list("01234")
     assert max(seen) <= 2 and seen[-1] == 0
+
+
+def test_what_is_done_and_what_runs_is_told(tmp_path, caplog, monkeypatch):
+    """After each that ends, and each few seconds where none does."""
+    caplog.set_level("INFO")
+    works = [work(tmp_path, f"w{k}", lambda k=k: time.sleep(0.3 * k)) for k in range(3)]
+    run_forked(works, 1)
+    first, second = caplog.messages
+    assert first.startswith("1 of 3 done, ") and first.endswith(" left; at w1")
+    assert second.startswith("2 of 3 done, ") and second.endswith(" left; at w2")
+    caplog.clear()
+    monkeypatch.setattr(workers, "LOG_EVERY_S", 0.1)
+    run_forked([work(tmp_path, "w", lambda: time.sleep(1))], 1, poll_s=0.05)
+    assert len(caplog.messages) > 2 and set(caplog.messages) == {"0 of 1 done; at w"}
 
 
 def test_output_goes_to_the_log(tmp_path):
