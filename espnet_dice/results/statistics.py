@@ -5,12 +5,15 @@ utterance are not independent (Bisani and Ney, "Bootstrap estimates for confiden
 performance evaluation", ICASSP 2004).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 RESAMPLES = 5000
 CHUNK = 2_000_000  # counts drawn at a time: 16 MB
+KEPT = 8_000_000  # counts that are kept for the next call, of each of two sets
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,25 @@ def resampled_rates(
         (R,) or (K, R), as fractions.
     """
     errors, units = np.asarray(errors, float), np.asarray(units, float)
-    n = len(units)
+    asked = len(units), resamples, seed
+    draws = _kept(*asked) if len(units) * resamples <= KEPT else _draws(*asked)
+    parts = [(drawn @ errors.T).T / (drawn @ units) for drawn in draws]
+    return np.concatenate(parts, axis=-1)
+
+
+def _draws(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of n utterances is in a resample: (R, n), in parts."""
     rng = np.random.default_rng(seed)
     size = max(1, CHUNK // n)
-    parts = []
     for start in range(0, resamples, size):
-        drawn = rng.multinomial(n, np.full(n, 1 / n), size=min(size, resamples - start))
-        parts.append((drawn @ errors.T).T / (drawn @ units))
-    return np.concatenate(parts, axis=-1)
+        size = min(size, resamples - start)
+        yield rng.multinomial(n, np.full(n, 1 / n), size=size).astype(float)
+
+
+@lru_cache(maxsize=2)
+def _kept(n: int, resamples: int, seed: int) -> list[np.ndarray]:
+    """The same, drawn once: a report asks some sixty times, and drawing is what costs."""
+    return list(_draws(n, resamples, seed))
 
 
 def rate(errors: np.ndarray, units: np.ndarray, resamples: int = RESAMPLES) -> Interval:
