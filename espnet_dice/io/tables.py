@@ -14,12 +14,19 @@ UTF = {b"\xff\xfe\0\0": 32, b"\0\0\xfe\xff": 32, b"\xff\xfe": 16, b"\xfe\xff": 1
 """What files begin with."""
 
 
-def unreadable(data: bytes) -> str | None:
-    """Why a file that begins so is no text in UTF-8, and what to do about it; None: it may be."""
+def packed_by(data: bytes) -> str | None:
+    """The tool that packed a file that begins so; None: none that is known."""
     for begin, tool in PACKED.items():
         # BZh may be a name; packed data have bytes that no text begins with
         if data.startswith(begin) and (tool != "bzip2" or data[4:10] == b"1AY&SY"):
-            return f"packed by {tool}; unpack it"
+            return tool
+    return None
+
+
+def unreadable(data: bytes) -> str | None:
+    """Why a file that begins so is no text in UTF-8, and what to do about it; None: it may be."""
+    if tool := packed_by(data):
+        return f"packed by {tool}; unpack it"
     for begin, bits in UTF.items():
         if data.startswith(begin):
             return f"UTF-{bits}; convert it: iconv -f UTF-{bits} -t UTF-8"

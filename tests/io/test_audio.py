@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import pickle
 
 import kaldiio
@@ -152,11 +153,13 @@ def bad_audio(d):
     (d / "pickle.ark").write_bytes(b"x PKL" + pickle.dumps((RATE, np.zeros(9))))
     (d / "junk.ark").write_bytes(b"x fLaC" + bytes(100))
     (d / "packed.wav").write_bytes(gzip.compress((d / "ok.wav").read_bytes()))
+    (d / "packed.xz").write_bytes(lzma.compress((d / "ok.wav").read_bytes()))
     (d / "packed.ark").write_bytes(gzip.compress(b"x " + (d / "ok.wav").read_bytes()))
     (d / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(99))
     (d / "lfs.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     return {
         "gzip": ("packed.wav", None, ["not recognised, it is packed by gzip: unpack it)"]),
+        "xz": ("packed.xz", None, ["not recognised, it is packed by xz: unpack it)"]),
         "gzip of an ark": ("packed.ark:2", None, ["packed by gzip, which has no offsets; unpack"]),
         "no offset": ("junk.ark", None, ["; of an archive the offset is wanted, too: FILE.ark"]),
         "a pointer": ("lfs.wav", None, ["it is a pointer: get the file with git lfs pull"]),

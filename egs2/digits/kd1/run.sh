@@ -8,7 +8,9 @@ export CALLER_DIR=${PWD}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 students=(
+    conf/train_asr_digits_student_nohead.yaml
     conf/train_asr_digits_student.yaml
+    conf/train_asr_digits_student_tok_dec.yaml
     conf/train_asr_digits_student_tok_an4.yaml
     conf/train_asr_digits_student_unc_an4.yaml
     conf/train_asr_digits_student_tok.yaml

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-_ZIP = b"PK\3\4"
+from espnet_dice.io.tables import packed_by
+
 _OTHERS = {
-    b"\x1f\x8b": "it is packed by gzip: unpack it",
-    _ZIP: "it is a zip: unpack it",
     b"version https://git-lfs": "it is a pointer: get the file with git lfs pull",
     b"\x1aE\xdf\xa3": "it is WebM or Matroska: convert it (ffmpeg -i IN OUT.wav)",
     b"#!AMR": "it is AMR: convert it (ffmpeg -i IN OUT.wav)",
@@ -30,8 +29,11 @@ def seems(source: str | Path | bytes, zipped: bool = False) -> str:
     else:
         with open(source, "rb") as f:
             head = f.read(_LOOKED_AT)
+    tool = packed_by(head)
+    if tool and not (zipped and tool == "zip"):
+        return f", it is packed by {tool}: unpack it"
     for begin, what in _OTHERS.items():
-        if head.startswith(begin) and not (zipped and begin == _ZIP):
+        if head.startswith(begin):
             return f", {what}"
     if head[4:8] == b"ftyp":
         return f", {_MP4}"
