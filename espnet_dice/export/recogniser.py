@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet_dice.export import cards, greedy_wer, shipped
+from espnet_dice.export import cards, greedy_wer, language_model, shipped
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.records import experiment, feature_dir, frontend, tokens
 from espnet_dice.records.config_base import read_trained
@@ -39,7 +39,7 @@ class RecogniserExport:
         test: features on which the ONNX encoders are compared by their WER, or None.
         test_utterances: of it, at most.
         spoken: its audio, from which what is shipped is measured, or None.
-        lm: language model for ``ship/`` of those that were decoded with it, or None.
+        lm: language model for ``ship/`` of those that were decoded with it, or None; exported.
         about: what :func:`espnet_dice.export.card.about` says.
     """
 
@@ -89,8 +89,6 @@ class RecogniserExport:
     def warm_up(self) -> None:
         """Import, before processes are forked, what each of them needs."""
         trainer.task_class("asr")
-        if self.lm:
-            trainer.task_class("lm")
 
     def make(self, system: experiment.Experiment, directory: Path) -> dict[str, Any]:
         """Write one system's files, in a process of its own; what ``export.json`` says of them.
@@ -110,9 +108,8 @@ class RecogniserExport:
         if report.get("onnx"):
             report["no_ship"] = why = shipped.why_not(heard)
             if why is None:
-                listed = config["token_list"]
-                weight = self._write_lm(system, directory, report, len(listed) - 1)
-                shipped.recogniser(directory, heard, listed, weight)
+                weight = self._take_lm(system, directory, report)
+                shipped.recogniser(directory, heard, config["token_list"], weight)
             if self.test is not None:
                 spoken = self.spoken if why is None else None
                 how = (self.test, self.token_list, self.test_utterances, spoken)
@@ -121,26 +118,20 @@ class RecogniserExport:
         hub_directory(directory, directory / f"{system.name}.zip")
         return report
 
-    def _write_lm(
-        self, system: experiment.Experiment, directory: Path, report: dict[str, Any], eos: int
+    def _take_lm(
+        self, system: experiment.Experiment, directory: Path, report: dict[str, Any]
     ) -> float:
-        """The language model as ONNX, and its weight; 0 where there is none to ship."""
-        from espnet_dice.export import DECODER, step_onnx
-        from espnet_dice.export.onnx import NoGraph
+        """Put the exported language model here; its weight, 0 where there is none to ship."""
+        from espnet_dice.export import DECODER
 
         weight = self.lm_weight(system)
         if not weight or DECODER not in report["onnx"]:
             return 0.0
-        paths = (str(self.lm.config), str(self.lm.model_file), "cpu")
-        lm = trainer.task_class("lm").build_model_from_file(*paths)[0].lm.eval()
-        report["no_lm"] = step_onnx.why_no_lm(lm)
+        exported = language_model.take(self.lm, directory)
+        report["no_lm"] = exported.get(language_model.NO_LM)
         if report["no_lm"]:
             return 0.0
-        try:
-            report["onnx"] |= step_onnx.write_lm(lm, eos, directory, self.lm.name)
-        except NoGraph as err:  # the recogniser is shipped all the same
-            report["no_lm"] = str(err)
-            return 0.0
+        report["onnx"] |= exported["onnx"]
         report["lm"] = {"name": self.lm.name.removeprefix("lm_"), "weight": weight}
         return weight
 

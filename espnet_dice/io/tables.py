@@ -6,21 +6,12 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
+from espnet_dice.io.sound.beginnings import packed_by
+
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 """What no table has: line ends of other systems, and what a disk's fault leaves."""
-GZIP = b"\x1f\x8b"
-PACKED = {GZIP: "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd", b"PK\3\4": "zip"}
 UTF = {b"\xff\xfe\0\0": 32, b"\0\0\xfe\xff": 32, b"\xff\xfe": 16, b"\xfe\xff": 16}
-"""What files begin with."""
-
-
-def packed_by(data: bytes) -> str | None:
-    """The tool that packed a file that begins so; None: none that is known."""
-    for begin, tool in PACKED.items():
-        # BZh may be a name; packed data have bytes that no text begins with
-        if data.startswith(begin) and (tool != "bzip2" or data[4:10] == b"1AY&SY"):
-            return tool
-    return None
+"""What texts of other encodings begin with."""
 
 
 def unreadable(data: bytes) -> str | None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_dice.io.errors import DataError
-from espnet_dice.io.tables import GZIP, unreadable
+from espnet_dice.io.sound.beginnings import GZIP
+from espnet_dice.io.tables import unreadable
 
 OTHER = re.compile(r"[\0\x80-\x84\x86-\x9f]")
 """What a text has that was taken for UTF-8: zeros of UTF-16, and what is a quote elsewhere."""

@@ -8,11 +8,12 @@ makes ``exp/<system>/export``, see :mod:`espnet_dice.export.recogniser` and
 :mod:`espnet_dice.export.student`. Every file is compared with the trained model on the way out, and
 with ``--test_set`` a recogniser's ONNX encoders by the WER of greedy CTC; with ``--data`` also
 ``ship/``, which runs without ESPnet, from waveform to text. ``--lm`` puts the language model into
-``ship/`` of the recognisers that the results have with it. ``--demo true`` writes ``demo/`` beside
-``ship/``, a page that transcribes in a browser. The model cards of all systems are written with the
-results that are there now.
+``ship/`` of the recognisers that the results have with it, once written to ``exp/lm_<tag>/export``.
+``--demo true`` writes ``demo/`` beside ``ship/``, a page that transcribes in a browser. The model
+cards of all systems are written with the results that are there now.
 """
 
+import functools
 import logging
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from espnet_dice.export import (
     card,
     cards,
     greedy_wer,
+    language_model,
     processor,
     shipped,
     wants_onnx,
@@ -35,6 +37,7 @@ from espnet_dice.io.progress import setup_logging
 from espnet_dice.records import experiment, feature_dir, frontend, of_espnet, tokens
 from espnet_dice.records.spoken import Spoken
 from espnet_dice.ship import demo as page
+from espnet_dice.training import trainer
 from espnet_dice.work.workers import Work, run_forked
 
 LOG = "export.log"
@@ -114,6 +117,11 @@ def export(
         maker.warm_up()
     if with_onnx and pending:
         warm_up_onnx()
+    shared = [maker.lm for s, maker in pending if maker is makers.get("asr") and maker.lm_weight(s)]
+    if shared and not language_model.is_done(shared[0]):
+        trainer.task_class("lm")
+        write = functools.partial(language_model.write, shared[0])
+        run_forked([Work(shared[0].name, write, shared[0].directory / LOG)], 1)
     works = [
         Work(s.name, lambda s=s, maker=maker: _write(maker, s), s.directory / LOG)
         for s, maker in pending

@@ -2,9 +2,11 @@ import json
 import math
 import tracemalloc
 
+import numpy as np
 import pytest
 import torch
 
+from espnet_dice.export import language_model, missing_for_onnx
 from espnet_dice.io.errors import DataError
 from espnet_dice.records import experiment, tokens, transcripts
 from espnet_dice.stages.tokens import make_tokens
@@ -35,6 +37,34 @@ def test_perplexity_against_a_plain_sum(recipe):
     assert found["per_token"] == pytest.approx(math.exp(nll / count), rel=1e-4)
     words = sum(len(t.split()) + 1 for t in spoken.values())
     assert found["per_word"] == pytest.approx(math.exp(nll / words), rel=1e-3)
+
+
+@pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
+def test_its_graph_is_written_once_and_linked(recipe, tmp_path):
+    from espnet_dice.export import onnx
+
+    e = experiment.load(recipe.lm)
+    assert not language_model.is_done(e)
+    language_model.write(e)
+    assert language_model.is_done(e)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        report = language_model.take(e, tmp_path / name)
+        assert set(report["onnx"]) == {"lm.onnx", "lm.int8.onnx"}
+        for graph in report["onnx"]:
+            assert (tmp_path / name / graph).samefile(recipe.lm / "export" / graph)
+    graph = onnx.running(tmp_path / "a/lm.onnx")
+    perplexity = json.loads((recipe.lm / lm.PERPLEXITY).read_text())
+    ids = {token: i for i, token in enumerate(tokens.TOKENS)}
+    nll = 0.0
+    for text in transcripts.check_text(tiny.DUMP / "dev" / "text", tokens.fixed()).values():
+        said = [ids["<sos/eos>"], *(ids[c] for c in "▁" + text.replace(" ", "▁"))]
+        for n in range(1, len(said) + 1):
+            (found,) = graph.run(None, {"tokens": np.array([said[:n]])})
+            nll -= found[0, said[n] if n < len(said) else said[0]]
+    assert math.exp(nll / perplexity["tokens"]) == pytest.approx(perplexity["per_token"], rel=1e-4)
+    (recipe.lm / "export/lm.onnx").unlink()
+    assert not language_model.is_done(e)
 
 
 def test_it_is_skipped_and_said(recipe, capsys):

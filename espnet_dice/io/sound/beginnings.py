@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from espnet_dice.io.tables import packed_by
-
+GZIP = b"\x1f\x8b"
+PACKED = {GZIP: "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd", b"PK\3\4": "zip"}
 _OTHERS = {
     b"version https://git-lfs": "it is a pointer: get the file with git lfs pull",
     b"\x1aE\xdf\xa3": "it is WebM or Matroska: convert it (ffmpeg -i IN OUT.wav)",
@@ -12,6 +12,15 @@ _OTHERS = {
 }
 _MP4 = "it is MP4 or M4A: convert it (ffmpeg -i IN OUT.wav)"
 _LOOKED_AT = 40
+
+
+def packed_by(data: bytes) -> str | None:
+    """The tool that packed a file that begins so; None: none that is known."""
+    for begin, tool in PACKED.items():
+        # BZh may be a name; packed data have bytes that no text begins with
+        if data.startswith(begin) and (tool != "bzip2" or data[4:10] == b"1AY&SY"):
+            return tool
+    return None
 
 
 def seems(source: str | Path | bytes, zipped: bool = False) -> str:
