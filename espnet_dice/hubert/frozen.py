@@ -16,7 +16,6 @@ from espnet_dice.hubert.formats import any_format, teacher_files
 from espnet_dice.hubert.models import onednn
 from espnet_dice.hubert.models.frames import RECEPTIVE, n_frames
 from espnet_dice.io.errors import ConfigError, DataError
-from espnet_dice.io.fingerprint import digest
 
 HF_EPS, ESPNET_EPS = 1e-7, 1e-5
 """What is added to a waveform's variance: Wav2Vec2FeatureExtractor's, ESPnet's CNNFrontend's."""
@@ -27,7 +26,7 @@ class FrozenSSLModel(torch.nn.Module):
 
     Args:
         model: has the forward pass of :class:`backbone.Backbone`.
-        key: what it was read from, see :func:`key_of`.
+        key: what it was read from, see :func:`teacher_files.key_of`.
         source: its name for messages.
         normalize: whether it wants waveforms of mean 0 and variance 1.
         eps: added to the variance.
@@ -139,7 +138,7 @@ class LayerFeatures:
         for one in self.layers:
             check_layer(teacher, one)
         self.teacher = teacher
-        self.key = layer_key(teacher.key, layer)
+        self.key = teacher_files.layer_key(teacher.key, layer)
         self.dims = tuple(teacher.dims[one] for one in self.layers)
         self.dim = sum(self.dims)
         self.heights = tuple(one / teacher.layers for one in self.layers)
@@ -177,20 +176,6 @@ def load(source: str | Path, trust_pickle: bool = False) -> FrozenSSLModel:
     found = teacher_files.find(source)
     built = any_format.build(found, trust_pickle)
     return FrozenSSLModel(built.model, found.key(), str(source), built.normalize, built.eps)
-
-
-def key_of(source: str | Path) -> str:
-    """The key of a teacher without loading it: a digest of its parameters and its configuration.
-
-    Raises:
-        ConfigError: there is no model.
-    """
-    return teacher_files.find(source).key()
-
-
-def layer_key(key: str, layer: int | Sequence[int]) -> str:
-    """The key of one or several layers of the teacher with ``key``."""
-    return digest({"teacher": key, "layer": layer})
 
 
 def check_layer(teacher: FrozenSSLModel, layer: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE, n_frames
 from espnet_dice.io.errors import DataError, DiceError
 
@@ -166,16 +167,14 @@ def load_layer(
 
 
 def key_of(source: str | Path) -> str:
-    """The key of :func:`load`'s result, without loading it.
+    """The key of :func:`load`'s result, without loading it: of a model a digest of its files.
 
     Raises:
         ConfigError: there is no such model.
     """
     if str(source) in SPECTRAL:
         return SPECTRAL[str(source)].key
-    from espnet_dice.hubert import frozen
-
-    return frozen.key_of(source)
+    return teacher_files.key_of(source)
 
 
 def is_current(source: str | Path, key: str) -> bool:
@@ -195,6 +194,4 @@ def layer_key_of(source: str | Path, layer: int | Sequence[int]) -> str:
     """
     if str(source) in SPECTRAL:
         return SPECTRAL[str(source)].key
-    from espnet_dice.hubert import frozen
-
-    return frozen.layer_key(frozen.key_of(source), layer)
+    return teacher_files.layer_key(key_of(source), layer)

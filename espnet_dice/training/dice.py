@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io import espnet_options, fingerprint
 from espnet_dice.io.errors import ConfigError, ProblemList
@@ -67,13 +68,11 @@ def make_job(
         inputs |= more_inputs
     from_teacher = (read_config(config).get("model_conf") or {}).get("init") is not None
     if "dice_feature" in names or from_teacher:
-        from espnet_dice.hubert.frozen import key_of
-
         if teacher is None:
             what = "init" if from_teacher else "dice_feature"
             raise ConfigError(f"{config}: {what} needs --teacher")
         data += ["--teacher", str(teacher)]
-        inputs["teacher"] = key_of(teacher)
+        inputs["teacher"] = teacher_files.key_of(teacher)
     return Job(
         task="dice",
         out=out,

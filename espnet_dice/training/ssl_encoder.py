@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models.frames import RECEPTIVE
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.records import configs, feature_dir
@@ -45,10 +46,8 @@ def inputs(config: Path, extra: str, sets: Sequence[feature_dir.FeatureDir]) -> 
     source = configs.conf_of(config, "encoder_conf", extra).get("source")
     if source is None:
         return {}  # the class itself says what its encoder_conf must hold
-    from espnet_dice.hubert import frozen
-
     try:
-        return {"encoder": frozen.key_of(source)}
+        return {"encoder": teacher_files.key_of(source)}
     except ConfigError as err:
         place = configs.where(config, "encoder_conf", "source")
         raise ConfigError(f"{place}: encoder_conf: source: {err}") from err

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from espnet_dice.hubert import frozen
-from espnet_dice.hubert.formats import hub
+from espnet_dice.hubert.formats import hub, teacher_files
 from espnet_dice.inference import archive, files
 from espnet_dice.io import arks
 from espnet_dice.io.errors import ConfigError, DataError, DiceError
@@ -109,7 +109,7 @@ def test_index_of_hugging_face(tmp_path, trace):
         path = hf(tmp_path / f"hf{len(name)}", "model.safetensors.index.json")
         path.write_text(json.dumps({"weight_map": {"w": name}}))
         with pytest.raises(ConfigError, match="not in the model's own directory"):
-            frozen.key_of(path.parent)
+            teacher_files.key_of(path.parent)
 
 
 @pytest.mark.parametrize("name", ["m.pt", "m.pth"])

@@ -7,6 +7,7 @@ import torch
 
 from espnet_dice.dice import start
 from espnet_dice.hubert import frozen
+from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.training.jobs import run_jobs
@@ -93,7 +94,7 @@ def test_a_training_starts_from_its_teacher_and_needs_it_no_more(
     source = str(trained_dice / "exp/dice_teacher")
     still = {"optim_conf": {"lr": 0.0}, "model_conf": {"final_dim": 8, "init": "teacher"}}
     made = job("same", config(epochs=1, **still), source=source)
-    assert made.inputs["teacher"] == frozen.key_of(source)
+    assert made.inputs["teacher"] == teacher_files.key_of(source)
     assert run_jobs([made]) == 1
     ours, theirs = (frozen.load(s)(WAVE) for s in ("exp/dice_same", source))
     for a, b in zip(ours, theirs, strict=True):

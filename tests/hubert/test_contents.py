@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from transformers import HubertForCTC, HubertModel, Wav2Vec2FeatureExtractor
 
 from espnet_dice.hubert import frozen
+from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.io.errors import ConfigError
 from tests.hubert import fairseq_checkpoints, parity
 from tests.hubert.tiny_models import BASE, noise, reference
@@ -166,7 +167,7 @@ def test_shards(tmp_path, safe):
     index = {"weight_map": {k: names[i % 2] for i, k in enumerate(state)}}
     (made / f"{stem}.{end}.index.json").write_text(json.dumps(index))
     is_the_model(made)
-    assert frozen.key_of(made / f"{stem}.{end}.index.json") == frozen.key_of(made)
+    assert teacher_files.key_of(made / f"{stem}.{end}.index.json") == teacher_files.key_of(made)
     (made / names[1]).unlink()
     with pytest.raises(ConfigError, match=rf"{names[1]}: missing, though {stem}\.{end}\.index"):
         frozen.load(made)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import HubertForCTC, Wav2Vec2FeatureExtractor
 
 from espnet_dice.hubert import frozen
-from espnet_dice.hubert.formats import hub
+from espnet_dice.hubert.formats import hub, teacher_files
 from espnet_dice.hubert.models import onednn, students
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
@@ -111,16 +111,16 @@ def copy(base, directory, config=None, preprocessor=None, state=None):
 
 
 def test_the_key_is_that_of_parameters_and_meaning(base, tmp_path):
-    key = frozen.key_of(base[0])
+    key = teacher_files.key_of(base[0])
     assert frozen.load(base[0]).key == key
     same = copy(base, tmp_path / "same", {"transformers_version": "9", "dtype": "x"})
-    assert frozen.key_of(same) == key
+    assert teacher_files.key_of(same) == key
     norm = copy(base, tmp_path / "norm", preprocessor={"do_normalize": True})
     heads = copy(base, tmp_path / "heads", {"num_attention_heads": 2})
     other = copy(base, tmp_path / "other", state=lambda s: s | {"masked_spec_embed": noise(48)})
-    keys = {key, *(frozen.key_of(d) for d in (norm, heads, other))}
+    keys = {key, *(teacher_files.key_of(d) for d in (norm, heads, other))}
     assert len(keys) == 4
-    assert len({frozen.layer_key(key, layer) for layer in (1, 2)} | {key}) == 3
+    assert len({teacher_files.layer_key(key, layer) for layer in (1, 2)} | {key}) == 3
 
 
 def test_a_fine_tuned_model_in_the_old_format_is_the_same_teacher(base, tmp_path):
@@ -210,7 +210,7 @@ def test_a_rate_in_quotes(base, tmp_path):
 
 def test_a_model_named_by_its_config(base, tmp_path):
     directory = copy(base, tmp_path / "t", {})
-    assert frozen.key_of(directory / "config.json") == frozen.key_of(directory)
+    assert teacher_files.key_of(directory / "config.json") == teacher_files.key_of(directory)
 
 
 def test_a_preprocessor_that_does_not_say_normalises_as_transformers_does(base, tmp_path):
@@ -240,7 +240,7 @@ def test_an_index_of_parameters_that_is_none(base, tmp_path):
 
 
 def test_its_file_of_parameters_is_the_directory(base, tmp_path):
-    assert frozen.key_of(base[0] / "model.safetensors") == frozen.key_of(base[0])
+    assert teacher_files.key_of(base[0] / "model.safetensors") == teacher_files.key_of(base[0])
     shutil.copy(base[0] / "model.safetensors", tmp_path)
     with pytest.raises(ConfigError, match=r"as its directory, with its config\.json"):
         frozen.load(tmp_path / "model.safetensors")
@@ -290,13 +290,13 @@ def test_sources_that_are_nothing(tmp_path, monkeypatch):
 def test_a_cached_model_of_the_hub_needs_no_network(base, tmp_path, monkeypatch):
     cached = {f.name: str(f) for f in base[0].iterdir()}
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda _, file: cached.get(file))
-    assert frozen.key_of("someone/hubert") == frozen.key_of(base[0])
+    assert teacher_files.key_of("someone/hubert") == teacher_files.key_of(base[0])
     del cached[hub.PREPROCESSOR]  # never asked for: it may say do_normalize
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: 1 / 0)
     with pytest.raises(
         ConfigError, match=rf"{base[0]} holds no {hub.PREPROCESSOR} and no .*give it"
     ):
-        frozen.key_of("someone/hubert")
+        teacher_files.key_of("someone/hubert")
 
 
 def test_all_files_of_a_model_are_asked_of_the_hub(base, tmp_path, monkeypatch):
@@ -317,16 +317,16 @@ def test_all_files_of_a_model_are_asked_of_the_hub(base, tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
-    assert frozen.key_of("someone/hubert") == frozen.key_of(made)
+    assert teacher_files.key_of("someone/hubert") == teacher_files.key_of(made)
     assert {hub.PREPROCESSOR, hub.PROCESSOR, *hub.WEIGHTS, "a.bin"} <= set(asked)
     held = {f.name: str(f) for f in made.iterdir()} | {hub.PREPROCESSOR: object()}
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda _, file: held.get(file))
     asked.clear()
-    frozen.key_of("someone/hubert")
+    teacher_files.key_of("someone/hubert")
     assert not asked
     (made / "a.bin").rename(made / "b.bin")  # of the cache's shards one is not there
     with pytest.raises(ConfigError, match="hub did not give it"):
-        frozen.key_of("someone/hubert")
+        teacher_files.key_of("someone/hubert")
     assert asked
 
 
@@ -391,7 +391,7 @@ def ssl1(tmp_path_factory):
 def test_an_experiment_and_its_model_are_the_same_teacher(ssl1):
     mine = frozen.load(ssl1[0])
     assert mine.normalize and mine.layers == 2
-    assert frozen.key_of(ssl1[0] / "valid.loss.ave.pth") == mine.key
+    assert teacher_files.key_of(ssl1[0] / "valid.loss.ave.pth") == mine.key
 
 
 @pytest.mark.parametrize(

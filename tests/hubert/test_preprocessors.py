@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from espnet_dice.hubert import frozen
-from espnet_dice.hubert.formats import hub
+from espnet_dice.hubert.formats import hub, teacher_files
 from espnet_dice.io.errors import ConfigError
 from tests.hubert import espnet_checkpoints, fairseq_checkpoints
 from tests.hubert.parity import torchaudio
@@ -57,7 +57,7 @@ def test_what_a_processor_saves(tmp_path, caplog):
             directory
         )
         assert same_as_transformers(directory) is normalize
-        said[normalize] = frozen.key_of(directory)
+        said[normalize] = teacher_files.key_of(directory)
     assert said[True] != said[False]
     assert not caplog.records
 
@@ -125,7 +125,7 @@ def test_where_nothing_says(tmp_path, caplog, conf, processor):
     assert str(directory) in text and hub.PREPROCESSOR in text
     assert ("mean 0 and variance 1" if large else "not normalised") in text
     (directory / hub.PREPROCESSOR).write_text(json.dumps({"do_normalize": not large}))
-    assert frozen.key_of(directory) != mine.key
+    assert teacher_files.key_of(directory) != mine.key
     assert same_as_transformers(directory) is not large
 
 

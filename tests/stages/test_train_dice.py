@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from espnet_dice.hubert import frozen
+from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError, ProblemList, StaleError
 from espnet_dice.records import experiment, feature_dir
@@ -79,7 +80,7 @@ def test_what_is_whole_is_skipped_and_what_changed_is_not(recipe):
     both = [{"name": "dice_hard"}, {"name": "dice_feature", "weight": 0.1}]
     inputs = job("feature", config(both), source="exp/dice_teacher").inputs
     assert set(inputs) == {"train", "valid", "labels_train", "labels_valid", "teacher"}
-    assert inputs["teacher"] == frozen.key_of("exp/dice_teacher")
+    assert inputs["teacher"] == teacher_files.key_of("exp/dice_teacher")
     job("teacher", config(epochs=3))  # put the config file back
     job("feature", config(both), source="exp/dice_teacher")
 

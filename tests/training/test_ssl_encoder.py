@@ -12,6 +12,7 @@ import yaml
 
 from espnet_dice.export import missing_for_onnx, shipped
 from espnet_dice.hubert import frozen
+from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.io import fingerprint
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint, key_of
@@ -220,13 +221,13 @@ def test_what_plain_espnet_has_not_is_said(here, caplog):
 
 def test_the_ssl_model_is_an_input_of_the_training(here, tmp_path, monkeypatch):
     made = job("plain", config(PLAIN_ENCODER, "espnet"))
-    assert made.inputs["encoder"] == frozen.key_of("ssl") and Plan(made).done
+    assert made.inputs["encoder"] == teacher_files.key_of("ssl") and Plan(made).done
     save(tmp_path / "other", {**SSL, "num_hidden_layers": 2})
     other = config({**PLAIN_ENCODER, "source": str(tmp_path / "other")}, "espnet")
     assert job("other", other).inputs["encoder"] != made.inputs["encoder"]
     extra = f"--encoder_conf source={tmp_path / 'other'}"
     given = job("other2", config(PLAIN_ENCODER, "espnet"), extra=extra)
-    assert given.inputs["encoder"] == frozen.key_of(tmp_path / "other")
+    assert given.inputs["encoder"] == teacher_files.key_of(tmp_path / "other")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The files of a teacher, and what identifies them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +89,20 @@ class Checkpoint:
     def layer_norm(self) -> bool:
         """Whether the convolutions of a Hugging Face model have layer norms."""
         return self.config.get("feat_extract_norm") == "layer"
+
+
+def key_of(source: str | Path) -> str:
+    """The key of a teacher without loading it: a digest of its parameters and its configuration.
+
+    Raises:
+        ConfigError: there is no model.
+    """
+    return find(source).key()
+
+
+def layer_key(key: str, layer: int | Sequence[int]) -> str:
+    """The key of one or several layers of the teacher with ``key``."""
+    return fingerprint.digest({"teacher": key, "layer": layer})
 
 
 def find(source: str | Path) -> Checkpoint:
