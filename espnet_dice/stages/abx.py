@@ -94,6 +94,7 @@ def score_systems(
     settings: Settings | None = None,
     device: str = "cpu",
     trust_pickle: bool = False,
+    nj: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score systems, or read the scores that are there.
 
@@ -104,6 +105,7 @@ def score_systems(
         settings: what is scored.
         device: where models compute.
         trust_pickle: see :func:`espnet_dice.hubert.frozen.load`.
+        nj: threads; None: as many as torch has.
 
     Returns:
         System → its record: ``layers`` has the errors of each layer, in %, by its number as text;
@@ -115,7 +117,6 @@ def score_systems(
     """
     from espnet_dice.hubert import upstreams
     from espnet_dice.hubert.models.frames import n_frames
-    from espnet_dice.probes import abx
 
     settings = settings or Settings()
     for dump in speech.sets:
@@ -132,6 +133,11 @@ def score_systems(
     found = {name: read_json(out / f"{name}.json") or {} for name in systems}
     todo = {n: s for n, s in systems.items() if found[n].get("key") != made_from[n].key}
     if todo:
+        import torch  # 3 s, which a run with nothing to do is spared
+
+        from espnet_dice.probes import abx
+
+        torch.set_num_threads(nj or torch.get_num_threads())
         frames = {utt: n_frames(speech.lengths[utt]) for utt in alignment}
         cells = abx.choose(alignment, frames, settings.cells, settings.seed)
         logging.info("ABX: %s cells of %s", settings.cells or "all", cells.found)
@@ -227,14 +233,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--nj", type=int, default=options.cores(), help="threads")
     args = parser.parse_args(argv)
     setup_logging()
-    import torch
-
-    torch.set_num_threads(args.nj)
     settings = Settings(args.cells, args.seed, args.seconds, tuple(args.layers))
     speech = Speech([feature_dir.load(args.dump / name) for name in args.sets], args.alignment)
     systems = parse_systems(args.system)
     out = args.choose.parent if args.choose else args.exp / OUT
-    found = score_systems(systems, speech, out, settings, args.device, args.trust_pickle)
+    how = (args.device, args.trust_pickle, args.nj)
+    found = score_systems(systems, speech, out, settings, *how)
     print(table(found))
     if args.choose:
         layer = best_layer(next(iter(found.values())))

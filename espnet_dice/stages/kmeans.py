@@ -39,6 +39,7 @@ def make_quantizer(
     trust_pickle: bool = False,
     device: str = "cpu",
     directions: int | None = None,
+    nj: int | None = None,
 ) -> bool:
     """Cluster a layer, or several, unless that was done from exactly this.
 
@@ -54,6 +55,7 @@ def make_quantizer(
         device: where the teacher and k-means compute.
         directions: cluster this many principal directions of each layer (:mod:`pca`); None: the
             layer as it is.
+        nj: threads; None: as many as torch has.
 
     Returns:
         False if nothing was to be done.
@@ -87,6 +89,9 @@ def make_quantizer(
     if made_from.is_done(out):
         return False
     logging.info("%s: %s", out, made_from.why(out))
+    import torch  # 3 s, which a run with nothing to do is spared
+
+    torch.set_num_threads(nj or torch.get_num_threads())
     found = upstreams.load_layer(source, layer, device, trust_pickle)
     dims = found.dims
     if directions is not None:
@@ -215,9 +220,6 @@ def main(argv: list[str] | None = None) -> None:
             raise ConfigError("--pca: --given has centroids already; leave one of them out")
         made = use_given(args.given, args.source, layer, args.out, args.trust_pickle, clusters)
     else:
-        import torch
-
-        torch.set_num_threads(args.nj or options.cores())
         made = make_quantizer(
             args.source,
             layer,
@@ -229,6 +231,7 @@ def main(argv: list[str] | None = None) -> None:
             args.trust_pickle,
             args.device,
             args.pca,
+            args.nj or options.cores(),
         )
     print(f"{args.out}: {'made' if made else 'unchanged, skipped'}")
 

@@ -70,7 +70,6 @@ def run_probes(
         DiceError: a source holds no model, or the sets do not go with a task.
     """
     from espnet_dice.hubert import upstreams
-    from espnet_dice.hubert.models import stem
 
     machine = machine or Machine(nj=options.cores())
     keys = {name: upstreams.key_of(source) for name, source in systems.items()}
@@ -92,6 +91,8 @@ def run_probes(
             task = corpus.task(name)
             logging.info("probe %s: %s; %s", name, task.about, task.parts)
         if any(source not in upstreams.SPECTRAL for source in systems.values()):
+            from espnet_dice.hubert.models import stem  # imports torch
+
             stem.warm_up()
         run_forked(works, machine.nj)
     measure_speed(systems, keys, corpus, exp, machine.trust_pickle)
