@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_dice.io.errors import DataError
-from espnet_dice.io.sound.beginnings import GZIP
+from espnet_dice.io.sound.beginnings import packed_by
 from espnet_dice.io.tables import unreadable
 
 OTHER = re.compile(r"[\0\x80-\x84\x86-\x9f]")
@@ -26,7 +26,7 @@ def lines(path: Path) -> Iterator[str]:
     """
     with open(path, "rb") as f:
         head = f.read(10)
-    packed = head.startswith(GZIP)
+    packed = packed_by(head) == "gzip"
     if not packed and (why := unreadable(head)):
         raise DataError(f"{path}: {why}")
     n = 0

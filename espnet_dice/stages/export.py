@@ -13,7 +13,6 @@ with ``--test_set`` a recogniser's ONNX encoders by the WER of greedy CTC; with 
 cards of all systems are written with the results that are there now.
 """
 
-import functools
 import logging
 from pathlib import Path
 
@@ -117,11 +116,11 @@ def export(
         maker.warm_up()
     if with_onnx and pending:
         warm_up_onnx()
-    shared = [maker.lm for s, maker in pending if maker is makers.get("asr") and maker.lm_weight(s)]
-    if shared and not language_model.is_done(shared[0]):
+    ships_lm = any(maker is makers.get("asr") and maker.lm_weight(s) for s, maker in pending)
+    if ships_lm and not language_model.is_done(language):
         trainer.task_class("lm")
-        write = functools.partial(language_model.write, shared[0])
-        run_forked([Work(shared[0].name, write, shared[0].directory / LOG)], 1)
+        work = Work(language.name, lambda: language_model.write(language), language.directory / LOG)
+        run_forked([work], 1)
     works = [
         Work(s.name, lambda s=s, maker=maker: _write(maker, s), s.directory / LOG)
         for s, maker in pending

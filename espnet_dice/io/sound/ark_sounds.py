@@ -3,6 +3,7 @@
 import mmap
 import re
 
+from espnet_dice.io.sound.beginnings import packed_by
 from espnet_dice.io.sound.containers import Disagreement, read_promise, truncated
 
 _NEXT = re.compile(rb"[^\s\0]+ (?:RIFF|RIFX|RF64|fLaC|AUDIO|NPY|PKL|\0B)")
@@ -37,8 +38,10 @@ def read_entry(source: str) -> bytes:
                 return _counted(data, at, size)
             if data[at : at + 4] in (b"RIFF", b"RIFX", b"RF64"):
                 return _chunked(data, at, size)
-            if data[:2] == b"\x1f\x8b":
-                raise Disagreement("the archive is packed by gzip, which has no offsets; unpack it")
+            if tool := packed_by(data[:10]):
+                raise Disagreement(
+                    f"the archive is packed by {tool}, which has no offsets; unpack it"
+                )
     raise _nothing()
 
 

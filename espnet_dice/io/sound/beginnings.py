@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
-GZIP = b"\x1f\x8b"
-PACKED = {GZIP: "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd", b"PK\3\4": "zip"}
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"(\xb5/\xfd": "zstd",
+    b"PK\3\4": "zip",
+}
 _OTHERS = {
     b"version https://git-lfs": "it is a pointer: get the file with git lfs pull",
     b"\x1aE\xdf\xa3": "it is WebM or Matroska: convert it (ffmpeg -i IN OUT.wav)",
