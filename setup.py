@@ -40,7 +40,7 @@ setup(
     package_data={
         "espnet_dice": ["py.typed"],
         "espnet_dice.systems": ["conf/*.yaml"],
-        "espnet_dice.export": ["templates/*"],
+        "espnet_dice.export.cards": ["templates/*"],
         "espnet_dice.report": ["templates/*"],
         "espnet_dice.ship": ["browser/*"],
     },

@@ -30,6 +30,8 @@ ORDER = (
     "decoding",
     "results",
     "ship",
+    "export/onnx",
+    "export/cards",
     "export",
     "checks",
     "plan",
@@ -44,7 +46,7 @@ DOORS = ("__init__", "__main__", "compare", "extract", "run", "transcribe")
 """Modules at the top: commands, and what ``import espnet_dice`` gives."""
 APART = (("kd", "dice"),)
 """The two papers know nothing of each other."""
-MOST_FILES = 16
+MOST_FILES = 15
 
 
 def sources(package: Path = PACKAGE) -> dict[str, Path]:

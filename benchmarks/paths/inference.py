@@ -29,33 +29,33 @@ STUDENTS = ["narrow_d2/full", "narrow_d2/slim", "narrow_d2/tapered", "narrow_d2/
 
 def build(name: str) -> torch.nn.Module:
     """``size/stem`` with random weights, ready to run."""
-    from espnet_dice.export import onnx
+    from espnet_dice.export.onnx import student
     from espnet_dice.hubert.frozen import FrozenSSLModel
     from espnet_dice.hubert.models import students
 
     size, stem = name.split("/")
     torch.manual_seed(0)
     model = students.build("hubert", {"size": size, "stem": stem})
-    return onnx.Exported(FrozenSSLModel(model, name, name)).eval()
+    return student.Exported(FrozenSSLModel(model, name, name)).eval()
 
 
 def rows(options: Any) -> Iterator[Row]:
     """Each student, in torch and as int8."""
-    from espnet_dice.export import missing_for_onnx, onnx
+    from espnet_dice.export.onnx import graphs, missing_for_onnx, student
 
     runs, sizes = {}, {}
     with tempfile.TemporaryDirectory() as tmp:
         for name in [TEACHER, *STUDENTS]:
             module = build(name)
             sizes[name] = sum(p.numel() for p in module.parameters()) / 1e6
-            runs[name, "torch"] = onnx.torch_run(module)
+            runs[name, "torch"] = student.torch_run(module)
             if name == TEACHER or missing_for_onnx():
                 continue
             floats, ints = (Path(tmp) / f"{len(runs)}.{kind}.onnx" for kind in ("f32", "int8"))
-            onnx.to_onnx(module, floats, name)
-            onnx.quantise(floats, ints)
-            runs[name, "int8"] = onnx.session(ints)
-        took = onnx.speed(runs, options.turns, SECONDS)
+            student.to_onnx(module, floats, name)
+            graphs.quantise(floats, ints)
+            runs[name, "int8"] = graphs.session(ints)
+        took = student.speed(runs, options.turns, SECONDS)
     teacher = took.pop((TEACHER, "torch"))
     beside = f"{TEACHER}, {sizes[TEACHER]:.1f} M, torch"
     for (name, runtime), seconds in took.items():

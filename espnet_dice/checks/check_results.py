@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espnet_dice.checks.run_warning import RunWarning, percent
-from espnet_dice.export import ENCODER, ENCODER_INT8
+from espnet_dice.export.onnx import ENCODER, ENCODER_INT8
 from espnet_dice.results import statistics
 from espnet_dice.results.dice_results import LESS_IS_BETTER, means
 from espnet_dice.results.model_selection import Candidate

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.export import ENCODER, ENCODER_INT8, shipped
+from espnet_dice.export import shipped
+from espnet_dice.export.onnx import ENCODER, ENCODER_INT8
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.io.texts import words
@@ -65,7 +66,7 @@ def measure(
     """
     import sentencepiece as spm
 
-    from espnet_dice.export import asr_onnx, onnx
+    from espnet_dice.export.onnx import asr_encoder, graphs
 
     pieces = spm.SentencePieceProcessor(model_file=str(token_list / tokens.MODEL))
     entries, reference, features = (
@@ -73,14 +74,14 @@ def measure(
         words(test.text),
         feature_dir.Inputs(test),
     )
-    unit = 1 if test.dim else asr_onnx.SAMPLES
-    chosen = choose(test.lengths, utterances, asr_onnx.MAX_FRAMES * unit)
+    unit = 1 if test.dim else asr_encoder.SAMPLES
+    chosen = choose(test.lengths, utterances, asr_encoder.MAX_FRAMES * unit)
     if not chosen:
-        raise DataError(f"{test.path}: no utterance of {asr_onnx.MAX_FRAMES} frames or fewer")
+        raise DataError(f"{test.path}: no utterance of {asr_encoder.MAX_FRAMES} frames or fewer")
     wanted = {utt: reference[utt] for utt in chosen}
     found = {"set": test.name, "utterances": len(chosen)}
     for name in (ENCODER, ENCODER_INT8):
-        run = onnx.session(directory / name)
+        run = graphs.session(directory / name)
         texts = {}
         for utt in chosen:
             _, log_probs = run(features(utt)[None])

@@ -49,18 +49,18 @@ def write(lm: experiment.Experiment) -> None:
 
 
 def _make(lm: experiment.Experiment, directory: Path) -> dict[str, Any]:
-    from espnet_dice.export import step_onnx
-    from espnet_dice.export.onnx import NoGraph
+    from espnet_dice.export.onnx import search_step
+    from espnet_dice.export.onnx.graphs import NoGraph
 
     model = trainer.task_class("lm").build_model_from_file(
         str(lm.config), str(lm.model_file), "cpu"
     )[0]
     model = model.lm.eval()
-    if why := step_onnx.why_no_lm(model):
+    if why := search_step.why_no_lm(model):
         return {NO_LM: why}
     eos = len(read_trained(lm.config)["token_list"]) - 1
     try:
-        return {"onnx": step_onnx.write_lm(model, eos, directory, lm.name)}
+        return {"onnx": search_step.write_lm(model, eos, directory, lm.name)}
     except NoGraph as err:
         return {NO_LM: str(err)}
 

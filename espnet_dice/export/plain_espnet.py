@@ -163,7 +163,7 @@ def write_export(
         directory: where to write; what is there already is packed too.
         final: where ``directory`` is going to be; ESPnet looks up the paths in a config from the
             working directory, so that ``config.yaml`` needs absolute ones.
-        onnx: also the encoder, as :mod:`asr_onnx` does, if it is of a kind that has such a form.
+        onnx: also the encoder, as :mod:`asr_encoder` does, if it is of a kind that has such a form.
         heard: its features, if they are known: ``infer.py`` makes them.
 
     Returns:
@@ -218,23 +218,23 @@ def write_export(
         "no_infer": no_infer,
     }
     if onnx:
-        from espnet_dice.export import asr_onnx, step_onnx
-        from espnet_dice.export.onnx import NoGraph
+        from espnet_dice.export.onnx import asr_encoder, search_step
+        from espnet_dice.export.onnx.graphs import NoGraph
 
         # ESPnet's HuBERT is for padded batches, and has no form as a graph
         model = trained if trained_encoder == ssl_encoder.OURS else plain
-        report["no_onnx"] = why = asr_onnx.why_not(model)
+        report["no_onnx"] = why = asr_encoder.why_not(model)
         report["onnx"] = {}
         if why is None:
             try:
-                report["onnx"] = asr_onnx.write(model, directory, final.parent.name, heard)
+                report["onnx"] = asr_encoder.write(model, directory, final.parent.name, heard)
             except NoGraph as err:  # the recogniser is exported all the same
                 report["no_onnx"] = str(err)
         if report["onnx"]:
-            report["no_decoder"] = step_onnx.why_no_decoder(plain)
+            report["no_decoder"] = search_step.why_no_decoder(plain)
             if report["no_decoder"] is None:
                 try:
-                    report["onnx"] |= step_onnx.write_decoder(plain, directory, final.parent.name)
+                    report["onnx"] |= search_step.write_decoder(plain, directory, final.parent.name)
                 except NoGraph as err:  # CTC alone decodes
                     report["no_decoder"] = str(err)
     return report

@@ -40,7 +40,7 @@ class RecogniserExport:
         test_utterances: of it, at most.
         spoken: its audio, from which what is shipped is measured, or None.
         lm: language model for ``ship/`` of those that were decoded with it, or None; exported.
-        about: what :func:`espnet_dice.export.card.about` says.
+        about: what :func:`espnet_dice.export.cards.card.about` says.
     """
 
     token_list: Path | None
@@ -122,7 +122,7 @@ class RecogniserExport:
         self, system: experiment.Experiment, directory: Path, report: dict[str, Any]
     ) -> float:
         """Put the exported language model here; its weight, 0 where there is none to ship."""
-        from espnet_dice.export import DECODER
+        from espnet_dice.export.onnx import DECODER
 
         weight = self.lm_weight(system)
         if not weight or DECODER not in report["onnx"]:

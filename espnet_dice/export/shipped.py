@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import espnet_dice.ship
-from espnet_dice.export import DECODER, DECODER_INT8, ENCODER, ENCODER_INT8, LM, LM_INT8
+from espnet_dice.export.onnx import DECODER, DECODER_INT8, ENCODER, ENCODER_INT8, LM, LM_INT8
 from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
 from espnet_dice.io.atomic import link_or_copy, write_text
 from espnet_dice.io.json_files import write_json
@@ -62,16 +62,17 @@ def recogniser(
         listed: the token list, of pieces of SentencePiece or of characters.
         lm_weight: of that language model.
     """
-    from espnet_dice.export import asr_onnx, onnx, plain_espnet
+    from espnet_dice.export import plain_espnet
+    from espnet_dice.export.onnx import asr_encoder, graphs
 
     models = {MODEL: directory / ENCODER, MODEL_INT8: directory / ENCODER_INT8}
     models |= {name: directory / name for name in (DECODER, DECODER_INT8, LM, LM_INT8)}
     models = {name: path for name, path in models.items() if path.exists()}
-    raw, run = heard.feats_type == RAW, onnx.session(directory / ENCODER)
-    step, shape, shortest = FRAMES * asr_onnx.SAMPLES, (), RECEPTIVE
+    raw, run = heard.feats_type == RAW, graphs.session(directory / ENCODER)
+    step, shape, shortest = FRAMES * asr_encoder.SAMPLES, (), RECEPTIVE
     if not raw:
         with np.load(directory / plain_espnet.STATS) as stats:
-            step, shape, shortest = FRAMES, stats["sum"].shape, asr_onnx.MIN_FRAMES
+            step, shape, shortest = FRAMES, stats["sum"].shape, asr_encoder.MIN_FRAMES
     inputs = (np.zeros((1, n * step, *shape), np.float32) for n in (1, 2))
     short, long = (run(x)[1].shape[1] for x in inputs)
     conf = {
@@ -82,7 +83,7 @@ def recogniser(
         "blank": BLANK,
         "subsampling": round(step / (long - short)),
         "shortest": shortest,
-        "longest_s": asr_onnx.MAX_FRAMES * FRAME_S,
+        "longest_s": asr_encoder.MAX_FRAMES * FRAME_S,
         "lm_weight": lm_weight,
         "parts": sorted({name.partition(".")[0] for name in models}),  # a copy has to hold them
     }
@@ -111,9 +112,9 @@ def student(directory: Path) -> None:
     Args:
         directory: of the export; holds the student as ONNX.
     """
-    from espnet_dice.export import onnx
+    from espnet_dice.export.onnx import student
 
-    models = {MODEL: directory / onnx.FLOAT, MODEL_INT8: directory / onnx.INT8}
+    models = {MODEL: directory / student.FLOAT, MODEL_INT8: directory / student.INT8}
     conf = {"task": "ssl", "feats_type": "raw", "rate": SAMPLE_RATE, "shortest": RECEPTIVE}
     _write(directory / NAME, models, conf)
     _hear(directory / NAME, RAW)

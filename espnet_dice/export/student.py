@@ -25,7 +25,7 @@ class StudentExport:
 
     Attributes:
         onnx: also as ONNX.
-        about: what :func:`espnet_dice.export.card.about` says.
+        about: what :func:`espnet_dice.export.cards.card.about` says.
     """
 
     onnx: bool
@@ -66,8 +66,8 @@ class StudentExport:
         else:
             report["no_hf"] = "no HuBERT, so nothing for transformers"
         if self.onnx:
-            from espnet_dice.export import onnx as to_onnx
             from espnet_dice.export import shipped
+            from espnet_dice.export.onnx import student as to_onnx
 
             report["onnx"] = to_onnx.write(model, directory)
             shipped.student(directory)

@@ -91,19 +91,19 @@ def _torch(source: Path, device: str):
 def _onnx(path: Path):
     if importlib.util.find_spec("onnxruntime") is None:
         raise ConfigError(f"{path}: needs onnxruntime: pip install 'espnet-dice[onnx]'")
-    from espnet_dice.export import onnx
+    from espnet_dice.export.onnx import graphs, student
 
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     try:
-        graph = onnx.running(path)
+        graph = graphs.running(path)
     except Exception as err:  # onnxruntime has classes of its own
         said = " ".join(str(err).split())[:200] + beginnings.seems(path)
         raise ConfigError(f"{path}: no ONNX graph that runs here ({said}); copy it again") from err
-    outputs, wanted = tuple(output.name for output in graph.get_outputs()), onnx.OUTPUTS
+    outputs, wanted = tuple(output.name for output in graph.get_outputs()), student.OUTPUTS
     if outputs != wanted:
         raise ConfigError(
             f"{path}: gives {', '.join(outputs)}; a HuBERT student gives {', '.join(wanted)}; "
             "of a recogniser load exp/asr_<tag>/export, or run infer.py in its ship"
         )
-    return lambda samples: list(graph.run(None, {onnx.INPUT: samples[None]})[1][:, 0])
+    return lambda samples: list(graph.run(None, {graphs.INPUT: samples[None]})[1][:, 0])

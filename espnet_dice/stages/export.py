@@ -17,15 +17,14 @@ import logging
 from pathlib import Path
 
 from espnet_dice.export import (
-    card,
     cards,
     greedy_wer,
     language_model,
     processor,
     shipped,
-    wants_onnx,
-    warm_up_onnx,
 )
+from espnet_dice.export.cards import card
+from espnet_dice.export.onnx import wants_onnx, warm_up_onnx
 from espnet_dice.export.recogniser import RecogniserExport
 from espnet_dice.export.student import StudentExport
 from espnet_dice.io import options

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from espnet_dice.export import asr_card, card, hubert_card
+from espnet_dice.export.cards import asr_card, card, hubert_card
 from espnet_dice.records.frontend import Frontend
 
 EVIL = "x`|<script>alert(1)</script>\n---\nlicense: mit\n# [a](b) *c* $front"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from espnet_dice.export import card, cards
+from espnet_dice.export import cards
+from espnet_dice.export.cards import card
 from espnet_dice.hubert import upstreams
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.io.fingerprint import Fingerprint

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_dice.export import missing_for_onnx
+from espnet_dice.export.onnx import missing_for_onnx
 from espnet_dice.hubert import frozen
 from espnet_dice.hubert.models import students
 from espnet_dice.hubert.models.frames import n_frames
@@ -14,7 +14,8 @@ from tests.hubert.tiny_models import BASE, MEL, noise
 if missing_for_onnx():
     pytest.skip("the extra onnx is not installed", allow_module_level=True)
 
-from espnet_dice.export import onnx, shipped
+from espnet_dice.export import shipped
+from espnet_dice.export.onnx import graphs, student
 
 CONF = {**BASE, "num_hidden_layers": 1}
 
@@ -29,7 +30,7 @@ def made(conf, tmp_path_factory):
         for p in model.parameters():
             p += 0.05 * torch.randn_like(p)
     directory = tmp_path_factory.mktemp("onnx")
-    return model, directory, onnx.write(model, directory)
+    return model, directory, student.write(model, directory)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def mel(tmp_path_factory):
 def test_any_length_and_batch_from_the_raw_waveform(stem, request, samples):
     model, directory, _ = request.getfixturevalue(stem)
     speech = 0.2 * noise(3, samples).numpy() + 0.05
-    last, hidden = onnx.session(directory / onnx.FLOAT)(speech)
+    last, hidden = graphs.session(directory / student.FLOAT)(speech)
     assert hidden.shape == (2, 3, n_frames(samples), 48)
     wanted = model(torch.from_numpy(speech))
     for a, b in zip(hidden, wanted, strict=True):
@@ -58,7 +59,7 @@ def test_any_length_and_batch_from_the_raw_waveform(stem, request, samples):
 def test_int8_is_the_same_model_but_for_rounding(exported):
     model, directory, _ = exported
     speech = 0.2 * noise(1, 7777).numpy()
-    last, _ = onnx.session(directory / onnx.INT8)(speech)
+    last, _ = graphs.session(directory / student.INT8)(speech)
     wanted = model(torch.from_numpy(speech))[-1].numpy()
     error = np.sqrt(((last - wanted) ** 2).mean() / (wanted**2).mean())
     assert 1e-4 < error < 0.05
@@ -67,7 +68,7 @@ def test_int8_is_the_same_model_but_for_rounding(exported):
 def test_matrix_products_are_quantised_and_convolutions_are_not(exported):
     import onnx as reader
 
-    kinds = [n.op_type for n in reader.load(exported[1] / onnx.INT8).graph.node]
+    kinds = [n.op_type for n in reader.load(exported[1] / student.INT8).graph.node]
     # query, key, value, output and two layers of the feed-forward, and the stem's projection
     assert kinds.count("MatMulInteger") == 7
     assert kinds.count("Conv") == 8 and "ConvInteger" not in kinds
@@ -77,18 +78,18 @@ def test_the_spectrum_of_a_mel_stem_is_not_quantised(mel):
     import onnx as reader
 
     _, directory, figures = mel
-    nodes = reader.load(directory / onnx.INT8).graph.node
+    nodes = reader.load(directory / student.INT8).graph.node
     kinds = [n.op_type for n in nodes]
     # beside the seven: scores and values of attention, the transform and the filters
     assert kinds.count("MatMulInteger") == 7 and kinds.count("MatMul") == 4
     assert kinds.count("Conv") == 3 and "If" not in kinds and "Loop" not in kinds
-    assert figures[onnx.FLOAT]["relative_error"] < 1e-5 < figures[onnx.INT8]["relative_error"]
+    assert figures[student.FLOAT]["relative_error"] < 1e-5 < figures[student.INT8]["relative_error"]
 
 
 def test_nothing_of_this_machine_is_in_the_files(exported):
     """torch notes with every operation which line of which file of this machine it is from."""
     _, directory, _ = exported
-    for name in (onnx.FLOAT, onnx.INT8):
+    for name in (student.FLOAT, student.INT8):
         assert b".py" not in (directory / name).read_bytes()
 
 
@@ -97,41 +98,41 @@ def test_the_files_say_what_they_hear(exported):
 
     model, directory, _ = exported
     said = "mean 0, variance 1 of each utterance, in the graph" if model.normalize else "none"
-    for name in (onnx.FLOAT, onnx.INT8):
+    for name in (student.FLOAT, student.INT8):
         found = onnxruntime.InferenceSession(directory / name).get_modelmeta().custom_metadata_map
         assert found == {"sampling_rate": "16000", "normalize": said}
 
 
 def test_what_was_measured_is_there(exported):
     figures = exported[2]
-    assert set(figures) == {"torch", onnx.FLOAT, onnx.INT8}
+    assert set(figures) == {"torch", student.FLOAT, student.INT8}
     assert all(0 < f["seconds_per_audio_second"] < 10 for f in figures.values())
-    assert figures[onnx.FLOAT]["relative_error"] < 1e-5 < figures[onnx.INT8]["relative_error"]
-    assert figures[onnx.INT8]["bytes"] < figures[onnx.FLOAT]["bytes"]
+    assert figures[student.FLOAT]["relative_error"] < 1e-5 < figures[student.INT8]["relative_error"]
+    assert figures[student.INT8]["bytes"] < figures[student.FLOAT]["bytes"]
 
 
 def test_a_difference_is_found(exported):
-    run = onnx.session(exported[1] / onnx.FLOAT)
-    error, largest = onnx.compare(run, lambda x: [y + 0.01 * y.std() for y in run(x)])
+    run = graphs.session(exported[1] / student.FLOAT)
+    error, largest = student.compare(run, lambda x: [y + 0.01 * y.std() for y in run(x)])
     assert 0.005 < error < 0.02 and largest > 0.005
-    assert onnx.compare(run, lambda x: [np.full_like(y, np.nan) for y in run(x)])[0] == np.inf
-    assert onnx.compare(run, lambda x: [y[..., 1:] for y in run(x)])[0] == np.inf
+    assert student.compare(run, lambda x: [np.full_like(y, np.nan) for y in run(x)])[0] == np.inf
+    assert student.compare(run, lambda x: [y[..., 1:] for y in run(x)])[0] == np.inf
 
 
 def test_an_export_that_computes_something_else_is_refused(exported, tmp_path, monkeypatch):
     directory = exported[1]
 
     def copied(_, path, __):
-        path.write_bytes((directory / onnx.FLOAT).read_bytes())
+        path.write_bytes((directory / student.FLOAT).read_bytes())
 
-    monkeypatch.setattr(onnx, "to_onnx", copied)
-    monkeypatch.setattr(onnx, "quantise", lambda path, out: copied(None, out, None))
+    monkeypatch.setattr(student, "to_onnx", copied)
+    monkeypatch.setattr(graphs, "quantise", lambda path, out: copied(None, out, None))
     torch.manual_seed(2)
     other = frozen.FrozenSSLModel(
         students.build("hubert", CONF), "key", "exp/dice_b", normalize=True
     )
     with pytest.raises(ConfigError, match=r"exp/dice_b: model\.onnx computes something else"):
-        onnx.write(other, tmp_path)
+        student.write(other, tmp_path)
 
 
 def test_a_model_without_an_onnx_form_is_named(tmp_path):
@@ -143,9 +144,9 @@ def test_a_model_without_an_onnx_form_is_named(tmp_path):
 
     strange = Strange()
     strange.weight = torch.nn.Parameter(torch.zeros(1))
-    module = onnx.Exported(frozen.FrozenSSLModel(strange, "key", "exp/dice_s"))
+    module = student.Exported(frozen.FrozenSSLModel(strange, "key", "exp/dice_s"))
     with pytest.raises(ConfigError, match="exp/dice_s: has no ONNX form"):
-        onnx.to_onnx(module, tmp_path / "m.onnx", "exp/dice_s")
+        student.to_onnx(module, tmp_path / "m.onnx", "exp/dice_s")
 
 
 def test_a_student_is_shipped(exported):

@@ -14,7 +14,8 @@ import soundfile
 import torch
 
 from espnet_dice.compat import moved_module
-from espnet_dice.export import greedy_wer, missing_for_onnx, shipped
+from espnet_dice.export import greedy_wer, shipped
+from espnet_dice.export.onnx import missing_for_onnx
 from espnet_dice.probes.probe_scores import greedy
 from espnet_dice.records import feature_dir, tokens
 from espnet_dice.records.feature_shards import ALGORITHM
@@ -22,7 +23,7 @@ from espnet_dice.records.frontend import Frontend
 from espnet_dice.records.spoken import Spoken
 from espnet_dice.stages.features import make_features
 from tests.corpus import make_corpus
-from tests.export.test_asr_onnx import build
+from tests.export.test_asr_encoder import build
 from tests.features.signals import speechlike
 
 pytestmark = pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
@@ -44,14 +45,15 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """ESPnet's recogniser with fresh parameters, and the export that holds ``ship/``."""
-    from espnet_dice.export import asr_onnx, plain_espnet, step_onnx
+    from espnet_dice.export import plain_espnet
+    from espnet_dice.export.onnx import asr_encoder, search_step
 
     directory = tmp_path_factory.mktemp("export")
     model = build(directory, dim=83, listed=tokens.TOKENS)
     with torch.no_grad():
         model.ctc.ctc_lo.weight *= 30  # without, one token is the best everywhere
-    asr_onnx.write(model, directory, "asr_x")
-    step_onnx.write_decoder(model, directory, "asr_x")
+    asr_encoder.write(model, directory, "asr_x")
+    search_step.write_decoder(model, directory, "asr_x")
     (directory / "data").mkdir()
     (directory / "stats.npz").rename(directory / plain_espnet.STATS)
     (directory / tokens.LIST).write_text("".join(f"{token}\n" for token in tokens.TOKENS))
@@ -126,10 +128,10 @@ def test_the_text_is_that_of_the_full_recogniser(made, only, tmp_path):
     chunks = [samples[n : n + 1600] for n in range(0, len(samples), 1600)]
     assert full.text(iter(chunks), name="u1", ctc=True) == wanted
     np.testing.assert_allclose(full.hearing.features(samples, "u1"), matrix, rtol=0, atol=1e-3)
-    from espnet_dice.export import onnx
+    from espnet_dice.export.onnx import graphs
 
     heard = full.hearing.features(samples, "u1")
-    _, log_probs = onnx.session(directory / "encoder.int8.onnx")(heard[None])
+    _, log_probs = graphs.session(directory / "encoder.int8.onnx")(heard[None])
     ids = greedy(log_probs[0])
     assert int8.text(samples, name="u1", ctc=True) == runtime.written(tokens.TOKENS[i] for i in ids)
     _, log_probs = full.heard(samples, "u1")

@@ -10,8 +10,8 @@ import torch
 
 import espnet_dice
 from espnet_dice import extract
-from espnet_dice.export import missing_for_onnx
 from espnet_dice.export import student as student_export
+from espnet_dice.export.onnx import missing_for_onnx
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import NAME
 from espnet_dice.stages import export

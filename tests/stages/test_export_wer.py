@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from espnet_dice.checks import check_results, checks
-from espnet_dice.export import (
+from espnet_dice.export import greedy_wer
+from espnet_dice.export.onnx import (
     DECODER,
     DECODER_INT8,
     ENCODER,
     ENCODER_INT8,
-    greedy_wer,
     missing_for_onnx,
 )
 from espnet_dice.export.recogniser import RecogniserExport
@@ -54,7 +54,7 @@ def test_an_export_with_its_wer(trained, fresh):
     """Of the full encoder as ESPnet's own model and jiwer have it."""
     from espnet2.tasks.asr import ASRTask
 
-    from espnet_dice.export.onnx import session
+    from espnet_dice.export.onnx.graphs import session
 
     system = trained.plain
     shutil.copytree(trained.root / system, system)
@@ -106,13 +106,13 @@ def test_an_export_with_its_wer(trained, fresh):
 
 @ONNX
 def test_a_decoder_without_a_graph_takes_nothing_else_away(trained, fresh, monkeypatch, caplog):
-    from espnet_dice.export import step_onnx
-    from espnet_dice.export.onnx import NoGraph
+    from espnet_dice.export.onnx import search_step
+    from espnet_dice.export.onnx.graphs import NoGraph
 
     def none(*given):
         raise NoGraph("asr_x: has no ONNX form (for this test)")
 
-    monkeypatch.setattr(step_onnx, "write_decoder", none)
+    monkeypatch.setattr(search_step, "write_decoder", none)
     shutil.copytree(trained.root / trained.plain, trained.plain)
     assert export.export([trained.plain], tiny.TOKENS) == 1
     report = json.loads((trained.plain / "export/export.json").read_text())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_dice.export import language_model, missing_for_onnx
+from espnet_dice.export import language_model
+from espnet_dice.export.onnx import missing_for_onnx
 from espnet_dice.io.errors import DataError
 from espnet_dice.records import experiment, tokens, transcripts
 from espnet_dice.stages.tokens import make_tokens
@@ -41,7 +42,7 @@ def test_perplexity_against_a_plain_sum(recipe):
 
 @pytest.mark.skipif(bool(missing_for_onnx()), reason="the extra onnx is not installed")
 def test_its_graph_is_written_once_and_linked(recipe, tmp_path):
-    from espnet_dice.export import onnx
+    from espnet_dice.export.onnx import graphs
 
     e = experiment.load(recipe.lm)
     assert not language_model.is_done(e)
@@ -53,7 +54,7 @@ def test_its_graph_is_written_once_and_linked(recipe, tmp_path):
         assert set(report["onnx"]) == {"lm.onnx", "lm.int8.onnx"}
         for graph in report["onnx"]:
             assert (tmp_path / name / graph).samefile(recipe.lm / "export" / graph)
-    graph = onnx.running(tmp_path / "a/lm.onnx")
+    graph = graphs.running(tmp_path / "a/lm.onnx")
     perplexity = json.loads((recipe.lm / lm.PERPLEXITY).read_text())
     ids = {token: i for i, token in enumerate(tokens.TOKENS)}
     nll = 0.0

@@ -10,7 +10,8 @@ import soundfile
 import torch
 import yaml
 
-from espnet_dice.export import missing_for_onnx, shipped
+from espnet_dice.export import shipped
+from espnet_dice.export.onnx import missing_for_onnx
 from espnet_dice.hubert import frozen
 from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.io import fingerprint

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import espnet_dice
-from espnet_dice.export import asr_card, hubert_card
-from espnet_dice.export.card import NAME, code
+from espnet_dice.export.cards import asr_card, hubert_card
+from espnet_dice.export.cards.card import NAME, code
 from espnet_dice.hubert import upstreams
 from espnet_dice.io import fingerprint
 from espnet_dice.io.atomic import write_text

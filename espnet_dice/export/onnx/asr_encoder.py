@@ -1,6 +1,6 @@
 """A recogniser's encoder as ONNX: features or waveforms in, frames and CTC log-probabilities out.
 
-Enough for decoding by CTC without torch; :mod:`step_onnx` writes the attention decoder.
+Enough for decoding by CTC without torch; :mod:`search_step` writes the attention decoder.
 """
 
 import copy
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_dice.export import ENCODER, ENCODER_INT8, onnx
+from espnet_dice.export.onnx import ENCODER, ENCODER_INT8, graphs
 from espnet_dice.hubert.models.frames import RECEPTIVE
 from espnet_dice.records.frontend import Frontend
 
@@ -33,7 +33,7 @@ class Encoder(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
         self.encoder = copy.deepcopy(model.encoder).cpu()
-        onnx.compute_positions(self.encoder)
+        graphs.compute_positions(self.encoder)
         self.ctc = copy.deepcopy(model.ctc.ctc_lo).cpu()
         normalize = model.normalize
         self.register_buffer("mean", torch.as_tensor(normalize.mean).float().clone())
@@ -61,8 +61,8 @@ class WaveEncoder(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
         self.encoder = copy.deepcopy(model.encoder).cpu()
-        onnx.without_weight_norm(self.encoder)
-        self.normalize = onnx.NORMALIZE[self.encoder.normalize]
+        graphs.without_weight_norm(self.encoder)
+        self.normalize = graphs.NORMALIZE[self.encoder.normalize]
         self.ctc = copy.deepcopy(model.ctc.ctc_lo).cpu()
 
     def forward(self, speech: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -114,22 +114,22 @@ def write(model, directory: Path, source: str, heard: Frontend | None = None) ->
     shortest, longest = (RECEPTIVE, None) if waves else (MIN_FRAMES, MAX_FRAMES)
     dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("n", min=shortest, max=longest)}
     speech = module.noise(100 * (SAMPLES if waves else 1), torch.Generator().manual_seed(0))
-    onnx.trace(module, {onnx.INPUT: speech}, (dims,), OUTPUTS, directory / ENCODER, source)
-    onnx.quantise(directory / ENCODER, directory / ENCODER_INT8)
+    graphs.trace(module, {graphs.INPUT: speech}, (dims,), OUTPUTS, directory / ENCODER, source)
+    graphs.quantise(directory / ENCODER, directory / ENCODER_INT8)
     said: dict[str, Any] = {"normalize": module.normalize}
     if heard is not None:
         said |= {"feats_type": heard.feats_type, "sampling_rate": heard.rate}
     figures = {}
-    for name, tolerance in ((ENCODER, onnx.TOLERANCE), (ENCODER_INT8, onnx.INT8_TOLERANCE)):
-        onnx.describe(directory / name, said)
-        compared = compare(model, onnx.session(directory / name), module)
-        figures[name] = onnx.figures_of(directory / name, compared, tolerance, source)
+    for name, tolerance in ((ENCODER, graphs.TOLERANCE), (ENCODER_INT8, graphs.INT8_TOLERANCE)):
+        graphs.describe(directory / name, said)
+        compared = compare(model, graphs.session(directory / name), module)
+        figures[name] = graphs.figures_of(directory / name, compared, tolerance, source)
     return figures
 
 
 def compare(model, run, module: Encoder | WaveEncoder) -> tuple[float, float]:
-    """:func:`onnx.difference` of ESPnet's ``encode`` and ``run`` on noise of several lengths."""
-    return onnx.difference(_outputs(model, run, module))
+    """:func:`graphs.difference` of ESPnet's ``encode`` and ``run`` on noise of several lengths."""
+    return graphs.difference(_outputs(model, run, module))
 
 
 def _outputs(

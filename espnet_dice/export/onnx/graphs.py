@@ -1,15 +1,13 @@
-"""A student as ONNX: float32, and int8 where it pays.
+"""A module as an ONNX graph, in int8 too, and how far it is from the module.
 
 Only matrix products are quantised: int8 convolutions of onnxruntime are many times slower than
 float ones. Needs the extra ``onnx`` (onnx, onnxruntime, onnxscript).
 """
 
 import contextlib
-import copy
 import io
 import logging
 import math
-import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,76 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_dice.export import missing_for_onnx
-from espnet_dice.hubert.frozen import FrozenSSLModel
-from espnet_dice.hubert.models.frames import RECEPTIVE, SAMPLE_RATE
 from espnet_dice.io.errors import ConfigError
 
-FLOAT, INT8 = "model.onnx", "model.int8.onnx"
-INPUT, OUTPUTS = "speech", ("last_hidden_state", "hidden_states")
+INPUT = "speech"
 SPECTRUM = tuple(f"feature_extractor.{name}" for name in ("transform", "filters"))
 """Names of the matrices of :class:`mel.MelStem` that no training changes."""
-LENGTHS = (RECEPTIVE, 3 * SAMPLE_RATE // 4, 2 * SAMPLE_RATE + 77)
-"""Samples of the utterances on which outputs are compared."""
 TOLERANCE, INT8_TOLERANCE = 1e-4, 0.03
 """Root-mean-square error over root-mean-square, of float32 and of int8."""
 NORMALIZE = {True: "mean 0, variance 1 of each utterance, in the graph", False: "none"}
 """What the metadata of a graph of waveforms says."""
-SECONDS, REPEATS = 5, 5
-"""Length and number of the timed runs."""
 
 
 class NoGraph(ConfigError):
     """A model has an operation without an ONNX form."""
-
-
-class Exported(torch.nn.Module):
-    """What the ONNX graph computes: waveform in, hidden states out, normalisation included."""
-
-    def __init__(self, model: FrozenSSLModel):
-        super().__init__()
-        self.teacher = copy.deepcopy(model).cpu()
-        without_weight_norm(self.teacher)
-
-    def forward(self, speech: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, S) of equal lengths → (B, T, D) for a head, (L + 1, B, T, D) all hidden states."""
-        hidden = self.teacher(speech)
-        return self.teacher.model.final(hidden[-1]), torch.stack(hidden)
-
-
-def write(model: FrozenSSLModel, directory: Path) -> dict[str, Any]:
-    """Write model.onnx and model.int8.onnx, compare them with ``model``, and time all three.
-
-    Args:
-        model: a loaded student (:func:`frozen.load`) of any kind.
-        directory: where to write; exists.
-
-    Returns:
-        For each file the error relative to the model's own output, the largest difference, its
-        size, and seconds per second of audio on one thread (torch's beside them).
-
-    Raises:
-        ConfigError: a package is missing, the graph cannot be written, or it computes something
-            else.
-    """
-    missing = missing_for_onnx()
-    if missing:
-        raise ConfigError(f"{', '.join(missing)}: not installed; pip install 'espnet-dice[onnx]'")
-    module = Exported(model)
-    to_onnx(module, directory / FLOAT, model.source)
-    quantise(directory / FLOAT, directory / INT8)
-    said = {"sampling_rate": SAMPLE_RATE, "normalize": NORMALIZE[model.normalize]}
-    for name in (FLOAT, INT8):
-        describe(directory / name, said)
-    runs: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {"torch": torch_run(module)}
-    figures: dict[str, Any] = {"torch": {}}
-    for name, tolerance in ((FLOAT, TOLERANCE), (INT8, INT8_TOLERANCE)):
-        runs[name] = session(directory / name)
-        compared = compare(runs["torch"], runs[name])
-        figures[name] = figures_of(directory / name, compared, tolerance, model.source)
-    for name, seconds in speed(runs).items():
-        figures[name]["seconds_per_audio_second"] = float(np.median(seconds))
-    return figures
 
 
 def without_weight_norm(module: torch.nn.Module) -> None:
@@ -139,17 +80,6 @@ def compute_positions(module: torch.nn.Module) -> None:
             setattr(module, name, Positions(child))
         else:
             compute_positions(child)
-
-
-def to_onnx(module: Exported, path: Path, source: str) -> None:
-    """Write a float32 graph with dynamic batch and length.
-
-    Raises:
-        ConfigError: an operation has no ONNX form.
-    """
-    speech = 0.1 * torch.randn(2, SAMPLE_RATE)
-    dims = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=RECEPTIVE)}
-    trace(module, {INPUT: speech}, (dims,), OUTPUTS, path, source)
 
 
 def trace(
@@ -254,23 +184,6 @@ def running(path: Path, threads: int = 1) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def torch_run(module: Exported) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """The same for the model itself."""
-
-    def run(speech: np.ndarray) -> list[np.ndarray]:
-        with torch.no_grad():
-            return [x.numpy() for x in module(torch.from_numpy(speech))]
-
-    return run
-
-
-def compare(wanted: Callable, found: Callable) -> tuple[float, float]:
-    """:func:`difference` of two functions of waveforms on noise of several lengths."""
-    rng = np.random.default_rng(0)
-    noise = (rng.normal(scale=0.1, size=(2, samples)).astype(np.float32) for samples in LENGTHS)
-    return difference((wanted(speech), found(speech)) for speech in noise)
-
-
 def difference(
     pairs: Iterable[tuple[Sequence[np.ndarray], Sequence[np.ndarray]]],
 ) -> tuple[float, float]:
@@ -307,31 +220,6 @@ def figures_of(
         )
     size = path.stat().st_size
     return {"relative_error": error, "largest_difference": largest, "bytes": size}
-
-
-def speed(
-    runs: dict[Any, Callable[[np.ndarray], Any]], repeats: int = REPEATS, seconds: float = SECONDS
-) -> dict[Any, np.ndarray]:
-    """CPU seconds per second of audio of several models on one thread, which take turns.
-
-    Returns:
-        (repeats,) of each.
-    """
-    speech = np.random.default_rng(0).normal(scale=0.1, size=(1, round(seconds * SAMPLE_RATE)))
-    speech = speech.astype(np.float32)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    took: dict[Any, list[float]] = {name: [] for name in runs}
-    try:
-        for turn in range(repeats + 1):
-            for name, run in runs.items():
-                start = time.process_time()
-                run(speech)
-                if turn:  # the first one allocates
-                    took[name].append((time.process_time() - start) / seconds)
-    finally:
-        torch.set_num_threads(threads)
-    return {name: np.array(values) for name, values in took.items()}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_dice.export import DECODER, DECODER_INT8, LM, LM_INT8, onnx
+from espnet_dice.export.onnx import DECODER, DECODER_INT8, LM, LM_INT8, graphs
 
 LONGEST = 5000
 """ESPnet's positions."""
@@ -31,7 +31,7 @@ class Decoder(torch.nn.Module):
     def __init__(self, decoder: torch.nn.Module):
         super().__init__()
         self.decoder = copy.deepcopy(decoder).cpu()
-        onnx.compute_positions(self.decoder)
+        graphs.compute_positions(self.decoder)
 
     def forward(self, tokens: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         """(W, L) prefixes of one utterance, (1, T, D) → (W, V)."""
@@ -51,7 +51,7 @@ class LanguageModel(torch.nn.Module):
     def __init__(self, lm: torch.nn.Module):
         super().__init__()
         self.lm = copy.deepcopy(lm).cpu()
-        onnx.compute_positions(self.lm)
+        graphs.compute_positions(self.lm)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(W, L) prefixes → (W, V)."""
@@ -90,7 +90,7 @@ def write_decoder(model, directory: Path, source: str) -> dict[str, Any]:
         source: its name for messages.
 
     Returns:
-        As :func:`espnet_dice.export.asr_onnx.write`.
+        As :func:`espnet_dice.export.onnx.asr_encoder.write`.
 
     Raises:
         ConfigError: the graph cannot be written, or it computes something else.
@@ -133,13 +133,13 @@ def _write(
 ) -> dict[str, Any]:
     example = next(_inputs(eos, width, ((3, 5, 50),)))
     dims = [DIMS[name] for name in example]
-    onnx.trace(module, example, dims, ["log_probs"], directory / names[0], source)
-    onnx.quantise(directory / names[0], directory / names[1])
+    graphs.trace(module, example, dims, ["log_probs"], directory / names[0], source)
+    graphs.quantise(directory / names[0], directory / names[1])
     figures = {}
-    for name, tolerance in zip(names, (onnx.TOLERANCE, onnx.INT8_TOLERANCE), strict=True):
-        graph = onnx.running(directory / name)
-        compared = onnx.difference(_outputs(wanted, graph, _inputs(eos, width, SIZES)))
-        figures[name] = onnx.figures_of(directory / name, compared, tolerance, source)
+    for name, tolerance in zip(names, (graphs.TOLERANCE, graphs.INT8_TOLERANCE), strict=True):
+        graph = graphs.running(directory / name)
+        compared = graphs.difference(_outputs(wanted, graph, _inputs(eos, width, SIZES)))
+        figures[name] = graphs.figures_of(directory / name, compared, tolerance, source)
     return figures
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_dice.export import DECODER, DECODER_INT8, LM, LM_INT8
-from espnet_dice.export.card import (
+from espnet_dice.export.cards.card import (
     NOT_SAID,
     UNKNOWN,
     code,
@@ -14,6 +13,7 @@ from espnet_dice.export.card import (
     origin_of,
     render,
 )
+from espnet_dice.export.onnx import DECODER, DECODER_INT8, LM, LM_INT8
 from espnet_dice.hubert.models.frames import SAMPLE_RATE
 from espnet_dice.kd.weights import weights
 

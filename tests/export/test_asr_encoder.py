@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from espnet_dice.export import missing_for_onnx
+from espnet_dice.export.onnx import missing_for_onnx
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.records.frontend import Frontend
 from tests.hubert import tiny as tiny_hubert
@@ -50,11 +50,11 @@ def metadata(path):
 
 
 def test_a_conformer(tmp_path):
-    from espnet_dice.export import asr_onnx, onnx
+    from espnet_dice.export.onnx import asr_encoder, graphs
 
     model = build(tmp_path, encoder="conformer", encoder_conf=CONFORMER)
-    assert asr_onnx.why_not(model) is None
-    figures = asr_onnx.write(model, tmp_path, "asr_c", Frontend("fbank", 8000))
+    assert asr_encoder.why_not(model) is None
+    figures = asr_encoder.write(model, tmp_path, "asr_c", Frontend("fbank", 8000))
     assert figures["encoder.onnx"]["relative_error"] < 1e-5
     assert figures["encoder.int8.onnx"]["relative_error"] < 0.03
     for name in figures:
@@ -63,7 +63,7 @@ def test_a_conformer(tmp_path):
             "feats_type": "fbank",
             "sampling_rate": "8000",
         }
-    run = onnx.session(tmp_path / "encoder.onnx")
+    run = graphs.session(tmp_path / "encoder.onnx")
     for frames in (8, 59, 1200):
         speech = torch.randn(3, frames, DIM, generator=torch.Generator().manual_seed(frames))
         with torch.no_grad():
@@ -75,15 +75,15 @@ def test_a_conformer(tmp_path):
         np.testing.assert_allclose(found_ctc, ctc, rtol=0, atol=1e-5)
     with torch.no_grad():
         model.encoder.after_norm.bias += 0.01  # no longer what was written
-        error, _ = asr_onnx.compare(model, run, asr_onnx.Encoder(model))
-    assert error > onnx.TOLERANCE
+        error, _ = asr_encoder.compare(model, run, asr_encoder.Encoder(model))
+    assert error > graphs.TOLERANCE
 
 
 def test_an_encoder_of_waveforms(tmp_path):
     """Beside :class:`SSLEncoder` in ESPnet's ``encode``."""
     from espnet2.asr.ctc import CTC
 
-    from espnet_dice.export import asr_onnx, onnx
+    from espnet_dice.export.onnx import asr_encoder, graphs
     from espnet_dice.hubert.ssl import SSLEncoder
 
     class Recogniser(torch.nn.Module):
@@ -99,12 +99,12 @@ def test_an_encoder_of_waveforms(tmp_path):
     model.encoder = SSLEncoder(architecture=said, weighted_sum=True, subsample=2, output_size=16)
     model.ctc = CTC(5, 16)
     model.eval()
-    assert asr_onnx.why_not(model) is None
-    figures = asr_onnx.write(model, tmp_path, "asr_w")
+    assert asr_encoder.why_not(model) is None
+    figures = asr_encoder.write(model, tmp_path, "asr_w")
     assert figures["encoder.onnx"]["relative_error"] < 1e-5
     said = metadata(tmp_path / "encoder.onnx")
     assert said == {"normalize": "mean 0, variance 1 of each utterance, in the graph"}
-    run = onnx.session(tmp_path / "encoder.onnx")
+    run = graphs.session(tmp_path / "encoder.onnx")
     for samples in (1040, 7777, 16000, 16320):
         speech = 0.1 * torch.randn(3, samples)
         with torch.no_grad():
@@ -116,25 +116,25 @@ def test_an_encoder_of_waveforms(tmp_path):
 
 
 def test_what_computes_something_else_is_refused(tmp_path, monkeypatch):
-    from espnet_dice.export import asr_onnx, onnx
+    from espnet_dice.export.onnx import asr_encoder, graphs
 
     model = build(tmp_path)
-    monkeypatch.setattr(onnx, "trace", lambda *a: None)
-    monkeypatch.setattr(onnx, "quantise", lambda *a: None)
-    monkeypatch.setattr(onnx, "describe", lambda *a: None)
-    monkeypatch.setattr(onnx, "session", lambda path: lambda x: [np.zeros((2, 1, 16))] * 2)
+    monkeypatch.setattr(graphs, "trace", lambda *a: None)
+    monkeypatch.setattr(graphs, "quantise", lambda *a: None)
+    monkeypatch.setattr(graphs, "describe", lambda *a: None)
+    monkeypatch.setattr(graphs, "session", lambda path: lambda x: [np.zeros((2, 1, 16))] * 2)
     with pytest.raises(ConfigError, match=r"asr_x: encoder\.onnx computes something else"):
-        asr_onnx.write(model, tmp_path, "asr_x")
+        asr_encoder.write(model, tmp_path, "asr_x")
 
 
 def test_encoders_without_such_a_form(tmp_path):
-    from espnet_dice.export import asr_onnx
+    from espnet_dice.export.onnx import asr_encoder
 
     model = build(tmp_path)
-    assert asr_onnx.why_not(model) is None
+    assert asr_encoder.why_not(model) is None
     model.normalize = None
-    assert asr_onnx.why_not(model) == "its normalisation is not global_mvn"
+    assert asr_encoder.why_not(model) == "its normalisation is not global_mvn"
     model.frontend = torch.nn.Identity()
-    assert asr_onnx.why_not(model) == "it takes waveforms through a frontend of ESPnet's"
+    assert asr_encoder.why_not(model) == "it takes waveforms through a frontend of ESPnet's"
     model = build(tmp_path, encoder="rnn", encoder_conf={"num_layers": 1, "hidden_size": 8})
-    assert asr_onnx.why_not(model) == "RNNEncoder is not built of embed, encoders, after_norm"
+    assert asr_encoder.why_not(model) == "RNNEncoder is not built of embed, encoders, after_norm"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet_dice.export.card import (
+from espnet_dice.export.cards.card import (
     NOT_SAID,
     UNKNOWN,
     code,
