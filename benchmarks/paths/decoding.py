@@ -21,7 +21,7 @@ import torch
 from benchmarks import used
 from benchmarks.measure import Cost, Row, alternate, faster, fixed
 
-SYSTEM, SET, UTTERANCES = "asr_mini_student_tok_seed0", "s_test", 64
+SYSTEM, SET, UTTERANCES = "asr_mini_few_student_tok_seed0", "s_test", 64
 LM, LARGER = "lm_mini", "a_train"
 
 
