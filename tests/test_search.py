@@ -151,6 +151,26 @@ def test_the_interval_is_that_of_the_mean():
     assert -0.25 < low < 0 < high < 0.25  # 1.96 / √100
 
 
+def test_what_a_setting_is_worth_comes_from_pairs_that_share_the_rest():
+    lines = []
+    for trial, (ctc, alpha, gain) in enumerate(
+        [(0.0, 0.1, 1), (0.5, 0.2, -2), (0.0, 0.3, 3), (0.5, 0.4, -4), (0.5, 0.5, -6), (0.5, 9, -8)]
+    ):
+        shared = {"trial": trial, "keys": {"lr": trial}}
+        lines.append({**shared, "arm": "none", "cer": 50.0 + trial})
+        drawn = {**shared["keys"], "ctc": ctc, "alpha": alpha, "same": True}
+        lines.append({**shared, "arm": "tok", "cer": 50.0 + trial + gain, "keys": drawn})
+    lines.append({"arm": "tok", "trial": 7, "cer": 1.0, "keys": {"ctc": 0.7}})  # without its pair
+    rows = [r for r in table.effects(lines, ["none", "tok"]) if r.startswith("| tok")]
+    said = {r.split(" | ")[1]: (r.split(" | ")[2].split()[0], r.split(" | ")[3]) for r in rows}
+    assert said == {
+        "ctc 0.0": ("+2.0", "0 of 2 |"),
+        "ctc 0.5": ("-5.0", "4 of 4 |"),
+        "alpha up to 0.35": ("+0.7", "1 of 3 |"),
+        "alpha above 0.35": ("-6.0", "3 of 3 |"),
+    }
+
+
 def test_arms_without_draws_are_compared_over_seeds(search):
     make, asked, _ = search
     space = yaml.safe_load((ROOT / "benchmarks/search/kd_few_effects.yaml").read_text())

@@ -1,7 +1,8 @@
 """The search in tables: the best of each arm, arms against each other in pairs, all trials."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,59 @@ def layout(lines: list[dict[str, Any]], space: dict[str, Any]) -> str:
             "",
         ]
         said += ["| arms | mean difference (95 %) | better |", "|---|--:|--:|", *pairs]
+    said += effects([x for x in scored if x["epochs"] == rungs[0]], arms)
     said += ["", "| trial | epochs | WER | CER | keys |", "|---|--:|--:|--:|---|"]
     for x in sorted(lines, key=lambda x: (arms.index(x["arm"]), x["trial"], x["epochs"])):
         rates = " | ".join("–" if x[k] is None else f"{x[k]:.1f}" for k in ("wer", "cer"))
         keys = ", ".join(f"{k.partition('.')[2] or k} {v}" for k, v in x["keys"].items())
         said.append(f"| {x['tag']} | {x['epochs']} | {rates} | {keys} |")
     return "\n".join(said) + "\n"
+
+
+def effects(lines: list[dict[str, Any]], arms: Sequence[str]) -> list[str]:
+    """Lines of a table: what a setting that only one of two neighbouring arms has is worth.
+
+    Trials of the same number share everything else, so their difference is that of the arms; here
+    its mean over the trials that drew one value. The CER: at the first rung WER is near 100 %.
+
+    Args:
+        lines: of one rung.
+        arms: in order; each is set beside the one before it.
+    """
+    by = {(x["arm"], x["trial"]): x for x in lines}
+    rows = []
+    for first, second in pairwise(arms):
+        pairs = [(by[first, n], by[second, n]) for a, n in by if a == first and (second, n) in by]
+        if len(pairs) < 2:
+            continue
+        own = {k for _, y in pairs for k in y["keys"]} - {k for x, _ in pairs for k in x["keys"]}
+        for key in sorted(own):
+            drew = [(y["keys"][key], y["cer"] - x["cer"]) for x, y in pairs if key in y["keys"]]
+            for label, chosen in _classes([value for value, _ in drew]):
+                d = [difference for value, difference in drew if chosen(value)]
+                if len(d) < 2:
+                    continue
+                low, high = interval(d)
+                rows.append(
+                    f"| {second} − {first} | {key} {label} | {statistics.mean(d):+.1f} "
+                    f"({low:+.1f} to {high:+.1f}) | {sum(x < 0 for x in d)} of {len(d)} |"
+                )
+    if not rows:
+        return []
+    head = ["", "The same by the settings that only the second has, CER:", ""]
+    head += ["| arms | setting | mean difference (95 %) | better |", "|---|---|--:|--:|"]
+    return head + rows
+
+
+def _classes(values: Sequence[Any]) -> list[tuple[str, Callable[[Any], bool]]]:
+    """Values that were drawn of few are classes; of many, those up to their median and the rest."""
+    distinct = sorted(set(values), key=str)
+    if len(distinct) < 2:
+        return []
+    if len(distinct) <= 5:
+        return [(str(value), lambda v, value=value: v == value) for value in distinct]
+    middle = statistics.median(values)
+    return [
+        (f"up to {middle:.3g}", lambda v: v <= middle),
+        (f"above {middle:.3g}", lambda v: v > middle),
+    ]
