@@ -32,7 +32,7 @@ def decoded(trained):
     with tiny.inside(trained.root):
         systems = [trained.plain, trained.student, tiny.EXP / "asr_teacher_t"]
         todo = plan(trained, systems=systems)
-        assert decode.run(todo, nj=2) == 6
+        decode.run(todo, nj=2)  # another file's tests may have decoded some of them
         return {(d.system.name, d.lm is not None): d.out for d in todo}
 
 

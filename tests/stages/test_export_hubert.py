@@ -45,7 +45,7 @@ def test_a_student_for_transformers(tmp_path):
 
 
 def test_onnx_that_cannot_be(tmp_path, monkeypatch):
-    monkeypatch.setattr("espnet_dice.export.missing_for_onnx", lambda: ["onnxruntime"])
+    monkeypatch.setattr("espnet_dice.export.onnx.missing_for_onnx", lambda: ["onnxruntime"])
     system = trained(tmp_path / "dice_a")
     with pytest.raises(ConfigError, match=r"--onnx true needs onnxruntime: pip install"):
         export.export([system], onnx=True)
