@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from benchmarks.search import search as searching
-from benchmarks.search import table
-from benchmarks.search.space import draw
+from benchmarks.search import sigma, table
+from benchmarks.search.space import Trial, draw
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd.weights import weights
 from espnet_dice.records.configs import read_config
@@ -101,7 +102,7 @@ def search(tmp_path, monkeypatch):
         (tmp_path / f"recipe/conf/{arm}.yaml").write_text("grad_clip: 5\n")
     space = tmp_path / "space.yaml"
     space.write_text(yaml.safe_dump(SPACE))
-    monkeypatch.setattr(searching.Search, "_stage", stage)
+    monkeypatch.setattr(searching.Search, "stage", stage)
     monkeypatch.setattr(searching.Search, "_rates", rates)
     return lambda: searching.Search(space), asked, budget
 
@@ -215,3 +216,33 @@ def test_the_spaces_are_whole_and_equal(name):
         weights(trial.config("base", 1)["model_conf"])["kd_alpha"].moves for trial in arms["unc"]
     }
     assert kinds == {False, True}
+
+
+def test_what_sigma_is_worth_is_sklearns_auroc(tmp_path):
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    top, ids, variance = rng.integers(3, size=50), rng.integers(3, size=50), rng.random(50)
+    arrays = {"ref_top": top, "ref_ids": ids, "ref_variance_top": variance}
+    arrays |= {"ref_ends": np.array([20, 50]), "ref_confidence": rng.random(50)}
+    np.savez(tmp_path / "x.npz", utterances=["a", "b"], tokens=["x", "y", "z"], **arrays)
+    found = sigma.measured(tmp_path / "x.npz")
+    assert found["variance_top"] == pytest.approx(roc_auc_score(top != ids, variance))
+    assert 0 < found["ece"] < 1 and set(found) == {"variance_top", "ece"}
+
+
+def test_rows_of_sigma_are_trials_that_share_a_setting():
+    keys = [{}, {"model_conf.unc_vector": "std"}, {"model_conf.unc_vector": "variance"}]
+    trials = [
+        Trial("unc", n, "x.yaml", {**k, "model_conf.lsm_weight": 0.1}) for n, k in enumerate(keys)
+    ]
+    rows = {
+        name: [t.number for t in trials if belongs(t)] for name, belongs in sigma.classes(trials)
+    }
+    assert rows == {
+        "no matching": [0],
+        "matching": [1, 2],
+        "unc_vector std": [1],
+        "unc_vector variance": [2],
+        "lsm_weight 0.1": [0, 1, 2],
+    }

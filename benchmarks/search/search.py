@@ -148,11 +148,12 @@ class Search:
             head = {"tag": t.tag, "arm": t.arm, "trial": t.number, "epochs": epochs}
             self._note({**head, **rates, "s": seconds, "base": t.base, "keys": t.keys})
 
-    def _exp(self, trial: Trial) -> Path:
+    def directory(self, trial: Trial) -> Path:
+        """Where a trial is trained."""
         return self.out / f"asr_{trial.tag}"
 
     def _done(self, trial: Trial, epochs: int) -> bool:
-        record = fingerprint.read(self._exp(trial)) or {}
+        record = fingerprint.read(self.directory(trial)) or {}
         return bool(record.get("done")) and record["settings"]["max_epoch"] == epochs
 
     def _train(self, trials: list[Trial]) -> None:
@@ -166,14 +167,15 @@ class Search:
             words += ["--teacher", f"{name}={exp}"]
         for t in trials:
             words += ["--job", t.tag, str(self.out / "configs" / f"{t.tag}.yaml")]
-        self._stage(words)
+        self.stage(words)
 
     def _decode(self, trials: list[Trial]) -> None:
         words = ["decode", "--config", self.space["inference_config"], "--nj", str(self.jobs)]
         words += ["--tag", "search", "--sets", f"{self.space['dump']}/{self.space['dev']}"]
-        self._stage([*words, "--systems", *(str(self._exp(t)) for t in trials)])
+        self.stage([*words, "--systems", *(str(self.directory(t)) for t in trials)])
 
-    def _stage(self, words: list[str]) -> None:
+    def stage(self, words: list[str]) -> None:
+        """Run a stage of the recipe."""
         command = [sys.executable, "-m", f"espnet_dice.stages.{words[0]}", *words[1:]]
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         env = {**os.environ, "PYTHONPATH": path}
@@ -181,7 +183,7 @@ class Search:
 
     def _rates(self, trial: Trial) -> dict[str, float]:
         dev = self.space["dev"]
-        said = texts.words(self._exp(trial) / "decode_search_no_lm" / dev / "text")
+        said = texts.words(self.directory(trial) / "decode_search_no_lm" / dev / "text")
         reference = texts.words(self.recipe / self.space["dump"] / dev / "text")
         rates = error_rates(reference, said)
         return {"wer": rates["wer"], "cer": rates["cer"]}
