@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The embedded corpus, another student: 1.7 times as many transcripts as in ./run.sh, of which almost a
+# The embedded corpus, another student: three times as many transcripts as in ./run.sh, of which almost a
 # third of the words are wrong. Teachers and language model are those of ./run.sh.
 set -euo pipefail
 
 students=(
-    conf/train_asr_mini_student.yaml
-    conf/train_asr_mini_student_tok_b.yaml
-    conf/train_asr_mini_student_unc_b.yaml
-    conf/train_asr_mini_student_tok.yaml
-    conf/train_asr_mini_student_unc.yaml
+    conf/train_asr_mini_wrong_student.yaml
+    conf/train_asr_mini_wrong_student_tok_b.yaml
+    conf/train_asr_mini_wrong_student_unc_b.yaml
+    conf/train_asr_mini_wrong_student_tok.yaml
+    conf/train_asr_mini_wrong_student_unc.yaml
 )
 
 exec "$(dirname "${BASH_SOURCE[0]}")/run.sh" \
