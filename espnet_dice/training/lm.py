@@ -4,16 +4,15 @@
 text.
 """
 
-import json
 import math
 from functools import partial
 from pathlib import Path
 
 from espnet_dice.io import espnet_options, texts
 from espnet_dice.io.atomic import atomic_file
-from espnet_dice.io.errors import DataError
+from espnet_dice.io.errors import DataError, StaleError
 from espnet_dice.io.fingerprint import digest_files
-from espnet_dice.io.json_files import write_json
+from espnet_dice.io.json_files import read_json, write_json
 from espnet_dice.records import experiment, tokens, transcripts
 from espnet_dice.training.jobs import Job
 
@@ -129,9 +128,16 @@ def write_perplexity(out: Path) -> None:
 
 
 def summary(out: Path) -> str:
-    """One line: size and perplexity."""
+    """One line: size and perplexity.
+
+    Raises:
+        StaleError: the model or its perplexity is not there.
+        DataError: the perplexity's file is damaged.
+    """
     e = experiment.load(out, "stage 4 (language model)")
-    p = json.loads((out / PERPLEXITY).read_text())
+    p = read_json(out / PERPLEXITY)
+    if p is None:
+        raise StaleError(f"{out / PERPLEXITY} is missing: remove {out}, run stage 4 again")
     return (
         f"{e.name}: {e.parameters / 1e6:.2f} M parameters; perplexity {p['per_token']:.2f} a "
         f"token, {p['per_word']:.1f} a word, on {p['sentences']} sentences"

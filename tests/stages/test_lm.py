@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from espnet_dice.export import language_model
 from espnet_dice.export.onnx import missing_for_onnx
-from espnet_dice.io.errors import DataError
+from espnet_dice.io.errors import DataError, StaleError
 from espnet_dice.records import experiment, tokens, transcripts
 from espnet_dice.stages.tokens import make_tokens
 from espnet_dice.training import lm
@@ -71,6 +72,17 @@ def test_its_graph_is_written_once_and_linked(recipe, tmp_path):
 def test_it_is_skipped_and_said(recipe, capsys):
     assert run_jobs([tiny.lm_job()]) == 0
     assert "perplexity" in lm.summary(recipe.lm) and "M parameters" in lm.summary(recipe.lm)
+
+
+def test_a_perplexity_that_is_not_there_or_damaged_is_named(recipe, tmp_path):
+    out = tmp_path / recipe.lm.name
+    shutil.copytree(recipe.lm, out)
+    (out / lm.PERPLEXITY).write_text('{"per_token": ')
+    with pytest.raises(DataError, match=rf"{lm.PERPLEXITY}: not JSON .* run its stage again"):
+        lm.summary(out)
+    (out / lm.PERPLEXITY).unlink()
+    with pytest.raises(StaleError, match=rf"{lm.PERPLEXITY} is missing: .* run stage 4 again"):
+        lm.summary(out)
 
 
 def test_texts_are_gathered_under_ids_of_their_own(tmp_path):

@@ -4,7 +4,6 @@ The export stage writes them, those of all exports with the results that are the
 """
 
 import importlib.metadata
-import json
 import logging
 import subprocess
 from collections.abc import Mapping
@@ -33,7 +32,7 @@ def write(system: experiment.Experiment, directory: Path) -> None:
         system: the experiment, ``exp/asr_<tag>`` or ``exp/dice_<tag>``.
         directory: its export, perhaps not yet in its place; holds ``export.json``.
     """
-    report = json.loads((directory / REPORT).read_text(encoding="utf-8"))
+    report = read_json(directory / REPORT)
     hub = directory / HF
     card = _recogniser(system, report) if system.task == "asr" else _student(system, report)
     write_text((hub if hub.is_dir() else directory) / NAME, card)
