@@ -3,7 +3,7 @@
 # (see local/setup_env.sh; PYTHON=... names the interpreter), then runs the recipes.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")"
 corpus=egs2/mini_synth
 
 usage() {

@@ -4,7 +4,7 @@
 # Two files of tests run at a time; -n 0 runs them in this process, for --pdb.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")"
 venv=$(local/setup_env.sh)
 export PATH="$venv/bin:$PATH"
 

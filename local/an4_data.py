@@ -11,13 +11,15 @@ paths.
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from espnet_dice.io.datadir import DataDir, Utterance, read_data_dir
-from espnet_dice.io.errors import ConfigError, DataError, cli
+from espnet_dice.io.errors import ConfigError, DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint
+from local.decoders import placed
 from local.made import is_made, write_set
 
 LAYOUTS = (
@@ -51,10 +53,19 @@ def split_speakers(utterances: list[Utterance], n: int) -> dict[str, list[Uttera
     }
 
 
+def _placed(data: DataDir, tools: str | None, problems: list[str]) -> list[Utterance]:
+    places = {u.recording.id: u.recording for u in data}
+    found = {name: placed(recording, tools, problems) for name, recording in places.items()}
+    return [replace(u, recording=found[u.recording.id] or u.recording) for u in data]
+
+
 def make_an4(
-    an4: str | Path, out: str | Path, dev_speakers: int = 10, allow_pipes: bool = False
+    an4: str | Path, out: str | Path, dev_speakers: int = 10, tools: str | None = None
 ) -> dict[str, list[Utterance]]:
     """Make the directories that are missing or were made from something else.
+
+    A command of wav.scp that only unpacks a file which libsndfile reads, as in ESPnet's AN4,
+    becomes that file; no command is run.
 
     Returns:
         Set name → its utterances.
@@ -64,8 +75,11 @@ def make_an4(
     """
     out = Path(out)
     found = find_sets(Path(an4))
-    read: dict[str, DataDir] = {k: read_data_dir(d, allow_pipes) for k, d in found.items()}
-    sets = {name: list(data) for name, data in read.items()}
+    read: dict[str, DataDir] = {k: read_data_dir(d, allow_pipes=True) for k, d in found.items()}
+    problems: list[str] = []
+    sets = {name: _placed(data, tools, problems) for name, data in read.items()}
+    if problems:
+        raise ProblemList(str(an4), problems)
     if "dev" not in sets:
         sets |= split_speakers(sets["train"], dev_speakers)
     inputs = {name: data.key() for name, data in read.items()}
@@ -92,11 +106,8 @@ def main() -> int:
     p.add_argument(
         "--dev_speakers", type=int, default=10, help="speakers split off for dev (default: 10)"
     )
-    p.add_argument(
-        "--allow_pipes", action="store_true", help="keep wav.scp entries that are shell commands"
-    )
     a = p.parse_args()
-    for name, rows in make_an4(a.an4, a.out, a.dev_speakers, a.allow_pipes).items():
+    for name, rows in make_an4(a.an4, a.out, a.dev_speakers).items():
         speakers = len({u.speaker for u in rows})
         words = sum(len(u.text.split()) for u in rows)
         print(f"{name:5s} {len(rows):4d} utterances {speakers:3d} speakers {words:5d} words")

@@ -14,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DataError, cli
 from espnet_dice.io.fingerprint import Fingerprint
-from local.made import is_made, write_set
+from local.made import is_made, scp_entry, write_set
 
 
-def combine(out: str | Path, sources: list[str | Path], allow_pipes: bool = False) -> int:
+def combine(out: str | Path, sources: list[str | Path]) -> int:
     """Join ``sources`` into ``out``, unless that was done and nothing changed.
+
+    Commands in wav.scp are kept; none is run.
 
     Returns:
         Number of utterances.
@@ -27,9 +29,7 @@ def combine(out: str | Path, sources: list[str | Path], allow_pipes: bool = Fals
         DataError: an utterance, or another recording under the same name, is in two of them.
     """
     out = Path(out)
-    read = {
-        str(source): read_data_dir(source, allow_pipes, transcripts=False) for source in sources
-    }
+    read = {str(s): read_data_dir(s, allow_pipes=True, transcripts=False) for s in sources}
     owner: dict[str, str] = {}
     heard: dict[str, tuple[str, str]] = {}
     for source, data in read.items():
@@ -39,8 +39,9 @@ def combine(out: str | Path, sources: list[str | Path], allow_pipes: bool = Fals
                     f"{source}: utterance {utt.id} is in {owner[utt.id]} too: rename one of them"
                 )
             owner[utt.id] = source
-            there, entry = heard.setdefault(utt.recording.id, (source, utt.recording.source))
-            if entry != utt.recording.source:
+            entry = scp_entry(utt)  # of a command with the directory that it is run in
+            there, other = heard.setdefault(utt.recording.id, (source, entry))
+            if entry != other:
                 raise DataError(
                     f"{source}: recording {utt.recording.id} is another one in {there}: rename one"
                 )
@@ -57,11 +58,8 @@ def main() -> None:
     )
     p.add_argument("out", help="directory to make")
     p.add_argument("source", nargs="+", help="directories to join")
-    p.add_argument(
-        "--allow_pipes", action="store_true", help="keep wav.scp entries that are shell commands"
-    )
     a = p.parse_args()
-    print(f"{a.out}: {combine(a.out, a.source, a.allow_pipes)} utterances")
+    print(f"{a.out}: {combine(a.out, a.source)} utterances")
 
 
 if __name__ == "__main__":

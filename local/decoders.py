@@ -8,7 +8,10 @@ import os
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
+
+from espnet_dice.io.datadir import Recording
 
 SHELL = re.compile(r"[|&;<>$`()]")
 FLAGS = {
@@ -80,3 +83,29 @@ def found_command(command: str, tools: str | None = None) -> str | None:
         return command
     path = shutil.which(program, path=tools)
     return path and shlex.quote(os.path.abspath(path)) + command[len(program) :]
+
+
+def placed(recording: Recording, tools: str | None, problems: list[str]) -> Recording | None:
+    """A recording without a command that is not needed, and with programs that are found.
+
+    Args:
+        recording: of a wav.scp.
+        tools: search path for programs; None: ``PATH``.
+        problems: gets a line where a program is missing.
+
+    Returns:
+        None where one is.
+    """
+    if recording.kind != "pipe":
+        return recording
+    path = plain_file(recording.source, recording.cwd)
+    if path:
+        return replace(recording, kind="file", source=path)
+    command = found_command(recording.source, tools)
+    if command is None:
+        problems.append(
+            f"{recording.where}: {recording.id}: `{recording.source}`: "
+            f"{recording.source.split()[0]} is not on PATH: install it (ESPnet: tools/installers)"
+        )
+        return None
+    return replace(recording, source=command)

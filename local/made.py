@@ -88,7 +88,7 @@ def write_set(
         write_lines(tmp / "wav.scp", (f"{key} {entry}" for key, entry in sorted(scp.items())))
         write_lines(tmp / "text", (f"{u.id} {u.text}".rstrip() for u in rows))
         write_lines(tmp / "utt2spk", (f"{u.id} {u.speaker}" for u in rows))
-        if any(not u.is_whole for u in rows):
+        if any(not u.is_whole or u.id != u.recording.id for u in rows):
             ends = (-1 if u.end is None else u.end for u in rows)
             write_lines(
                 tmp / "segments",

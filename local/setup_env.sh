@@ -17,7 +17,7 @@ END
 
 readonly UV="uv==0.13.8"
 readonly NEEDED_KB=7000000
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 readonly root
 
 say() { printf '[%4d s] set-up: %s\n' "$SECONDS" "$*" >&2; }

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from espnet_dice.io.datadir import Recording, Utterance, read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, ProblemList, cli
 from espnet_dice.io.fingerprint import Fingerprint
-from local.decoders import found_command, plain_file
+from local.decoders import placed
 from local.made import is_made, write_set
 from local.text_rules import RULES, VERSION, transcript
 
@@ -98,7 +98,7 @@ def _taken(
     for utt in data:
         recording = utt.recording
         if recording.id not in places:
-            places[recording.id] = _placed(recording, tools, problems)
+            places[recording.id] = placed(recording, tools, problems)
         try:
             text = transcript(utt.text, text_rules, name)
         except ValueError as err:
@@ -115,22 +115,6 @@ def _taken(
     if not kept:
         raise DataError(f"{source}: no transcript is left by --text_rules {text_rules}")
     return kept
-
-
-def _placed(recording: Recording, tools: str | None, problems: list[str]) -> Recording | None:
-    if recording.kind != "pipe":
-        return recording
-    path = plain_file(recording.source, recording.cwd)
-    if path:
-        return replace(recording, kind="file", source=path)
-    command = found_command(recording.source, tools)
-    if command is None:
-        problems.append(
-            f"{recording.where}: {recording.id}: `{recording.source}`: "
-            f"{recording.source.split()[0]} is not on PATH: install it (ESPnet: tools/installers)"
-        )
-        return None
-    return replace(recording, source=command)
 
 
 def main() -> None:

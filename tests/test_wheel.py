@@ -73,6 +73,11 @@ def test_a_recipe_outside_of_any_checkout(wheel, tmp_path, recipe):
         assert read_config(there / f"conf/{name}.yaml") == read_config(REPO / f"conf/{ours}.yaml")
     asked = run([there / "run.sh", "--help"], wheel, tmp_path)
     assert asked.returncode == 0, asked.stderr
+    (tmp_path / "empty").mkdir()
+    done = run([*command[:-1], "."], wheel, tmp_path / "empty")  # the current directory is filled
+    assert done.returncode == 0, done.stderr
+    filled = {str(p.relative_to(tmp_path / "empty")) for p in (tmp_path / "empty").rglob("*")}
+    assert {name for name in filled if (tmp_path / "empty" / name).is_file()} == names
     assert '(default="bash local/data.sh")' in asked.stdout.replace("'", '"')
     begun = run([there / "run.sh", "--stop_stage", "1"], wheel, tmp_path)
     assert begun.returncode == 2

@@ -4,6 +4,9 @@
 #   parse_options "$@"; check_numbers …; check_bools …; start_recipe; if begin 1 "title"; then …; end_recipe FILE
 # and, in its first stage, make_data SETS.
 
+unset CDPATH                                   # cd goes where it is told, and prints nothing
+shopt -u patsub_replacement 2>/dev/null || :   # bash 5.2: & in the name of a directory is a letter
+
 # The corpus: options of every recipe
 local_data=
 corpus=
@@ -140,6 +143,10 @@ parse_options() {
         esac
         name=${name#--}
         name=${name//-/_}
+        case "${name}" in
+            local_data | python | launch | *_cmd) ;;
+            *) value=${value//$'\n'/ } ;; # a list may stand on several lines
+        esac
         case "${known}" in
             *" ${name} "*) printf -v "${name}" '%s' "${value}" ;;
             *) die "unknown option --${name} (see --help)" ;;
@@ -193,12 +200,22 @@ check_paths() {
     done
 }
 
+# Sets py: --python is a command of several words, or an interpreter, whose path may have spaces.
+words_of_python() {
+    # shellcheck disable=SC2154  # --python
+    if [ -x "${python}" ]; then
+        py=("${python}")
+    else
+        read -ra py <<< "${python}"
+    fi
+}
+
 # Finds the package and the interpreter, and holds the recipe's directory until the script ends.
 start_recipe() {
     [ -z "${espnet_root}" ] || [ -z "${data_dir}" ] || die "give --espnet_root or --data_dir, not both"
     [ -z "${espnet_root}" ] || [ -n "${espnet_recipe}" ] ||
         die "--espnet_root needs --espnet_recipe: whose data stage is to be run"
-    root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+    root=$(CDPATH='' cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
     [[ "${root}" != *:* ]] ||
         die "${root}: a colon separates directories in PYTHONPATH: move the checkout to one without"
     export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}"
@@ -208,14 +225,13 @@ start_recipe() {
     # k-means 16 times slower on two cores that others worked on too; not spinning at all costs a
     # training with two threads a fifth of its time.
     export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000}
-    # shellcheck disable=SC2154  # --python
-    read -ra py <<< "${python}"
+    words_of_python
     "${py[@]}" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("espnet2") is None)' ||
         die "'${python}' is not a Python with ESPnet: start ./run.sh at the top, which sets one up," \
             "or give --python"
     # shellcheck disable=SC2154  # --ngpu
     if [ -n "${cuda_cmd}" ] && [ -z "${launch}" ]; then
-        launch="${python} -m espnet2.bin.launch --cmd '${cuda_cmd}' --num_nodes ${num_nodes}"
+        launch="$(printf '%q ' "${py[@]}")-m espnet2.bin.launch --cmd '${cuda_cmd}' --num_nodes ${num_nodes}"
         launch+=" --ngpu ${ngpu} --log {out}/launch.log --init_file_prefix {out}/.dist_init_ --"
     fi
     [ "${num_nodes}" = 1 ] || [ -n "${launch}" ] || die "--num_nodes needs --cuda_cmd"
@@ -338,7 +354,7 @@ stem_of() {
 # more epochs go on where fewer ended.
 args_tag() {
     local free='max_epoch|num_workers|log_[a-z]+|num_att_plot|use_(tensorboard|matplotlib|wandb)|wandb_[a-z_]+'
-    echo "$*" | sed -E "s/--(${free})[= ]+[^ ]+ ?//g"'; s/^ *$//; /./s/^ *-*/_/; s/ +-*/_/g; s/[^A-Za-z0-9._=-]//g'
+    echo "$*" | sed -E "s/--(${free})[= ]+[^ ]+ ?//g"'; s/^ *$//; /./s/^ *-*/_/; s/ +-*/_/g; s/=/-/g; s/[^A-Za-z0-9._-]//g'
 }
 
 skipped=

@@ -14,6 +14,7 @@ from espnet_dice.io.json_files import read_json
 from espnet_dice.records import token_models
 from espnet_dice.records import train_log as training
 from espnet_dice.records.config_base import read_trained
+from espnet_dice.records.experiment import of_recipe
 from espnet_dice.results import model_selection, recognisers
 from espnet_dice.results.table import JSON
 
@@ -30,13 +31,13 @@ def find(
     """Everything that is worth a warning.
 
     Args:
-        exp: experiments of either recipe; paths in their records start at its parent.
+        exp: experiments of either recipe; for paths in their records see
+            :func:`experiment.of_recipe`.
         data, dump: data directories and features; default: beside ``exp``.
         read: the recognisers below ``exp``, where they were read already: their errors are counted
             once.
     """
-    base = exp.resolve().parent
-    data, dump = data or base / "data", dump or base / "dump"
+    data, dump = data or of_recipe(exp, "data"), dump or of_recipe(exp, "dump")
     found: list[RunWarning] = []
     for directory in sorted(data.glob("*/")):
         found += _seen(directory, lambda d: [check_data.taken(d)])
@@ -45,7 +46,7 @@ def find(
     for directory in sorted(exp.glob("labels/*/")):
         found += _seen(directory, check_labels.check)
     for one in training.read_all(exp):
-        found += _seen(exp / f"{one.kind}_{one.name}", lambda d, t=one: _training(t, d, base))
+        found += _seen(exp / f"{one.kind}_{one.name}", lambda d, t=one: _training(t, d))
     found += _seen(exp, lambda d: _decoded(d, read or recognisers.read(d)))
     for path in sorted(exp.glob("asr_*/export/export.json")):
         found += _seen(path, lambda p: [check_results.int8_worse(read_json(p), p.parts[-3])])
@@ -63,7 +64,7 @@ def _seen(path: Path, check: Callable[[Path], Iterable[RunWarning | None]]) -> l
         ]
 
 
-def _training(one: training.Training, directory: Path, base: Path) -> Iterator[RunWarning | None]:
+def _training(one: training.Training, directory: Path) -> Iterator[RunWarning | None]:
     done, skipped = training.updates(directory / training.LOG)
     yield check_training.not_finite(one)
     yield check_training.skipped_updates(one, done, skipped)
@@ -71,10 +72,10 @@ def _training(one: training.Training, directory: Path, base: Path) -> Iterator[R
     path = directory / "config.yaml"
     if one.kind == "lm" or not path.is_file():
         return
-    config = read_trained(path)
+    config, exp = read_trained(path), directory.parent
     warm = done > ((config.get("scheduler_conf") or {}).get("warmup_steps") or 0)
     if one.kind == "dice" and warm:
-        stores = {part: _inputs(config, part, base).get("labels") for part in check_training.PARTS}
+        stores = {part: _inputs(config, part, exp).get("labels") for part in check_training.PARTS}
         if all(path and path.is_dir() for path in stores.values()):
             # acc_m is the last head's
             heads = (config.get("model_conf") or {}).get("heads")
@@ -83,11 +84,11 @@ def _training(one: training.Training, directory: Path, base: Path) -> Iterator[R
             chance = {part: float(u.max() / u.sum()) for part, u in use.items()}
             yield check_training.at_chance(one, "acc_m", chance, "the most frequent label")
     elif one.kind == "asr":
-        written = [_inputs(config, part, base).get("text") for part in check_training.PARTS]
+        written = [_inputs(config, part, exp).get("text") for part in check_training.PARTS]
         if not all(path and path.is_file() for path in written):
             return
         train, valid = map(texts.words, written)
-        pieces = _pieces(config, base)
+        pieces = _pieces(config, exp)
         if warm:
             most = (islice(said.values(), check_training.LINES) for said in (train, valid))
             written = [[pieces.encode(text, out_type=str) for text in said] for said in most]
@@ -103,17 +104,17 @@ def _training(one: training.Training, directory: Path, base: Path) -> Iterator[R
                 yield check_data.too_long(lengths, ids, layer, directory.name)
 
 
-def _pieces(config: Mapping[str, Any], base: Path) -> Any:
+def _pieces(config: Mapping[str, Any], exp: Path) -> Any:
     """What cut the transcripts into tokens."""
     named = config.get("bpemodel")
-    model = (base / named).read_bytes() if named else token_models.char_model()
+    model = of_recipe(exp, named).read_bytes() if named else token_models.char_model()
     return token_models.processor(model)
 
 
-def _inputs(config: Mapping[str, Any], part: str, base: Path) -> dict[str, Path]:
+def _inputs(config: Mapping[str, Any], part: str, exp: Path) -> dict[str, Path]:
     """Name → path of what ESPnet read in training."""
     entries = config.get(f"{part}_data_path_and_name_and_type") or ()
-    return {name: base / path for path, name, _ in entries}
+    return {name: of_recipe(exp, path) for path, name, _ in entries}
 
 
 def _decoded(exp: Path, found: recognisers.Recognisers) -> Iterator[RunWarning | None]:

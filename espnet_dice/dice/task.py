@@ -8,7 +8,7 @@ GPUs know them.
 
 import argparse
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -37,7 +37,13 @@ model_choices = ClassChoices(
 OURS = {"student", "loss", "n_clusters", "labels", "teacher", "normalized", "heights"}
 """Arguments of the model that have options of their own, or are read with the labels."""
 SCHEDULED = ("mask_prob", "masked_weight", "unmasked_weight")
-ABSOLUTE = ("cosineannealingwarmuprestarts", "cycliclr", "exponentialdecaywarmup", "onecyclelr")
+ABSOLUTE = (
+    "cosineannealingwarmuprestarts",
+    "cycliclr",
+    "exponentialdecaywarmup",
+    "onecyclelr",
+    "piecewiselinearwarmuplr",
+)
 """Schedulers that set one learning rate for all parameters, whatever the optimizer was given."""
 
 
@@ -49,13 +55,20 @@ class DiceTrainer(Trainer):
         """See ESPnet. Crops are drawn by the epoch, not by each loading process for itself.
 
         Raises:
-            DiceError: no step of the epoch had a finite gradient. ESPnet ends such a training as if
-                it were complete.
+            DiceError: no step of the epoch had a finite gradient, or there was none. ESPnet ends
+                such a training as if it were complete.
         """
         collate = getattr(iterator, "collate_fn", None)
         if isinstance(collate, DiceCollate):
             collate.epoch = reporter.get_epoch()
+        batches = len(iterator) if hasattr(iterator, "__len__") else None
         if super().train_one_epoch(iterator=iterator, reporter=reporter, **kwargs):
+            divided = getattr(kwargs.get("options"), "accum_grad", 1)
+            if batches is not None and batches < divided:
+                raise DiceError(
+                    f"an epoch has {batches} batches, fewer than accum_grad, {divided}: no update "
+                    "was made; lower accum_grad or batch_bins, or give more speech"
+                )
             raise DiceError(
                 "no step of this epoch had a finite gradient: lower the learning rate, or use "
                 "bfloat16 or float32 (use_amp: false)"
@@ -120,7 +133,12 @@ class DiceHubertTask(AbsTask):
         """
         listed, conf = entries.parse(args.loss), args.model_conf
         numbers = {key: conf[key] for key in SCHEDULED if key in conf}
-        entries.schedules(listed, numbers, conf.get("updates"))
+        masked = entries.schedules(listed, numbers, conf.get("updates")).get("mask_prob")
+        if masked and not masked.end and _by_masked_frames(args.best_model_criterion):
+            raise ConfigError(
+                "model_conf: mask_prob: no frame is masked in validation, and checkpoints are "
+                "chosen by acc_m: give best_model_criterion [[valid, acc_u, max]], or by loss"
+            )
         for name, _, _ in listed:
             if name == "dice_feature":
                 continue
@@ -217,6 +235,10 @@ class DiceHubertTask(AbsTask):
             if hasattr(term, "resolved"):
                 entry["conf"] = {**(entry.get("conf") or {}), **term.resolved()}
         return model
+
+
+def _by_masked_frames(criteria: Iterable[Sequence[str]]) -> bool:
+    return any(statistic.startswith("acc_m") for _, statistic, _ in criteria)
 
 
 def _clusters(text: str) -> int | list[int] | None:

@@ -170,14 +170,18 @@ def with_paths(config: dict[str, Any], directory: Path) -> dict[str, Any]:
 def locate(name: str, directory: Path) -> Path:
     """What a config names: beside it, or from one of the directories above it.
 
+    Of an absolute path what a copy of the directory has of it comes first: the place that it names
+    may have been made anew.
+
     Raises:
         ConfigError: it is nowhere there.
     """
     directory = directory.resolve()
     above = [directory, *directory.parents][: LEVELS + 1]
     parts = Path(name).parts
-    inside = (directory.joinpath(*parts[i:]) for i in range(1, len(parts)))  # it was moved
-    for place in (*(d / name for d in above), *inside):
+    inside = [directory.joinpath(*parts[i:]) for i in range(1, len(parts))]  # it was moved
+    named = [d / name for d in above]
+    for place in [*inside, Path(name)] if Path(name).is_absolute() else [*named, *inside]:
         if place.exists():
             return place
     raise ConfigError(f"{directory / CONFIG}: {name}: not found from {directory} or above it")

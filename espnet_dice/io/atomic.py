@@ -94,7 +94,7 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
     An old ``path`` is replaced only when the new one is whole; left-overs of killed runs
     (``.NAME.tmp``) are removed first, so one directory must have one writer at a time.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # of a link the directory that it names is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.parent / f".{path.name}.tmp"
     old = path.parent / f".{path.name}.old"

@@ -5,6 +5,7 @@ Nothing here opens audio; :mod:`espnet_dice.io.audio` does.
 
 import math
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,20 @@ class Recording:
         if self.kind == "pipe":
             return None
         return self.source.rsplit(":", 1)[0] if self.kind == "ark" else self.source
+
+    def files(self) -> list[str]:
+        """The files that its audio comes from; of a command those that it names."""
+        if self.path is not None:
+            return [self.path]
+        try:
+            words = shlex.split(self.source)
+        except ValueError:
+            words = self.source.split()
+        cwd = self.cwd
+        if words[:1] == ["cd"] and words[2:3] == ["&&"]:
+            cwd, words = os.path.join(cwd, words[1]), words[3:]
+        named = (os.path.join(cwd, word) for word in words)
+        return [path for path in named if os.path.isfile(path)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +116,8 @@ class DataDir:
 
     def audio_files(self) -> list[str]:
         """The files that are read, each once, in order of the utterances."""
-        paths = (u.recording.path for u in self.utterances)
-        return list(dict.fromkeys(p for p in paths if p is not None))
+        recordings = {u.recording.id: u.recording for u in self.utterances}
+        return list(dict.fromkeys(p for r in recordings.values() for p in r.files()))
 
     def key(self) -> str:
         """What the directory holds now: contents of its tables, sizes and times of its audio."""

@@ -67,10 +67,8 @@ class Table:
             self.say(number, "blank line; remove it")
             return
         if control := CONTROL.search(line):
-            sign = f"U+{ord(control[0]):04X}"
-            self.say(
-                number, f"{_shown(line.split()[0])}: a control character ({sign}); write it again"
-            )
+            sign, first = f"U+{ord(control[0]):04X}", (line.split() or [line])[0]
+            self.say(number, f"{_shown(first)}: a control character ({sign}); write it again")
             return
         key, *rest = re.split(r"[ \t]+", line, maxsplit=1)
         if not key.isprintable():

@@ -7,23 +7,25 @@ from espnet_dice.io.json_files import read_json
 from espnet_dice.plan import costs, speech
 from espnet_dice.plan.costs import Law
 from espnet_dice.plan.recipe import Recipe, Stage
-from espnet_dice.plan.state import is_whole
+from espnet_dice.plan.state import States, is_whole
 from espnet_dice.records import experiment
 
 BYTES = 4
 """Of a parameter."""
 
 
-def left(recipe: Recipe, stage: Stage) -> dict[str, Law]:
+def left(recipe: Recipe, stage: Stage, states: States | None = None) -> dict[str, Law]:
     """Option that names a directory → what is still to be written there; empty: not known.
 
-    Directories that are whole cost nothing; trainings and decoding follow configs, not hours.
+    Directories that are whole cost nothing, but for those that are stale, where the states are
+    given; trainings and decoding follow configs, not hours.
     """
     found: dict[str, Law] = {}
     for directory in stage.made:
         option, law = _law(recipe, directory)
         heard = _hours(recipe, directory.name) if option else None
-        if heard is not None and not is_whole(directory):
+        done = is_whole(directory) and (states is None or states.is_done(directory))
+        if heard is not None and not done:
             found[option] = found.get(option, costs.NOTHING) + law.of(heard)
     return found
 

@@ -26,6 +26,8 @@ COMPARED = {
     "labels": {"tau": "tau"},
 }
 """Stage in a record → its setting → the option that says what it is to be."""
+DURATIONS = ("min_wav_duration", "max_wav_duration")
+SEEDED = re.compile(r"_seed\d+$")
 LM_TEXTS = {"train": "lm_train", "valid": "lm_dev"}
 DONE, BEGUN, STALE, TO_DO = "done", "begun", "stale", "to do"
 
@@ -53,6 +55,10 @@ class States:
             for directory in directories:
                 self._keys |= dict.fromkeys(_keys(directory), directory)
                 self._found[directory] = self._look(directory)
+
+    def is_done(self, directory: Path) -> bool:
+        """Whether a directory is whole and made from what there is now."""
+        return self._found.get(directory, ("", ""))[0] == DONE
 
     def of(self, stage: Stage) -> tuple[str, str]:
         """State of a stage, and why; that of the first directory that is not done."""
@@ -94,8 +100,44 @@ class States:
         for name, option in COMPARED.get(stage, {}).items():
             if name in said and float(said[name]) != float(self.recipe[option] or 0):
                 yield f"--{option} was {said[name]}"
+        if stage == "features":
+            yield from self._audio_changed(said)
+        if stage == "decode":
+            yield from self._search_changed(said)
+        if str(stage).startswith("train_") and "seed" in said and not SEEDED.search(directory.name):
+            asked = [*self.recipe.words("seeds"), self.recipe["seed"] or "0"]
+            asked = asked[0] if directory.name == f"asr_{self.recipe['asr_tag']}" else asked[-1]
+            if str(said["seed"]) != asked:
+                yield f"--seed was {said['seed']}"
         if directory in self.recipe.configs:
             yield from _config_changed(self.recipe.configs[directory], said)
+
+    def _audio_changed(self, said: Mapping[str, Any]) -> Iterator[str]:
+        """Options of the features that are not those that they were made with."""
+        channel, speeds = said.get("channel"), said.get("speeds", [1.0])
+        if bool(said.get("resample")) != self.recipe.is_true("resample"):
+            yield f"--resample was {str(bool(said.get('resample'))).lower()}"
+        if ("" if channel is None else str(channel)) != self.recipe["channel"]:
+            yield f"--channel was {'not given' if channel is None else channel}"
+        wanted = [float(word) for word in self.recipe.words("speed_perturb_factors")]
+        if len(speeds) > 1 and sorted(speeds) != sorted(wanted):
+            yield f"--speed_perturb_factors was {' '.join(f'{s:g}' for s in speeds)}"
+        for option, was in zip(DURATIONS, said.get("durations", ()), strict=False):
+            if self.recipe[option] and float(self.recipe[option]) != float(was):
+                yield f"--{option} was {was}"
+
+    def _search_changed(self, said: Mapping[str, Any]) -> Iterator[str]:
+        """Keys of the decoding's config that are not what was decoded with."""
+        path = self.recipe["inference_config"]
+        try:
+            config = configs.read_config(path) if path else {}
+            given = configs.split_args(self.recipe["inference_args"])
+            now = configs.with_options(config, given)
+        except DiceError:
+            return  # told with the mistakes
+        keys = [k for k in now if k in said and k != "lm_weight" and said[k] != now[k]]
+        if keys:
+            yield f"{path}: {', '.join(sorted(keys))} changed"
 
     def _text_changed(self, name: str, value: str) -> Iterator[str]:
         paths = [Path(path) for path in self.recipe.words(LM_TEXTS[name])]

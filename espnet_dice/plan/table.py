@@ -15,9 +15,9 @@ def write(recipe: Recipe) -> str:
         if not recipe.runs(stage.number):
             state, why = f"{state}, not asked for".removeprefix(", "), ""
         else:
-            total += sum(estimate.left(recipe, stage).values(), costs.NOTHING)
+            total += sum(estimate.left(recipe, stage, states).values(), costs.NOTHING)
         lines.append(f"{stage.number:2}  {state or 'each time':20}  {stage.title}")
-        takes = _takes(recipe, stage, state)
+        takes = _takes(recipe, stage, state, states)
         why = "" if state == TO_DO and not why.partition(": ")[1] else why
         if why or takes:
             lines.append("      " + "; ".join(filter(None, [takes, why])))
@@ -32,10 +32,10 @@ def write(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def _takes(recipe: Recipe, stage: Stage, state: str) -> str:
+def _takes(recipe: Recipe, stage: Stage, state: str, states: States) -> str:
     if state == DONE or not recipe.runs(stage.number):
         return ""
-    found = estimate.left(recipe, stage)
+    found = estimate.left(recipe, stage, states)
     if found:
         law = sum(found.values(), costs.NOTHING)
         return f"about {_size(law.mb)}, {_time(law.cpu_s)} of one core"

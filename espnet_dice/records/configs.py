@@ -9,6 +9,7 @@ import inspect
 import re
 import shlex
 from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,23 @@ def conf_of(path: str | Path, name: str, extra: str) -> dict[str, Any]:
     conf = read_config(path).get(name) or {}
     if not isinstance(conf, dict):
         raise ConfigError(f"{where(path, name)}: {name}: must hold 'key: value' lines")
-    conf = dict(conf)
-    for option, values in split_args(extra):
-        if option == name:
+    given = [(option, values) for option, values in split_args(extra) if option == name]
+    return with_options({name: conf}, given)[name]
+
+
+def with_options(
+    config: Mapping[str, Any], extra: Iterable[tuple[str, Sequence[str]]]
+) -> dict[str, Any]:
+    """A config with the options that win over it, as :func:`split_args` gives them."""
+    changed = dict(config)
+    for name, values in extra:
+        if name.endswith("_conf"):
             pairs = (value.partition("=") for value in values)
-            conf.update({key: value_in(f"{name} {key}", value) for key, _, value in pairs})
-    return conf
+            own = {key: value_in(f"{name} {key}", value) for key, _, value in pairs}
+            changed[name] = {**(changed.get(name) or {}), **own}
+        elif values:
+            changed[name] = value_in(name, values[-1])
+    return changed
 
 
 def value_of(path: str | Path, name: str, extra: str) -> Any:
@@ -124,14 +136,25 @@ def max_epoch_of(path: Path, config: dict[str, Any], extra: list[tuple[str, list
     return epochs
 
 
-def criterion_of(path: Path, config: dict[str, Any], default: tuple, nbest: int) -> tuple:
-    """(phase, statistic, min or max, n) of the averaged checkpoints.
+def criterion_of(
+    path: Path,
+    config: dict[str, Any],
+    extra: list[tuple[str, list[str]]],
+    default: tuple,
+    nbest: int,
+) -> tuple:
+    """(phase, statistic, min or max, n) of the averaged checkpoints; ``extra`` wins.
 
     Raises:
         ConfigError: more than one criterion or n, where ESPnet 202511 averages wrongly.
     """
+    said = dict(extra)
     criteria = config.get("best_model_criterion", [default])
+    if "best_model_criterion" in said:  # as ESPnet writes it there: valid,loss,min
+        criteria = [re.findall(r"[^\s,()\[\]'\"]+", word) for word in said["best_model_criterion"]]
     numbers = config.get("keep_nbest_models", [nbest])
+    if "keep_nbest_models" in said:
+        numbers = [value_in("keep_nbest_models", word) for word in said["keep_nbest_models"]]
     numbers = numbers if isinstance(numbers, list) else [numbers]
     if len(criteria) != 1 or len(criteria[0]) != 3:
         file = where(path, "best_model_criterion")

@@ -27,6 +27,7 @@ class Experiment:
         averaged: epochs in the average, best first, each with its validation score.
         train_set, valid_set: names of the sets.
         seconds: wall-clock time of the training, over all its runs.
+        role: ``teacher`` or ``student`` of a recipe; empty where nobody said.
     """
 
     directory: Path
@@ -41,6 +42,7 @@ class Experiment:
     train_set: str = ""
     valid_set: str = ""
     seconds: float = 0.0
+    role: str = ""
 
     @property
     def name(self) -> str:
@@ -67,6 +69,16 @@ def directory_of(exp: Path, kind: str, tag: str) -> Path:
     if not tag or "/" in tag:
         raise ConfigError(f"the tag {tag!r} names a directory: letters, digits and ._=- only")
     return exp / f"{kind}_{tag}"
+
+
+def of_recipe(exp: Path, path: str | Path) -> Path:
+    """A path of a record, which starts at the recipe's directory.
+
+    That is the one that ``exp`` lies in or, where the path is not there, the current one: with
+    ``--expdir`` elsewhere.
+    """
+    beside = exp.resolve().parent / path
+    return Path(path) if not beside.exists() and Path(path).exists() else beside
 
 
 def write(directory: Path, **values) -> None:

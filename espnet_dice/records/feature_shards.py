@@ -61,9 +61,10 @@ class FeatureShard(Shard):
         audio = {k: v for k, v in asdict(self.audio).items() if k != "allow_pipes"}
         entries = [
             [u.id, u.recording.kind, u.recording.source, u.start, u.end, u.speed]
+            + [u.recording.cwd] * (u.recording.kind == "pipe")
             for u in self.utterances
         ]
-        files = [u.recording.path for u in self.utterances if u.recording.path is not None]
+        files = [path for u in self.utterances for path in u.recording.files()]
         limits = [] if self.durations == ANY_LENGTH else [self.durations]
         return digest([ALGORITHM, self.feats_type, audio, entries, digest_stat(files), *limits])
 

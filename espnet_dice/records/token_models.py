@@ -24,7 +24,9 @@ def char_model() -> bytes:
     return _train([" ".join(ALPHABET)], model_type="char", vocab_size=size)
 
 
-def learn(sentences: Iterable[str], nbpe: int = 0, mode: str = "unigram") -> bytes:
+def learn(
+    sentences: Iterable[str], nbpe: int = 0, mode: str = "unigram", characters: str = ""
+) -> bytes:
     """A serialised SentencePiece model, the same for the same sentences in the same order.
 
     Nothing is normalised: what is decoded is written as the transcripts are.
@@ -34,12 +36,15 @@ def learn(sentences: Iterable[str], nbpe: int = 0, mode: str = "unigram") -> byt
         nbpe: pieces, <unk>, <s> and </s> included, which makes a token list of as many; 0: one
             for every character.
         mode: ``unigram`` or ``bpe``.
+        characters: those of the text. SentencePiece leaves out the rarest of a text of 33 million
+            characters or more, if it is not told.
 
     Raises:
         ConfigError: the text has more characters than ``nbpe``, or cannot give so many pieces.
         DataError: SentencePiece found nothing to learn from.
     """
-    how = {"model_type": mode, "vocab_size": nbpe}
+    needed = characters.replace(" ", "")
+    how = {"model_type": mode, "vocab_size": nbpe, "required_chars": needed}
     if not nbpe:
         how = {"model_type": "char", "use_all_vocab": True}
     try:

@@ -11,6 +11,7 @@ import yaml
 from espnet_dice.export import cards
 from espnet_dice.io import fingerprint
 from espnet_dice.io.json_files import read_json
+from espnet_dice.records.experiment import of_recipe
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,18 @@ class Origin:
 
 def read(exp: Path) -> Origin:
     """Read it from the records of the stages."""
-    root = exp.resolve().parent
     models = []
     for directory in sorted(exp.glob("*_*/")):
         model, record = read_json(directory / "model.json"), fingerprint.read(directory)
         if model and record and record.get("done"):
             models.append(_model(directory.name, model, record))
     data = {}
-    for path in sorted(root.glob(f"dump/*/*/{fingerprint.NAME}")):
-        data[str(path.parent.relative_to(root))] = (fingerprint.read(path.parent) or {})["key"]
-    return Origin(cards.versions(), machine(), _command(root), models, data)
+    dump = of_recipe(exp, "dump")
+    for path in sorted(dump.glob(f"*/*/{fingerprint.NAME}")):
+        data[str(path.parent.relative_to(dump.parent))] = (fingerprint.read(path.parent) or {})[
+            "key"
+        ]
+    return Origin(cards.versions(), machine(), _command(of_recipe(exp, "log/.lock")), models, data)
 
 
 def _model(name: str, model: dict[str, Any], record: dict[str, Any]) -> Model:
@@ -97,10 +100,10 @@ def machine() -> str:
     return f"{cpu}, {cores} cores, {memory:.0f} GiB, {system}"
 
 
-def _command(root: Path) -> str | None:
+def _command(lock: Path) -> str | None:
     """The recipe's last command, from the lock that it leaves."""
     try:
-        held = (root / "log/.lock").read_text(encoding="utf-8").strip()
+        held = lock.read_text(encoding="utf-8").strip()
     except OSError:
         return None
     return held.partition(": ")[2] or None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet_dice.records.experiment import of_recipe
 from espnet_dice.report import exports, figures, sound, summary, utterances
 from espnet_dice.report.charts import Style
 from espnet_dice.results import arms, model_selection, uncertainty_eval
@@ -128,6 +129,5 @@ def _evaluation(
 
 
 def _audio(first: Decoded, found: Recognisers, settings: Settings) -> list[Path]:
-    root = found.exp.resolve().parent
-    dump = (root / first.meta["reference"]).parent
-    return [dump, (settings.data or root / "data") / first.set]
+    dump = of_recipe(found.exp, first.meta["reference"]).parent
+    return [dump, (settings.data or of_recipe(found.exp, "data")) / first.set]

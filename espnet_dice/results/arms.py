@@ -68,10 +68,10 @@ class Compared:
 def compared(found: Recognisers) -> list[Compared]:
     """The arms of each language model, without one first; where there are two.
 
-    A seed counts where it was decoded on all of the sets, and once: the first of several decodings.
+    A seed counts where it was decoded on all of the sets.
     """
     by_lm: dict[str | None, dict[str, dict[int, dict[str, Decoded]]]] = {}
-    for d in found.decoded:
+    for d in found.comparable:
         if not d.system.is_teacher:
             seeds = by_lm.setdefault(d.lm, {}).setdefault(d.system.family, {})
             seeds.setdefault(d.system.model["seed"], {}).setdefault(d.set, d)

@@ -90,7 +90,7 @@ def select(found: Recognisers) -> Selection | None:
 def candidates(found: Recognisers, teachers: bool) -> list[Candidate]:
     """All configurations that were decoded on every set, with and without language models."""
     groups: dict[tuple[str, str | None], list[Decoded]] = {}
-    for d in found.decoded:
+    for d in found.comparable:
         if d.system.is_teacher == teachers:
             groups.setdefault((d.system.family, d.lm), []).append(d)
     made = []

@@ -1,6 +1,7 @@
 """The recognisers of an experiment directory, and what each of them made of the test sets."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,8 @@ from espnet_dice.io import fingerprint, texts
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.json_files import read_json
 from espnet_dice.kd.weights import weights
-from espnet_dice.records.experiment import NAME, is_current
+from espnet_dice.records.configs import with_options
+from espnet_dice.records.experiment import NAME, is_current, of_recipe
 from espnet_dice.results import alignment, score
 from espnet_dice.results.statistics import Interval, rate
 from espnet_dice.results.token_uncertainty import FILE, OUT, TokenUncertainty
@@ -51,8 +53,12 @@ class System:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """What it was trained with; empty for one that another recipe trained."""
-        return self.record.get("settings", {}).get("config", {})
+        """What it was trained with, options that won over the config included.
+
+        Empty for one that another recipe trained.
+        """
+        settings = self.record.get("settings", {})
+        return with_options(settings.get("config") or {}, settings.get("extra") or ())
 
     @property
     def teachers(self) -> list[str]:
@@ -131,6 +137,11 @@ class Decoded:
         return self.meta["lm"]
 
     @property
+    def kind(self) -> str:
+        """Name of the decoding, ``decode_<options>_<LM>``."""
+        return self.directory.parent.name
+
+    @property
     def utterances(self) -> list[str]:
         """Ids in order."""
         return list(self.reference)
@@ -179,9 +190,22 @@ class Recognisers:
         """Names of the sets, in order."""
         return sorted({d.set for d in self.decoded})
 
+    @cached_property
+    def comparable(self) -> list[Decoded]:
+        """Results that can be set beside each other: of one kind of decoding.
+
+        Of each language model, students' and teachers' apart, the kind that most have; the first by
+        name of equally many. The others stand in the tables alone.
+        """
+        kinds = Counter((d.system.is_teacher, d.lm, d.kind) for d in self.decoded)
+        most: dict[tuple[bool, str | None], str] = {}
+        for teacher, lm, kind in sorted(kinds, key=lambda k: (-kinds[k], k[2])):
+            most.setdefault((teacher, lm), kind)
+        return [d for d in self.decoded if d.kind == most[d.system.is_teacher, d.lm]]
+
     def plain(self, system: str, name: str) -> Decoded | None:
-        """A result without a language model; the first of several decodings."""
-        found = [d for d in self.decoded if (d.system.name, d.set, d.lm) == (system, name, None)]
+        """A comparable result without a language model."""
+        found = [d for d in self.comparable if (d.system.name, d.set, d.lm) == (system, name, None)]
         return found[0] if found else None
 
 
@@ -189,7 +213,8 @@ def read(exp: Path) -> Recognisers:
     """Read everything; results of older models are left out, with a warning.
 
     Args:
-        exp: such as ``egs2/mini_synth/kd1/exp``; paths in its records start at its parent.
+        exp: such as ``egs2/mini_synth/kd1/exp``; for paths in its records see
+            :func:`experiment.of_recipe`.
 
     Raises:
         DataError: a text is missing, damaged, or of other utterances than its reference.
@@ -201,9 +226,10 @@ def read(exp: Path) -> Recognisers:
         if model is None or not record or not record.get("done"):
             continue
         name = directory.name.removeprefix("asr_")
-        known = model["sha256"] in teachers or name.startswith("teacher_")
-        # the recipe gives students, and only them, a seed in the tag
-        is_teacher = known or not name.endswith(f"_seed{model['seed']}")
+        is_teacher = model.get("role") == "teacher" or model["sha256"] in teachers
+        if not model.get("role"):  # not said: the recipe gives students alone a seed in the tag
+            student = name.endswith(f"_seed{model['seed']}") and not name.startswith("teacher_")
+            is_teacher |= not student
         systems[name] = System(name, directory, is_teacher, model, record)
     systems = dict(sorted(systems.items(), key=lambda item: not item[1].is_teacher))
     decoded = []
@@ -211,7 +237,7 @@ def read(exp: Path) -> Recognisers:
         meta = read_json(out / "meta.json")
         if meta["system"] not in systems:
             continue
-        reference = dict(sorted(texts.words(_here(meta["reference"], exp)).items()))
+        reference = dict(sorted(texts.words(of_recipe(exp, meta["reference"])).items()))
         hypothesis = texts.words(out / "text", "decode again")
         if reference.keys() != hypothesis.keys():
             one = min(reference.keys() ^ hypothesis.keys())
@@ -227,11 +253,6 @@ def _teachers(exp: Path) -> set[str]:
         for path in exp.glob(f"teacher_outputs/*/*/{fingerprint.NAME}")
     )
     return {str(record.get("inputs", {}).get("teacher")) for record in records}
-
-
-def _here(path: str, exp: Path) -> Path:
-    """A path of a record, which starts at the recipe."""
-    return exp.resolve().parent / path
 
 
 def pooled(decoded: list[Decoded]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from espnet_dice.io import fingerprint, texts
 from espnet_dice.io.errors import DataError
@@ -90,7 +91,7 @@ def find_sclite() -> str | None:
 
 
 def decodings(exp: Path) -> list[Path]:
-    """Finished decoding directories that belong to the models that are there now."""
+    """Finished decoding directories of the models and the sets that are there now."""
     found = []
     for meta in sorted(exp.glob("asr_*/decode_*/*/meta.json")):
         out = meta.parent
@@ -99,9 +100,19 @@ def decodings(exp: Path) -> list[Path]:
             logging.warning("%s was not finished: left out", out)
         elif not experiment.is_current(out.parent.parent, record["inputs"]["model"]):
             logging.warning("%s belongs to an older model: left out; decode again", out)
+        elif not _of_present_set(out, record, exp):
+            logging.warning("%s is of the set as it was before: left out; decode again", out)
         else:
             found.append(out)
     return found
+
+
+def _of_present_set(out: Path, record: Mapping[str, Any], exp: Path) -> bool:
+    """Whether the set is the one that was decoded; true where it does not say what it is."""
+    reference = (read_json(out / "meta.json") or {}).get("reference", "")
+    present = fingerprint.read(experiment.of_recipe(exp, reference).parent) or {}
+    decoded = record["inputs"].get("data")
+    return decoded is None or present.get("key") in (None, decoded)
 
 
 def score(exp: Path) -> list[Row]:
@@ -114,7 +125,7 @@ def score(exp: Path) -> list[Row]:
     rows = []
     for out in decodings(exp):
         meta = read_json(out / "meta.json")
-        reference = texts.words(Path(meta["reference"]))
+        reference = texts.words(experiment.of_recipe(exp, meta["reference"]))
         hypothesis = texts.words(out / "text", "decode again")
         try:
             counts = count(reference, hypothesis)
@@ -137,9 +148,10 @@ def _of_tokens(
     system = out.parents[1]
     config = system / "config.yaml"
     model = read_trained(config).get("bpemodel") if config.is_file() else None
-    if not model or not (system.parents[1] / model).is_file():
+    path = experiment.of_recipe(system.parent, model or "")
+    if not path.is_file():
         return {}
-    pieces = token_models.processor((system.parents[1] / model).read_bytes())
+    pieces = token_models.processor(path.read_bytes())
     cut = (
         [" ".join(pieces.encode(said[utt], out_type=str)) for utt in sorted(reference)]
         for said in (reference, hypothesis)

@@ -81,7 +81,12 @@ class Model:
         if not len(features):
             few = f"{hearing.given(audio)}{len(samples)} samples"
             raise ValueError(f"{few} are too few for one frame")
-        return self.recogniser(features)[0][0].strip()
+        try:
+            return self.recogniser(features)[0][0].strip()
+        except Exception as err:
+            if type(err).__name__ == "TooShortUttError":  # ESPnet's: no frame is left of so few
+                return ""
+            raise
 
 
 def main() -> None:

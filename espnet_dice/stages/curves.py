@@ -111,8 +111,8 @@ def plot(found: Mapping[str, Sequence[Training]], path: Path) -> None:
     pyplot.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "curves", "font.size": 8}
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for n, (name, runs) in enumerate((k, v) for k, v in found.items() if not k.startswith("lm_")):
-        loss = curve(runs, "train", "loss")
-        first = sum(next(iter(loss.values()))) / 2
+        loss = curve(runs, "train", "loss")  # empty where it was never a number
+        first = sum(next(iter(loss.values()), ())) / 2 or 1.0
         scaled = {e: (low / first, high / first) for e, (low, high) in loss.items()}
         stat = accuracy_of(runs)
         for axes, values in ((left, curve(runs, "valid", stat) if stat else {}), (right, scaled)):

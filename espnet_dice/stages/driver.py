@@ -12,6 +12,7 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import BinaryIO
 
 from espnet_dice.io import options
@@ -50,9 +51,22 @@ def run(words: list[str], out: int, loads: bool = True) -> int:
     """
     code = _fork(words, out, loads)
     if loads and code == preload.AGAIN:
-        _load()
+        try:
+            _interruptible(_load)
+        except KeyboardInterrupt:
+            print("interrupted: run the same command again to go on", file=sys.stderr)
+            return 130
         code = _fork(words, out, loads)
     return code
+
+
+def _interruptible(act: Callable[[], None]) -> None:
+    """Do something that Ctrl-C ends, though this process leaves that to its commands."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        act()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _load() -> None:

@@ -101,7 +101,8 @@ def _take(
         (tmp / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         same = ("task", "model", "parameters", "seed", "max_epoch", "averaged")
         more = ("train_set", "valid_set", "seconds")
-        experiment.write(tmp, **{key: getattr(teacher, key) for key in same + more})
+        kept = {key: getattr(teacher, key) for key in same + more}
+        experiment.write(tmp, **kept, role="teacher")
         mark.finish(tmp)
 
 

@@ -10,9 +10,10 @@ are missing; ``--shard`` makes some of them only.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_dice.io import options
+from espnet_dice.io import fingerprint, options
 from espnet_dice.io.arks import write_scp
 from espnet_dice.io.errors import cli
 from espnet_dice.io.fingerprint import Fingerprint
@@ -94,6 +95,15 @@ def make_outputs(
     return made
 
 
+def _have_ctc(directories: Sequence[Path]) -> bool:
+    """Whether outputs were made with the CTC branch: without it they would be others.
+
+    Students that do not read it would then be trained again.
+    """
+    records = (fingerprint.read(directory) or {} for directory in directories)
+    return any(record.get("settings", {}).get("ctc") for record in records)
+
+
 def assemble(shards: list[TeacherShard], records: list[dict]) -> None:
     """Write the index of every archive, and tell how sure the teacher is."""
     out = shards[0].out_dir
@@ -135,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=50, help="noise draws; 0: none")
     parser.add_argument(
         "--ctc", choices=("true", "false", "auto"), default="auto",
-        help="CTC branch too; auto: if one of --students reads it",
+        help="CTC branch too; auto: if one of --students reads it, or it is there",
     )  # fmt: skip
     parser.add_argument("--students", type=Path, nargs="*", default=[], help="their configs")
     parser.add_argument("--student_args", default="", help="ESPnet's options that win over them")
@@ -150,7 +160,9 @@ def main(argv: list[str] | None = None) -> None:
     with_ctc = args.ctc == "true"
     if args.ctc == "auto":
         confs = [configs.model_conf(config, args.student_args) for config in args.students]
-        with_ctc = any(map(DistillationOptions.reads_ctc, confs))
+        with_ctc = any(map(DistillationOptions.reads_ctc, confs)) or _have_ctc(
+            [args.out / name / dump.name for name in teachers for dump in sets]
+        )
 
     def do(part: Part | None) -> int:
         return make_outputs(

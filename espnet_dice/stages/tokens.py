@@ -86,9 +86,10 @@ def _learnt(
     out: Path, how: dict, sources: list[str | Path], nbpe: int, mode: str
 ) -> tuple[TokenList, Fingerprint]:
     """The list that is there, if it was learnt from this, or a new one; and its fingerprint."""
-    summed = hashlib.sha256()
+    summed, characters = hashlib.sha256(), set()
     for sentence in _sentences(sources):
         summed.update(f"{sentence}\n".encode())
+        characters.update(sentence)
     inputs = {"text": summed.hexdigest()}
     record = read(out) or {}
     before = record.get("inputs", {})
@@ -96,7 +97,8 @@ def _learnt(
         made_from = Fingerprint("tokens", how, inputs | {"model": before.get("model")})
         if made_from.is_done(out):
             return tokens.load(out), made_from
-    known = TokenList(token_models.learn(_sentences(sources), nbpe, mode), learnt=True)
+    model = token_models.learn(_sentences(sources), nbpe, mode, "".join(sorted(characters)))
+    known = TokenList(model, learnt=True)
     return known, Fingerprint("tokens", how, inputs | {"model": tokens.digest_model(known.model)})
 
 

@@ -13,7 +13,7 @@ and unchanged is skipped before ESPnet is imported, and a killed training goes o
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet_dice.io import options
@@ -93,13 +93,14 @@ def asr_jobs(entries: Sequence[Entry], args: argparse.Namespace) -> list[Job]:
     )
     key = tokens.key_of(args.token_list)
     sets = {name: feature_dir.load(args.dump / name) for e in entries for name in e.sets}
-    return [
+    jobs = [
         asr.make_job(
             e.tag, e.config, *(sets[name] for name in e.sets), args.token_list, key, args.exp,
             e.seed, args.args, teaching,
         )
         for e in entries
     ]  # fmt: skip
+    return [replace(job, role=args.role) for job in jobs]
 
 
 def dice_jobs(entries: Sequence[Entry], args: argparse.Namespace) -> list[Job]:
@@ -162,6 +163,9 @@ def main(argv: list[str] | None = None) -> None:
         "--teacher", action="append", default=[],
         help="asr: NAME=EXPDIR, repeatable; dice: the teacher beside the student (dice_feature)",
     )  # fmt: skip
+    parser.add_argument(
+        "--role", choices=("teacher", "student"), default="", help="asr: what the reports call it"
+    )
     parser.add_argument(
         "--teacher_mode", choices=("cached", "online"), default="cached", help="asr"
     )

@@ -65,18 +65,30 @@ def init(recipe: str, corpus: str, directory: Path) -> list[Path]:
         raise ConfigError(f"--corpus {corpus!r}: a name of letters, digits and ._- only")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigError(f"{directory} is there: choose a directory that is not, or is empty")
+    if directory.is_dir():  # filled, not replaced: it may be the current one, or all that is ours
+        with atomic_dir(directory / ".init") as made:
+            _fill(made, recipe, corpus)
+        new = directory / ".init"
+        for path in sorted(new.iterdir()):
+            path.rename(directory / path.name)
+        new.rmdir()
+    else:
+        with atomic_dir(directory) as made:
+            _fill(made, recipe, corpus)
+    return sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file())
+
+
+def _fill(directory: Path, recipe: str, corpus: str) -> None:
     root = place.root()
     values = {"CORPUS": corpus, "RECIPE": recipe, "PYTHON": sys.executable} | versions()
-    with atomic_dir(directory) as made:
-        for name, pattern in PARTS.items():
-            source = root / place.TEMPLATE / pattern.format(recipe=recipe)
-            text = source.read_text(encoding="utf-8")
-            text = re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], text)
-            _write(made / name, text)
-        for name, ours in CONFIGS[recipe].items():
-            text = config(root / "conf" / f"{ours}.yaml", CONFIGS[recipe])
-            _write(made / "conf" / f"{name}.yaml", text)
-    return sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file())
+    for name, pattern in PARTS.items():
+        source = root / place.TEMPLATE / pattern.format(recipe=recipe)
+        text = source.read_text(encoding="utf-8")
+        text = re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], text)
+        _write(directory / name, text)
+    for name, ours in CONFIGS[recipe].items():
+        text = config(root / "conf" / f"{ours}.yaml", CONFIGS[recipe])
+        _write(directory / "conf" / f"{name}.yaml", text)
 
 
 def config(path: Path, names: dict[str, str]) -> str:

@@ -1,5 +1,6 @@
 """The training of a HuBERT, teacher or student: what ESPnet is given, what the model depends on."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io import espnet_options, fingerprint
 from espnet_dice.io.errors import ConfigError, ProblemList
 from espnet_dice.records import experiment, feature_dir
-from espnet_dice.records.configs import read_config
+from espnet_dice.records.configs import model_conf, value_of
 from espnet_dice.training.jobs import Job
 
 FROM_LABELS, FROM_RECORDS = {"dice_hard", "dice_soft"}, {"dice_soft"}
 KNOWN = ("dice_hard", "dice_soft", "dice_feature")
 BY_ACCURACY, BY_LOSS, NBEST = ("valid", "acc_m", "max"), ("valid", "loss", "min"), 5
 FOLD = "80000"
+SOFT_TAU = 5.0
+"""τ of ``dice_soft`` where its ``conf`` has none."""
 
 
 def make_job(
@@ -50,7 +53,8 @@ def make_job(
         if dump.dim:
             raise ConfigError(f"{dump.path}: students take waveforms: --feats_type raw")
         feature_dir.check_rate(dump)
-    names = losses_of(config)
+    losses = losses_of(config, extra)
+    names = losses.keys()
     inputs = {"train": train.key, "valid": valid.key}
     data = ["--fold_length", FOLD]
     for part, dump in (("train", train), ("valid", valid)):
@@ -61,12 +65,13 @@ def make_job(
         if labels is None:
             named = " and ".join(sorted(names & FROM_LABELS))
             raise ConfigError(f"{config}: {named}: give labels, which stage 4 makes: labels=DIR")
+        _check_tau(losses, labels / train.name)
         more, more_inputs = label_options(
             labels, train, valid, "dice_labels" if names & FROM_RECORDS else "dice_ids"
         )
         data += more
         inputs |= more_inputs
-    from_teacher = (read_config(config).get("model_conf") or {}).get("init") is not None
+    from_teacher = model_conf(config, extra).get("init") is not None
     if "dice_feature" in names or from_teacher:
         if teacher is None:
             what = "init" if from_teacher else "dice_feature"
@@ -89,19 +94,36 @@ def make_job(
     )
 
 
-def losses_of(config: Path) -> set[str]:
-    """Names of the losses in a config.
+def losses_of(config: Path, extra: str = "") -> dict[str, dict[str, Any]]:
+    """The losses in a config, or in the options that win over it: name → ``conf``.
 
     Raises:
         ConfigError: ``loss`` is no list of entries with names, or there is no such loss.
     """
-    entries: Any = read_config(config).get("loss", [{"name": "dice_hard"}])
+    entries: Any = value_of(config, "loss", extra)
+    entries = [{"name": "dice_hard"}] if entries is None else entries
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         raise ConfigError(f"{config}: loss: must be a list of 'name', 'weight', 'conf'")
-    names = {entry.get("name", "") for entry in entries}
-    for name in sorted(names - set(KNOWN)):
+    found = {entry.get("name", ""): entry.get("conf") or {} for entry in entries}
+    for name in sorted(found.keys() - set(KNOWN)):
         raise ConfigError(f"{config}: loss: no such loss {name!r}; one of {', '.join(KNOWN)}")
-    return names
+    return found
+
+
+def _check_tau(losses: Mapping[str, Mapping[str, Any]], store: Path) -> None:
+    """Refuse soft labels at a temperature that the store's were not made for.
+
+    Raises:
+        ConfigError: it is below the store's.
+    """
+    made = ((fingerprint.read(store) or {}).get("settings") or {}).get("tau")
+    if "dice_soft" in losses and made is not None:
+        tau = losses["dice_soft"].get("tau", SOFT_TAU)
+        if isinstance(tau, int | float) and tau < made:
+            raise ConfigError(
+                f"loss: dice_soft: tau {tau:g}: the labels in {store} are good for {made:g} and "
+                f"above: make them again with --tau {tau:g}"
+            )
 
 
 def label_options(

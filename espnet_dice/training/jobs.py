@@ -49,6 +49,7 @@ class Job:
         seed: of the training.
         extra: options given beside the config, as text; they win.
         train_set, valid_set: names of the sets.
+        role: what ``model.json`` says: teacher, student, or nothing.
         prepare: writes the shape files into the experiment directory.
         after: runs in the child once the model is trained, before the directory counts as whole.
         names: further settings that belong to the fingerprint.
@@ -65,6 +66,7 @@ class Job:
     extra: str = ""
     train_set: str = ""
     valid_set: str = ""
+    role: str = ""
     prepare: Callable[[], None] = lambda: None
     after: Callable[[], None] = lambda: None
     names: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +80,7 @@ class Plan:
         self.config = config = configs.read_config(job.config)
         extra = configs.split_args(job.extra)
         self.max_epoch = configs.max_epoch_of(job.config, config, extra)
-        self.criterion = configs.criterion_of(job.config, config, job.criterion, job.nbest)
+        self.criterion = configs.criterion_of(job.config, config, extra, job.criterion, job.nbest)
         self.settings = {
             "config": {k: v for k, v in config.items() if k not in configs.FREE_KEYS},
             "extra": [(k, v) for k, v in extra if k not in configs.FREE_KEYS],
@@ -263,6 +265,7 @@ def _run(plan: Plan, threads: int, ngpu: int, start: tuple[str, ...]) -> None:
         max_epoch=plan.max_epoch,
         train_set=job.train_set,
         valid_set=job.valid_set,
+        role=job.role,
     )
     job.after()
     plan.fingerprint.finish(job.out)

@@ -202,6 +202,7 @@ def test_schedulers_with_one_rate_for_all_refuse_the_factor(tmp_path):
 
     args = DiceHubertTask.get_parser().parse_args(["--output_dir", "x", "--num_classes", "5,9"])
     assert args.num_classes == [5, 9]
-    args.model_conf, args.scheduler = {"head_lr_factor": 2.0}, "onecyclelr"
-    with pytest.raises(ConfigError, match="scheduler onecyclelr gives all parameters one"):
-        DiceHubertTask.check(args)
+    args.model_conf = {"head_lr_factor": 2.0}
+    for args.scheduler in ("onecyclelr", "piecewiselinearwarmuplr"):
+        with pytest.raises(ConfigError, match=f"scheduler {args.scheduler} gives all parameters"):
+            DiceHubertTask.check(args)

@@ -1,5 +1,6 @@
 """The task: configs that come with the package, data types, ESPnet's own SSL task, the launcher."""
 
+import argparse
 import copy
 import importlib.util
 import re
@@ -163,6 +164,7 @@ def test_losses_train_in_espnets_own_ssl_task(tmp_path, name):
         (["--collate_fn_conf", "max_frames=0"], "max_frames must be at least 1"),
         (["--model_conf", "labels=x"], "labels is an option of its own: --labels"),
         (["--num_classes", "none"], "dice_hard needs the label store's directory"),
+        (["--model_conf", "mask_prob=0"], "no frame is masked in validation, .* acc_u"),
     ],
 )
 def test_options_are_checked_before_anything_starts(task, options, message, tmp_path):
@@ -180,6 +182,16 @@ def test_an_epoch_without_a_finite_gradient_is_an_error(task, monkeypatch):
     monkeypatch.setattr(Trainer, "train_one_epoch", classmethod(lambda cls, **_: True))
     with pytest.raises(DiceError, match="no step of this epoch"):
         task.trainer.train_one_epoch(iterator=None, reporter=None)
+    options = argparse.Namespace(accum_grad=8)
+    with pytest.raises(DiceError, match="an epoch has 3 batches, fewer than accum_grad, 8"):
+        task.trainer.train_one_epoch(iterator=[1, 2, 3], reporter=None, options=options)
+    with pytest.raises(DiceError, match="no step of this epoch"):
+        task.trainer.train_one_epoch(iterator=[1] * 8, reporter=None, options=options)
+
+
+def test_a_criterion_that_validation_has_goes_without_masks(task, tmp_path):
+    more = ["--model_conf", "mask_prob=0", "--best_model_criterion", "valid,acc_u,max"]
+    arguments(task, CONF / "train_dice_mini_narrow_scratch.yaml", tmp_path, *more)
 
 
 def test_callers_options_are_not_shared(task):

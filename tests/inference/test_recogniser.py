@@ -127,6 +127,13 @@ def test_text_is_the_recipes(recipe, model, tmp_path):
         other = espnet_dice.load(source, **DECODE)
         assert type(other.model.asr_model).__module__ == "espnet2.asr.espnet_model"
         assert {u: other.transcribe(wav) for u, wav in wavs(root).items()} == texts
+    # a copy takes its own files, though the place that its config names is there, made anew
+    config["bpemodel"] = str(tmp_path / "anew/export/data/bpe.model")
+    (tmp_path / "anew/export/data").mkdir(parents=True)
+    (tmp_path / "anew/export/data/bpe.model").write_bytes(b"another")
+    (moved / "config.yaml").write_text(yaml.safe_dump(config))
+    other = espnet_dice.load(moved, **DECODE)
+    assert {u: other.transcribe(wav) for u, wav in wavs(root).items()} == texts
     assert type(model.model.asr_model).__module__ == "espnet_dice.kd.model"
     assert {u: model.transcribe(str(wav)) for u, wav in wavs(root).items()} == texts
 

@@ -88,6 +88,18 @@ def test_directory_after_a_kill(tmp_path, point):
     assert (path / "x").read_text() == "newer" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_directory_that_is_a_link_is_replaced_where_it_is(tmp_path):
+    large = tmp_path / "large/x"
+    large.mkdir(parents=True)
+    (tmp_path / "x").symlink_to(large)
+    for said in ("one", "two"):  # once more: nothing that hinders was left
+        with atomic_dir(tmp_path / "x") as tmp:
+            (tmp / "a").write_text(said)
+        assert (tmp_path / "x").is_symlink() and (large / "a").read_text() == said
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["large", "x"]
+        assert [p.name for p in large.parent.iterdir()] == ["x"]
+
+
 def test_a_directory_has_one_writer_or_several_that_share_it(tmp_path):
     with only_writer(tmp_path, among=True), only_writer(tmp_path, among=True):
         for patience_s in (0.0, 0.1):

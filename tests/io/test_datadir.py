@@ -7,6 +7,7 @@ import pytest
 
 from espnet_dice.io.datadir import allowed_characters, read_data_dir
 from espnet_dice.io.errors import DataError, ProblemList
+from espnet_dice.io.tables import Table
 from tests.corpus import make_corpus, noise, write_audio, write_tables
 
 IDS = ("u000", "u001", "u002")
@@ -251,3 +252,29 @@ def test_a_table_that_is_packed_or_a_directory(tmp_path):
     packed, directory = err.value.problems
     assert packed == f"{d}/text: packed by gzip; unpack it"
     assert directory.startswith(f"{d}/utt2spk: a directory; write")
+
+
+@pytest.mark.parametrize("sign", ["\x0c", "\x85", "\u2028"])
+def test_a_line_of_nothing_but_a_page_break_is_named(tmp_path, sign):
+    (tmp_path / "text").write_text(f"u HELLO\n{sign}\n", encoding="utf-8")
+    problems = []
+    Table(tmp_path / "text", problems, "write it")
+    (problem,) = problems
+    assert problem.startswith(f"{tmp_path / 'text'}:2: ") and f"(U+{ord(sign):04X})" in problem
+
+
+def test_what_commands_read_belongs_to_the_key(tmp_path):
+    """With the directory that they run in: other audio behind the same words is other data."""
+    keys = []
+    for name in ("here", "there"):
+        (tmp_path / name / "audio").mkdir(parents=True)
+        for utt, n in (("u", 0.3), ("v", 0.4)):
+            write_audio(tmp_path / name / f"audio/{utt}.wav", noise(n))
+        scp = ["u cat audio/u.wav |", f"v cd {tmp_path / name} && cat 'audio/v.wav' |"]
+        tables = {"text": ["u A", "v A"], "utt2spk": ["u s", "v s"]}
+        d = write_tables(tmp_path / name, wav_scp=scp, **tables)
+        keys.append(read_data_dir(d, allow_pipes=True).key())
+        for utt in "uv":
+            write_audio(tmp_path / name / f"audio/{utt}.wav", noise(0.5))
+            keys.append(read_data_dir(d, allow_pipes=True).key())
+    assert len(set(keys)) == 6

@@ -13,6 +13,7 @@ from espnet_dice.inference.waves import samples_of
 from espnet_dice.io.audio import AudioOptions, AudioReader
 from espnet_dice.io.datadir import Recording, Utterance
 from espnet_dice.io.errors import DataError
+from espnet_dice.io.sound import flac
 from espnet_dice.io.sound.containers import Disagreement
 from espnet_dice.io.sound.sound import Sound
 from espnet_dice.stages.data import check_data
@@ -75,6 +76,20 @@ def test_flac_from_a_pipe(tmp_path):
 def test_flac_of_one_sample_more_or_less(total, says):
     with pytest.raises(Disagreement, match=f"promises {total} samples, .*{says}"):
         Sound(flac_total(encoded(noise(0.5), ("FLAC", "PCM_16")), total))
+
+
+def test_bytes_of_a_flac_frame_that_look_like_a_header_are_none():
+    """Behind the last frame lies what passes as the header of one far behind the end."""
+
+    def count(data):
+        return flac.count(io.BytesIO(data), len(data), flac.stream_info(io.BytesIO(data)))
+
+    data, later = (encoded(noise(seconds), ("FLAC", "PCM_16")) for seconds in (1.0, 9.0))
+    frames = [*flac._frames(later, flac.stream_info(io.BytesIO(later)))]
+    (at, *_), (end, *_) = [f for f in frames if f[1] > 100_000][:2]
+    assert count(data + b"TAG" + later[at : at + 16] + bytes(109)) == 16000
+    with pytest.raises(Disagreement, match="the frames go on to"):
+        count(data + later[at:end])  # a frame that is one
 
 
 def test_flac_files_joined_are_seen_even_of_one_length():

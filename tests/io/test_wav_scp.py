@@ -155,7 +155,7 @@ def test_commands_run_as_kaldi_runs_them(tmp_path, monkeypatch, command, where):
     (utt,) = read_data_dir(d, allow_pipes=True)
     found = AudioReader(options).read(utt)[0]
     np.testing.assert_array_equal(found, samples(recipe / "wav/a.wav"))
-    combine(tmp_path / "all", [d], allow_pipes=True)
+    combine(tmp_path / "all", [d])
     monkeypatch.chdir("/")
     (utt,) = read_data_dir(tmp_path / "all", allow_pipes=True)
     np.testing.assert_array_equal(AudioReader(options).read(utt)[0], found)

@@ -7,6 +7,7 @@ import torch
 from espnet_dice.io.errors import DataError, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.kd import cache
+from espnet_dice.stages import teacher_outputs
 
 V = 5
 IDS = np.array([3, 2, 4])
@@ -67,3 +68,12 @@ def test_a_cache_made_from_something_else_is_stale(tmp_path):
     ):
         with pytest.raises(StaleError, match=f"made from other {name} than"):
             cache.check(tmp_path, *now)
+
+
+def test_outputs_that_have_the_ctc_branch_keep_it(tmp_path):
+    """A student that does not read it depends on them all the same."""
+    places = [tmp_path / name for name in ("a", "b")]
+    Fingerprint(cache.STAGE, {"ctc": False}, {}).finish(places[0])
+    assert not teacher_outputs._have_ctc(places)
+    Fingerprint(cache.STAGE, {"ctc": True}, {}).finish(places[1])
+    assert teacher_outputs._have_ctc(places)

@@ -10,6 +10,7 @@ import pytest
 from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from local.an4_data import make_an4
+from tests.corpus import noise, write_audio
 
 ROOT = Path(__file__).resolve().parents[2]
 AN4 = ROOT.parent / "shared" / "data" / "an4"
@@ -49,16 +50,26 @@ def test_dev_speakers_are_split_off_evenly(tmp_path):
 
 def test_the_layout_of_espnet_keeps_its_dev_set_and_its_pipes(tmp_path):
     sets = {"train_nodev": ["fa", "mb"], "train_dev": ["fc"], "test": ["md"]}
-    an4 = lay_out(tmp_path / "an4", sets, "cat {dir}/audio/{utt}.wav |")
-    with pytest.raises(DataError, match="shell command"):
-        make_an4(an4, tmp_path / "data")
+    an4 = lay_out(tmp_path / "an4", sets, "env cat {dir}/audio/{utt}.wav |")
+    with pytest.raises(DataError, match="env is not on PATH"):
+        make_an4(an4, tmp_path / "data", tools=str(tmp_path))
     assert not (tmp_path / "data").exists()
-    made = make_an4(an4, tmp_path / "data", allow_pipes=True)
+    made = make_an4(an4, tmp_path / "data")
     assert {u.speaker for u in made["train"]} == {"fa", "mb"}
     assert {u.speaker for u in made["dev"]} == {"fc"}
     entry = (tmp_path / "data" / "dev" / "wav.scp").read_text().splitlines()[0].split(" ", 1)[1]
     assert entry.endswith("|")
     subprocess.run(entry[:-1], shell=True, check=True, cwd="/")
+
+
+def test_espnets_sphere_files_need_no_command(tmp_path):
+    sets = {"train_nodev": ["fa", "mb"], "train_dev": ["fc"], "test": ["md"]}
+    an4 = lay_out(tmp_path / "an4", sets, "sph2pipe -f wav -p -c 1 {dir}/audio/{utt}.wav |")
+    for path in an4.rglob("*.wav"):
+        write_audio(path, noise(0.1))
+    make_an4(an4, tmp_path / "data")
+    (one, *_) = read_data_dir(tmp_path / "data/dev")  # no pipe is left to be allowed
+    assert one.recording.source == f"{an4}/train_dev/audio/{one.id}.wav"
 
 
 def test_other_directories_are_left_alone(tmp_path):

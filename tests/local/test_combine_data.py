@@ -46,3 +46,24 @@ def test_the_same_utterance_twice(tmp_path):
     with pytest.raises(DataError, match=r"utterance u1 is in .*a too: rename"):
         combine(tmp_path / "out", [a, b])
     assert not (tmp_path / "out").exists()
+
+
+def test_one_command_in_two_directories_is_two_recordings(tmp_path):
+    a, b = (lay_out(tmp_path / name, ["r1"], "cat {utt}.wav |") for name in "ab")
+    for path, utt in ((a, "x"), (b, "y")):
+        (path / "segments").write_text(f"{utt} r1 0 -1\n")
+        for table in ("text", "utt2spk"):
+            (path / table).write_text(f"{utt} S\n")
+    with pytest.raises(DataError, match="recording r1 is another one in"):
+        combine(tmp_path / "out", [a, b])
+    assert combine(tmp_path / "out", [a]) == 1
+
+
+def test_whole_recordings_under_other_ids_stay_segments(tmp_path):
+    a = lay_out(tmp_path / "a", ["r1"])
+    (a / "segments").write_text("spk-r1 r1 0 -1\n")
+    for table in ("text", "utt2spk"):
+        (a / table).write_text("spk-r1 S\n")
+    combine(tmp_path / "out", [a])
+    (one,) = read_data_dir(tmp_path / "out")
+    assert (one.id, one.recording.id, one.is_whole) == ("spk-r1", "r1", True)

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.plan import costs, estimate, table
 from espnet_dice.plan.recipe import Stage
 from espnet_dice.plan.state import DONE, STALE, TO_DO, States
@@ -91,6 +94,44 @@ def test_a_finished_recipe_and_a_config_that_has_changed(recipe, tmp_path):
 def test_an_option_that_has_changed(recipe):
     found = states(kd(*asked().stages, teachers="t=train/dev", teacher_samples="50"))
     assert found[6] == (STALE, "exp/teacher_outputs/t/train: --teacher_samples was 3")
+
+
+def test_a_seed_that_names_no_directory_has_changed(recipe):
+    found = states(kd(*asked().stages, teachers="t=train/dev", teacher_samples="3", seed="1"))
+    assert found[5] == (STALE, "exp/asr_teacher_t: --seed was 0")
+    assert found[7][0] == STALE and "exp/asr_unc_seed0: " in found[7][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, ""),
+        ({"speed_perturb_factors": "0.8 1.0"}, "--speed_perturb_factors was 0.9 1 1.1"),
+        ({"max_wav_duration": "20"}, "--max_wav_duration was 15.0"),
+        ({"resample": "true"}, "--resample was false"),
+        ({"channel": "1"}, "--channel was not given"),
+    ],
+)
+def test_options_of_the_features_that_have_changed(options, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_corpus(tmp_path / "data/train", 3)
+    made = {"rate": 16000, "resample": False, "channel": None, "speeds": [0.9, 1.0, 1.1]}
+    out = Path("dump/fbank_pitch/train_sp_cut")
+    Fingerprint("features", made | {"durations": [0.0, 15.0]}, {}).finish(out)
+    given = {"speed_perturb_factors": "0.9 1.0 1.1", "max_wav_duration": "15", "fs": "16000"}
+    wanted = kd(Stage(2, "features", (out,)), **{**given, "min_wav_duration": "0", **options})
+    assert states(wanted)[2] == ((STALE, f"{out}: {why}") if why else (DONE, ""))
+
+
+def test_a_decoding_with_another_beam(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = Path("exp/asr_x_seed0/decode_no_lm/test")
+    Fingerprint("decode", {"beam_size": 10, "lm_weight": 0.0, "penalty": 0.0}, {}).finish(out)
+    config = tiny.write_config(str(tmp_path / "d.yaml"), {"beam_size": 10, "lm_weight": 0.3})
+    stage = Stage(9, "decoding", (out,))
+    assert states(kd(stage, inference_config=str(config)))[9] == (DONE, "")
+    changed = states(kd(stage, inference_config=str(config), inference_args="--penalty 0.5"))
+    assert changed[9] == (STALE, f"{out}: {config}: penalty changed")
 
 
 def test_a_dry_run_changes_nothing(tmp_path):

@@ -100,7 +100,26 @@ def test_a_message_names_the_file_that_says_a_key(here):
         configs.model_conf("top.yaml", "")
     with pytest.raises(ConfigError, match=r"^top\.yaml \(base low\.yaml\): keep_nbest_models: exa"):
         write("low.yaml", "keep_nbest_models: [1, 2]\n")
-        configs.criterion_of("top.yaml", configs.read_config("top.yaml"), ("a", "b", "max"), 1)
+        configs.criterion_of("top.yaml", configs.read_config("top.yaml"), [], ("a", "b", "max"), 1)
+
+
+def test_options_that_win_choose_the_checkpoints(here):
+    write("top.yaml", "best_model_criterion: [[valid, acc, max]]\nkeep_nbest_models: 5\n")
+    default = ("valid", "acc", "max"), 1
+
+    def chosen(extra):
+        given = configs.split_args(extra)
+        return configs.criterion_of("top.yaml", configs.read_config("top.yaml"), given, *default)
+
+    assert chosen("") == ("valid", "acc", "max", 5)
+    assert chosen("--best_model_criterion valid,loss,min") == ("valid", "loss", "min", 5)
+    assert chosen("--best_model_criterion='(valid, loss, min)' --keep_nbest_models 10") == (
+        "valid", "loss", "min", 10,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="best_model_criterion: exactly one"):
+        chosen("--best_model_criterion valid,loss,min valid,acc,max")
+    with pytest.raises(ConfigError, match="keep_nbest_models: a whole number"):
+        chosen("--keep_nbest_models=x")
 
 
 def test_the_flat_form_reads_back_the_same():

@@ -4,8 +4,10 @@ import shutil
 import numpy as np
 import pytest
 
+from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.report import main as page
-from espnet_dice.results import arms, recognisers, statistics
+from espnet_dice.results import arms, model_selection, recognisers, statistics
+from espnet_dice.results import score as results
 from espnet_dice.stages import score
 from tests.report import made
 
@@ -110,3 +112,60 @@ def test_a_set_of_one_arm_alone_hides_no_other(exp):
     (one,) = arms.compared(found)
     assert one.sets == tuple(name for name in found.sets if name != "more")
     assert [arm.name for arm in one.arms] == ["student", "student_unc"]
+
+
+def test_decodings_of_two_kinds_are_not_set_beside_each_other(exp, monkeypatch):
+    """One arm was once decoded with a narrow beam, too: its name comes first, and most lack it."""
+    monkeypatch.chdir(exp.parent)
+    wanted = arms.cells(arms.compared(recognisers.read(exp))[0].arms)
+    chosen = model_selection.select(recognisers.read(exp)).ship
+    for n in range(3):
+        out = exp / f"asr_student_unc_seed{n}/decode_no_lm/test"
+        narrow = out.parent.with_name("decode_beam_size1_no_lm") / "test"
+        shutil.copytree(out, narrow)
+        (narrow / "text").write_text(made.table(dict.fromkeys(made.texts(), "")))
+    found = recognisers.read(exp)
+    assert len(found.decoded) == len(found.comparable) + 3
+    assert arms.cells(arms.compared(found)[0].arms) == wanted
+    assert model_selection.select(found).ship.wer.value == chosen.wer.value
+    assert found.plain("student_unc_seed0", "test").kind == "decode_no_lm"
+
+
+def test_a_decoding_of_the_set_as_it_was_is_left_out(exp, monkeypatch, caplog):
+    monkeypatch.chdir(exp.parent)
+    out = exp / "asr_student_unc_seed0/decode_no_lm/test"
+    model = json.loads((out.parents[1] / "model.json").read_text())["sha256"]
+    before = Fingerprint("features", {"n": 1}, {})
+    before.finish(exp.parent / "dump/x/test")
+    Fingerprint("decode", {}, {"model": model, "data": before.key}).finish(out)
+    assert out in results.decodings(exp)
+    Fingerprint("features", {"n": 2}, {}).finish(exp.parent / "dump/x/test")
+    assert out not in results.decodings(exp)
+    assert "is of the set as it was before: left out; decode again" in caplog.text
+
+
+def test_experiments_elsewhere_are_read_from_the_recipe(exp, tmp_path_factory, monkeypatch):
+    wanted = recognisers.read(exp)
+    recipe, moved = exp.parent, tmp_path_factory.mktemp("large") / "exp"
+    shutil.move(exp, moved)
+    monkeypatch.chdir(recipe)
+    found = recognisers.read(moved)
+    assert [d.wer.value for d in found.decoded] == [d.wer.value for d in wanted.decoded]
+    score.main(["--exp", str(moved)])
+    assert (moved / "RESULTS.md").is_file() and "TEN" in page.make(moved, page.Settings())
+
+
+def test_a_role_that_was_said_counts_and_so_do_options_over_the_config(exp):
+    for name in ("student_seed0", "student_unc_seed0"):
+        shutil.move(exp / f"asr_{name}", exp / f"asr_mine_{name[:-6]}")
+    paths = sorted(exp.glob("asr_mine_*/model.json"))
+    assert all(recognisers.read(exp).systems[p.parent.name[4:]].is_teacher for p in paths)
+    for path in paths:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"role": "student"}))
+    systems = recognisers.read(exp).systems
+    assert not any(systems[p.parent.name[4:]].is_teacher for p in paths)
+    conf, off = {"kd_alpha": 0.5, "teachers": [{"name": "t"}]}, ["kd_alpha=0", "kd_ctc=0"]
+    settings = {"config": {"model_conf": conf}, "extra": [["model_conf", off]], "seed": 0}
+    Fingerprint("train_asr", settings, {}).finish(exp / "asr_mine_student_unc")
+    system = recognisers.read(exp).systems["mine_student_unc"]
+    assert not system.is_taught and system.taught == "–"

@@ -38,3 +38,11 @@ def test_the_picture_is_the_same_each_time(exps, tmp_path):
 def test_nothing_was_trained(tmp_path):
     with pytest.raises(DataError, match="no train.log with a finished epoch"):
         curves.collect([tmp_path])
+
+
+def test_a_loss_that_was_never_a_number_leaves_the_picture_to_the_others(exps, tmp_path, capsys):
+    write_log(tmp_path / "1/asr_broken_seed0", [float("nan")] * 3)
+    curves.main(["--exp", str(tmp_path / "1"), "--plot", str(tmp_path / "x.svg")])
+    assert (
+        "asr_broken" in capsys.readouterr().out and b">asr_x<" in (tmp_path / "x.svg").read_bytes()
+    )

@@ -120,6 +120,20 @@ def test_espnet_is_imported_when_a_command_asks_once(monkeypatch, capfd):
     assert loaded == [1] and "found False" in capfd.readouterr().out
 
 
+def test_ctrl_c_while_espnet_is_imported_ends_the_stage(monkeypatch, capfd):
+    monkeypatch.setitem(driver.COMMANDS, "do", "tests.stages.commands")
+    monkeypatch.delitem(sys.modules, preload.ESPNET, raising=False)
+    monkeypatch.setattr(driver, "_load", lambda: os.kill(os.getpid(), signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the driver has it
+    try:
+        assert driver.run(["do", "need"], 1) == 130
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    out, err = capfd.readouterr()
+    assert "found" not in out and "interrupted: run the same command again" in err
+
+
 def test_with_gpus_every_command_imports_it_itself(script):
     """The import starts CUDA, which does not survive a fork."""
     out, _ = script("ngpu=1; run do need").communicate(timeout=60)

@@ -8,7 +8,7 @@ import sentencepiece as spm
 
 from espnet_dice.io.errors import ConfigError, DataError, StaleError
 from espnet_dice.io.fingerprint import read
-from espnet_dice.records import tokens, transcripts
+from espnet_dice.records import token_models, tokens, transcripts
 from espnet_dice.stages import tokens as tokens_stage
 
 GREEK = ["γάτα και σκύλος", "ο σκύλος τρέχει", "η γάτα κοιμάται και ο σκύλος όχι"]
@@ -161,3 +161,20 @@ def test_the_command(tmp_path, train, capsys):
     argv = [str(dev), "--out", str(tmp_path / "tok"), "--type", "bpe", "--nbpe", "26"]
     tokens_stage.main([*argv, "--bpemode", "bpe", "--train", str(train), "--learn"])
     assert "tok: 26 tokens, made; 2 texts checked" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("char", "bpe"), ("bpe", "bpe"), ("bpe", "unigram")])
+def test_every_character_is_asked_for(tmp_path, train, kind, mode, monkeypatch):
+    """SentencePiece leaves out the rarest of 2^25 characters: coverage rounds to 1."""
+    plain = make(tmp_path / "plain", train, kind=kind, nbpe=24, mode=mode)[1].entries
+    trained = token_models._train
+    asked = []
+
+    def train_with(sentences, **options):
+        asked.append(options.get("required_chars"))
+        return trained(sentences, **options)
+
+    monkeypatch.setattr(token_models, "_train", train_with)
+    assert make(tmp_path / "told", train, kind=kind, nbpe=24, mode=mode)[1].entries == plain
+    told = "".join(sorted(set("".join(GREEK)) - {" "}))
+    assert asked == [None if kind == "char" else told]

@@ -10,9 +10,10 @@ from espnet_dice.hubert import frozen
 from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError, ProblemList, StaleError
+from espnet_dice.io.fingerprint import Fingerprint
 from espnet_dice.records import experiment, feature_dir
 from espnet_dice.stages import train
-from espnet_dice.training import trainer
+from espnet_dice.training import dice, trainer
 from espnet_dice.training.jobs import Plan, run_jobs
 from tests.hubert import tiny
 from tests.stages.tiny import write_config
@@ -166,3 +167,18 @@ def test_command_trains_and_tells(fresh, capsys):
         r"dice_one: 0\.0\d M parameters; averaged epochs: 1 \(", capsys.readouterr().out
     )
     assert experiment.load("exp/dice_one").seed == 3
+
+
+def test_options_that_win_ask_for_the_teacher(recipe):
+    with pytest.raises(ConfigError, match="init needs --teacher"):
+        job("x", config(), extra="--model_conf init=teacher")
+    with pytest.raises(ConfigError, match="dice_feature needs --teacher"):
+        job("x", config(), extra="--loss '[{name: dice_feature}]'")
+
+
+def test_soft_labels_below_the_stores_temperature_are_refused(tmp_path):
+    Fingerprint("labels", {"tau": 5.0}, {}).finish(tmp_path)
+    for fits in ({"dice_soft": {"tau": 5}}, {"dice_soft": {}}, {"dice_hard": {}}):
+        dice._check_tau(fits, tmp_path)
+    with pytest.raises(ConfigError, match=r"dice_soft: tau 1: .* good for 5 .* with --tau 1"):
+        dice._check_tau({"dice_soft": {"tau": 1}}, tmp_path)

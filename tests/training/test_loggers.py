@@ -64,7 +64,7 @@ def test_a_student(tmp_path, monkeypatch):
         ("--max_epoch 7", ""),
         (ASKED, ""),
         ("--use_wandb true --wandb_project p --wandb_name a-b", ""),
-        ("--optim_conf lr=0.1 --use_tensorboard=true --seed 3", "_optim_conf_lr=0.1_seed_3"),
+        ("--optim_conf lr=0.1 --use_tensorboard=true --seed 3", "_optim_conf_lr-0.1_seed_3"),
         ("--seed 3 --max_epoch 7", "_seed_3"),
     ],
 )

@@ -227,6 +227,7 @@ it1_labels=${it1}_l${it1_layer}_k${it1_clusters}
 if [ -n "${teacher}" ]; then
     source=${teacher}
     teacher_name=$(basename "${teacher}")
+    teacher_name=${teacher_name//[^A-Za-z0-9._+-]/-}
 elif [ "${iterations}" = 1 ]; then
     teacher_name=${it1}
     source=${expdir}/dice_${it1}
@@ -356,12 +357,12 @@ if begin 2 "teacher: ${teacher_name}"; then
     fi
     if [ -z "${teacher}" ]; then
         run train "${training[@]}" --job "${it1}" "${teacher_config}" \
-            "labels=${expdir}/labels/${mfcc}" --seed "${seed}" --args "${teacher_args}"
+            "labels=${expdir}/labels/${mfcc}" --seed "${seed}" "--args=${teacher_args}"
         if [ "${iterations}" = 2 ]; then
             quantize "${it1_labels}" "${expdir}/dice_${it1}" "${it1_layer}" "${it1_clusters}"
             label "${it1_labels}" "${expdir}/dice_${it1}" "${it1_layer}"
             run train "${training[@]}" --job "${teacher_name}" "${teacher_config}" \
-                "labels=${expdir}/labels/${it1_labels}" --seed "${seed}" --args "${teacher_args}"
+                "labels=${expdir}/labels/${it1_labels}" --seed "${seed}" "--args=${teacher_args}"
         fi
     fi
 fi
@@ -386,7 +387,7 @@ fi
 
 if begin 5 "${#students[@]} students"; then
     run train "${training[@]}" "${jobs[@]}" --seed "${job_seeds[@]}" \
-        --args "${student_args}" --teacher "${source}"
+        "--args=${student_args}" --teacher "${source}"
 fi
 
 if begin 6 "probes: ${tasks[*]}"; then

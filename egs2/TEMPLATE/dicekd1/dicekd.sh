@@ -53,9 +53,9 @@ END
 parse_options "$@"
 check_numbers stage stop_stage nj ngpu num_nodes
 check_bools allow_pipes
-root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(CDPATH='' cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}"
-read -ra py <<< "${python}"
+words_of_python
 
 # Runs a recipe, which holds its own directory meanwhile, with options in a string.
 recipe() { # script, options

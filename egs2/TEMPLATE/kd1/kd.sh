@@ -389,7 +389,7 @@ fi
 
 if "${use_lm}" && begin 4 "language model: ${lm_tag}"; then
     run train --task lm --job "${lm_tag}" "${lm_config}" --token_list "${tokens}" \
-        --exp "${expdir}" --train "${lm_train[@]}" --valid "${lm_dev[@]}" --seed "${seed}" --args "${lm_args}" \
+        --exp "${expdir}" --train "${lm_train[@]}" --valid "${lm_dev[@]}" --seed "${seed}" "--args=${lm_args}" \
         --threads "${threads}" --ngpu "${ngpu}" --launch "${launch}"
 fi
 
@@ -401,7 +401,7 @@ if [ ${#teacher_systems[@]} -gt 0 ]; then
         fi
         if [ ${#teacher_jobs[@]} -gt 0 ]; then
             run train "${training[@]}" --dump "${teacher_dump}" "${teacher_jobs[@]}" \
-                --seed "${seed}" --args "${teacher_args}"
+                --role teacher --seed "${seed}" "--args=${teacher_args}"
         fi
     fi
     if begin 6 "teachers on the student's test sets, and their outputs"; then
@@ -420,7 +420,7 @@ if [ ${#teacher_systems[@]} -gt 0 ]; then
 fi
 
 students=("${training[@]}" "${student_jobs[@]}" --seed "${student_seeds[@]}"
-    --args "${student_args}" --teacher_mode "${teacher_mode}"
+    --role student "--args=${student_args}" --teacher_mode "${teacher_mode}"
     --teacher_outputs "${expdir}/teacher_outputs" --teacher_dump "${teacher_dump}"
     ${teacher_options[@]+"${teacher_options[@]}"})
 

@@ -21,7 +21,7 @@
 set -euo pipefail
 
 export CALLER_DIR=${PWD}
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # Also in conf/: train_dice_narrow_soft (τ = 5), …_narrow_feature, …_narrow_ssl_feature, …_narrow_d4_hard,
 # …_shallow_2l_hard, …_shallow_3l_hard; not in the paper: …_slim_hard, …_tapered_hard, …_conv_hard,

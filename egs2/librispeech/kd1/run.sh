@@ -20,7 +20,7 @@
 set -euo pipefail
 
 export CALLER_DIR=${PWD}
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # shellcheck disable=SC2016  # $PYTHON, $CORPUS and $SETS are for stage 1
 exec ../../TEMPLATE/kd1/kd.sh \

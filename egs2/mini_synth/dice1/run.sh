@@ -4,7 +4,7 @@
 # its features, or nothing of it. The probes are scored on unseen voices of the third domain.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")"
 
 students=(
     conf/train_dice_mini_narrow_hard.yaml

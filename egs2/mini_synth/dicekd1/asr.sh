@@ -4,7 +4,7 @@
 set -euo pipefail
 
 export CALLER_DIR=${CALLER_DIR:-${PWD}}
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")"
 
 students=(
     conf/train_asr_mini_ssl_student_scratch.yaml

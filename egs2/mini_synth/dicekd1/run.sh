@@ -5,7 +5,7 @@
 set -euo pipefail
 
 export CALLER_DIR=${PWD}
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")"
 
 exec ../../TEMPLATE/dicekd1/dicekd.sh \
     --encoder_recipe ../dice1 \

@@ -4,7 +4,7 @@
 # ./wrong.sh: the student with more transcripts, many of them wrong.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")"
 
 students=(
     conf/train_asr_mini_few_student.yaml

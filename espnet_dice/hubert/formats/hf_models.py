@@ -92,7 +92,7 @@ def named(state: parameters.State) -> parameters.State:
     """Parameters under the names of the bare model, as they are now.
 
     An adapter behind the last block goes; heads (``lm_head``, ``quantizer`` …) are beside the
-    model.
+    model, but for a ``final_proj`` that a class derived from HuBERT's has.
     """
-    kept = {k: v for k, v in state.items() if not k.startswith("adapter.")}
+    kept = {k: v for k, v in state.items() if not k.startswith(("adapter.", "final_proj."))}
     return parameters.new_names(kept)

@@ -121,6 +121,8 @@ def find(source: str | Path) -> Checkpoint:
     if path.is_file():
         # ESPnet writes .pth, fairseq and s3prl .pt
         experiment = path.suffix == ".pth" and (path.parent / "config.yaml").exists()
+        if experiment and fingerprint.read(path.parent) is not None:
+            return Checkpoint(OURS, path.parent, (path,))
         return Checkpoint(ESPNET if experiment else FILE, path.parent, (path,))
     if not path.is_dir():
         path = hub.directory(str(source))
