@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.stages import stub_python
 
 ROOT = Path(__file__).parents[2]
+COMMON = ROOT / "egs2/TEMPLATE/common.sh"
 KD = ROOT / "egs2/TEMPLATE/kd1/kd.sh"
 DICE = ROOT / "egs2/TEMPLATE/dice1/dice.sh"
 SETS = {
@@ -254,3 +256,51 @@ def test_a_python_that_ends_at_once_is_told(tmp_path, monkeypatch):
     assert "the process that runs the stages ended" in done.stderr
     monkeypatch.setattr(stub_python, "SCRIPT", dead.replace("exit 3", "kill -9 $$"))
     assert "was killed (out of memory?)" in run(tmp_path, KD).stderr
+
+
+def in_common(lines, **env):
+    """Standard output of lines of shell behind common.sh."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f'source "{COMMON}"\n{lines}'],
+        env={**os.environ, **env}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_list_may_stand_on_several_lines_and_names_keep_their_signs():
+    lines = """
+    help_message() { echo '    --teachers  T'; echo '    --local_data  D'; }
+    parse_options --teachers $'a=x/y\\n  b=z/w' --local_data $'one\\ntwo'
+    read -ra list <<< "${teachers}"; echo "${#list[@]} ${list[1]}"; echo "${local_data}"
+    names=(tr dev); dump='/data/R&D/dump'; echo "${names[@]/#/${dump}/}"
+    """
+    wanted = ["2 b=z/w", "one", "two", "/data/R&D/dump/tr /data/R&D/dump/dev"]
+    assert in_common(lines) == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("my env/python", ["my env/python"]), ("python3 -m x", ["python3", "-m", "x"])],
+)
+def test_an_interpreter_in_a_directory_with_spaces(tmp_path, given, words):
+    (tmp_path / "my env").mkdir()
+    (tmp_path / "my env/python").symlink_to(sys.executable)
+    place = f"{tmp_path}/" if " env" in given else ""
+    lines = f'python="{place}{given}"; words_of_python; printf "%s\\n" "${{py[@]}}"'
+    assert in_common(lines) == [place + words[0], *words[1:]]
+
+
+def test_cd_goes_where_it_is_told():
+    """With CDPATH, as people export it, it may go elsewhere, and says where it went."""
+    places = ("*.sh", "local/*.sh", "egs2/*/*/*.sh", "egs2/TEMPLATE/**/*.sh")
+    scripts = {path for place in places for path in ROOT.glob(place)}
+    assert len(scripts) > 20
+    for path in scripts:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if 'cd "$(dirname' in line or 'cd -P "$(dirname' in line:
+                assert "CDPATH='' cd" in line, f"{path}: {line}"
+    recipe = "egs2/mini_synth/kd1/run.sh"
+    env = {**os.environ, "CDPATH": f".:{ROOT}"}
+    done = subprocess.run([recipe, "--help"], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and str(ROOT) not in done.stdout.splitlines()[0]
