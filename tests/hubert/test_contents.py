@@ -98,6 +98,12 @@ def test_prefixes(tmp_path, prefix):
     is_the_model(directory(tmp_path, {**prefixed(prefix), "head.weight": noise(3, 48)}))
 
 
+def test_a_class_derived_from_huberts_with_a_projection(tmp_path):
+    """ContentVec's: no prefix says what is the model and what its head."""
+    head = {"final_proj.weight": noise(3, 48), "final_proj.bias": noise(3)}
+    is_the_model(directory(tmp_path, {**prefixed(""), **head}))
+
+
 @pytest.mark.parametrize(
     "held",
     [

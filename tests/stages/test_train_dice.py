@@ -55,6 +55,15 @@ def test_what_was_trained_is_an_experiment_and_a_teacher(recipe):
         torch.testing.assert_close(a, b)
 
 
+def test_a_checkpoint_of_ours_is_a_teacher(recipe):
+    (path,) = trainer.Path("exp/dice_teacher").glob("3epoch.pth")
+    assert teacher_files.find(path).kind == teacher_files.OURS
+    student = {k: v for k, v in load(path).items() if k.startswith("student.")}
+    loaded = frozen.load(str(path)).model.state_dict()
+    for name, value in student.items():
+        torch.testing.assert_close(loaded[name.removeprefix("student.")], value)
+
+
 def test_training_learns(recipe):
     log = trainer.Path("exp/dice_teacher/train.log").read_text()
     losses = [float(x) for x in re.findall(r"\[valid\].*?loss=([\d.]+)", log)]
