@@ -11,7 +11,7 @@ ROOMS = ("io", "features", "records", "hubert", "labels", "dice", "kd", "probes"
 """What a recipe reaches, too: there the reader may have typed a recipe's options only."""
 OTHERS = {"ignore", "output_dir", "allow_variable_data_keys"}
 """Of sox, and of ESPnet's own commands."""
-OF_A_STAGE = {"labels", "job", "shard", "system", "layers", "tasks", "keyword_letters"}
+OF_A_STAGE = {"args", "labels", "job", "shard", "system", "layers", "tasks", "keyword_letters"}
 OF_A_STAGE |= {"max_gb", "train_seconds", "max_bytes"}
 """That recipes give themselves, or hand on; a message says so where the reader has to."""
 
