@@ -65,9 +65,8 @@ def read(exp: Path) -> Origin:
     data = {}
     dump = of_recipe(exp, "dump")
     for path in sorted(dump.glob(f"*/*/{fingerprint.NAME}")):
-        data[str(path.parent.relative_to(dump.parent))] = (fingerprint.read(path.parent) or {})[
-            "key"
-        ]
+        record = fingerprint.read(path.parent) or {}
+        data[str(path.parent.relative_to(dump.parent))] = record["key"]
     return Origin(cards.versions(), machine(), _command(of_recipe(exp, "log/.lock")), models, data)
 
 

@@ -226,10 +226,11 @@ def read(exp: Path) -> Recognisers:
         if model is None or not record or not record.get("done"):
             continue
         name = directory.name.removeprefix("asr_")
-        is_teacher = model.get("role") == "teacher" or model["sha256"] in teachers
-        if not model.get("role"):  # not said: the recipe gives students alone a seed in the tag
-            student = name.endswith(f"_seed{model['seed']}") and not name.startswith("teacher_")
-            is_teacher |= not student
+        role = model.get("role")
+        if not role:  # not said: the recipe gives students alone a seed in the tag
+            seeded = name.endswith(f"_seed{model['seed']}") and not name.startswith("teacher_")
+            role = "student" if seeded else "teacher"
+        is_teacher = role == "teacher" or model["sha256"] in teachers
         systems[name] = System(name, directory, is_teacher, model, record)
     systems = dict(sorted(systems.items(), key=lambda item: not item[1].is_teacher))
     decoded = []

@@ -75,7 +75,13 @@ def count(f: BinaryIO, size: int, info: StreamInfo) -> int:
             if begin == 0 and not frames:
                 raise Disagreement("zero samples; remove the utterance")
             continue
-        frames = [f for f in frames if f[1] < info.total or _is_one(data, f, frames)]
+        ends = {first + samples for _, first, samples in frames}
+        # bytes within a frame pass as a header once in 2 GB: frames go on where others end
+        frames = [
+            (at, first, samples)
+            for at, first, samples in frames
+            if first < info.total or first in ends or _is_whole(data, at, frames)
+        ]
         end = max((first + samples for _, first, samples in frames), default=0)
         fits = any(first + samples == info.total for _, first, samples in frames)
         if fits and all(first < info.total for _, first, _ in frames):
@@ -98,14 +104,8 @@ _ENDS = 3
 """How many of the next headers may be where a frame ends: the first, unless that is none either."""
 
 
-def _is_one(data: bytes, frame: tuple[int, int, int], frames: list[tuple[int, int, int]]) -> bool:
-    """Whether a frame begins there: bytes within another pass as a header once in 2 GB.
-
-    Frames go on where others end, or have their own CRC.
-    """
-    at, first, _ = frame
-    if any(before + samples == first for place, before, samples in frames if place < at):
-        return True
+def _is_whole(data: bytes, at: int, frames: list[tuple[int, int, int]]) -> bool:
+    """Whether a frame with its own CRC begins there."""
     ends = sorted({tags.begin(data), len(data), *(later for later, _, _ in frames)})
     return any(_crc16(data[at:end]) == 0 for end in [e for e in ends if e > at][:_ENDS])
 
