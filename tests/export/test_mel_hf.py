@@ -81,11 +81,13 @@ def exported(tmp_path_factory):
 def test_transformers_hears_the_same_without_this_package(exported, norm):
     mine, directory, waves = exported[norm]
     found = np.load(directory / "found.npz")
+    # the other process has one thread; float32 energies are within 2e-4 of float64's, see test_mel
+    near = {"rtol": 0, "atol": 3e-5}
     for i, (name, wave) in enumerate(waves.items()):
         hidden = torch.stack(mine.hidden([wave])[0])
         last = mine.model.final(hidden[-1]).numpy()
-        np.testing.assert_allclose(found[name], hidden, rtol=0, atol=1e-5)
-        np.testing.assert_allclose(found["batch"][i, : len(last)], last, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found[name], hidden, **near)
+        np.testing.assert_allclose(found["batch"][i, : len(last)], last, **near)
 
 
 def test_the_directory_is_small_and_holds_no_pickle(exported):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from espnet_dice.export.onnx.graphs import PowerByProduct
 from espnet_dice.hubert.models import students
 from espnet_dice.hubert.models.frames import n_frames, n_samples
 from espnet_dice.hubert.models.mel import FLOOR, MelStem
@@ -45,6 +46,35 @@ def test_energies_are_kaldis(samples, make):
     np.testing.assert_allclose(found, wanted[: len(found)], rtol=0, atol=1e-3)
     if not wave.any():
         np.testing.assert_allclose(found, np.log(FLOOR), rtol=1e-6)
+
+
+def energies(wave: np.ndarray) -> np.ndarray:
+    """Kaldi's log energies in float64, a frame and a filter at a time."""
+    n = np.arange(400)
+    shape = (0.5 - 0.5 * np.cos(2 * np.pi * n / 399)) ** 0.85
+    mel = 1127 * np.log1p(np.arange(257) * 16000 / 512 / 700)
+    low, high = 1127 * np.log1p(20 / 700), 1127 * np.log1p(8000 / 700)
+    width = (high - low) / 81
+    found = []
+    for start in range(0, len(wave) - 399, 160):
+        x = 32768.0 * wave[start : start + 400].astype(np.float64)
+        x -= x.mean()
+        x -= 0.97 * np.concatenate([x[:1], x[:-1]])
+        power = np.abs(np.fft.fft(x * shape, 512)[:257]) ** 2
+        heights = [np.maximum(0, 1 - np.abs((mel - low) / width - k)) for k in range(1, 81)]
+        found.append([np.log(max(np.dot(power, h), FLOOR)) for h in heights])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("make", [voice, lambda n: noise(n).numpy() * 0.3 + 0.1])
+def test_energies_are_those_of_float64(make):
+    """In training by an FFT, in a graph by a product."""
+    wave = make(5040).astype(np.float32)
+    model = stem()
+    for power in (model.power, PowerByProduct()):
+        model.power = power
+        found = model.log_mel(torch.from_numpy(wave)[None])[0].numpy()
+        np.testing.assert_allclose(found, energies(wave)[: len(found)], rtol=0, atol=2e-4)
 
 
 def test_every_length_has_huberts_frames():

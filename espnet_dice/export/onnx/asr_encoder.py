@@ -61,7 +61,7 @@ class WaveEncoder(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
         self.encoder = copy.deepcopy(model.encoder).cpu()
-        graphs.without_weight_norm(self.encoder)
+        graphs.prepare(self.encoder)
         self.normalize = graphs.NORMALIZE[self.encoder.normalize]
         self.ctc = copy.deepcopy(model.ctc.ctc_lo).cpu()
 

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from espnet_dice.hubert.models.mel import FFT, WINDOW, MelStem, window
 from espnet_dice.io.errors import ConfigError
 
 INPUT = "speech"
-SPECTRUM = tuple(f"feature_extractor.{name}" for name in ("transform", "filters"))
+SPECTRUM = tuple(f"feature_extractor.{name}" for name in ("power.transform", "filters"))
 """Names of the matrices of :class:`mel.MelStem` that no training changes."""
 TOLERANCE, INT8_TOLERANCE = 1e-4, 0.03
 """Root-mean-square error over root-mean-square, of float32 and of int8."""
@@ -29,6 +30,33 @@ NORMALIZE = {True: "mean 0, variance 1 of each utterance, in the graph", False: 
 
 class NoGraph(ConfigError):
     """A model has an operation without an ONNX form."""
+
+
+def prepare(module: torch.nn.Module) -> None:
+    """Put in the place of some modules what computes the same in a graph, and faster."""
+    without_weight_norm(module)
+    for child in module.modules():
+        if isinstance(child, MelStem):
+            child.power = PowerByProduct()
+
+
+class PowerByProduct(torch.nn.Module):
+    """:class:`mel.Power` as a product with 256 cosines and 256 sines, (400, 512).
+
+    onnxruntime's DFT takes twice as long as the product.
+    """
+
+    def __init__(self):
+        super().__init__()
+        angles = torch.arange(WINDOW, dtype=torch.float64).unsqueeze(1) * torch.arange(FFT // 2)
+        angles = angles * (2 * math.pi / FFT)
+        waves = torch.cat([torch.cos(angles), torch.sin(angles)], 1)
+        self.register_buffer("transform", (window().double().unsqueeze(1) * waves).float())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(…, 400) → (…, 256)."""
+        real, imaginary = (x @ self.transform).square().chunk(2, -1)
+        return real + imaginary
 
 
 def without_weight_norm(module: torch.nn.Module) -> None:

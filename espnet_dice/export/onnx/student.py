@@ -28,7 +28,7 @@ class Exported(torch.nn.Module):
     def __init__(self, model: FrozenSSLModel):
         super().__init__()
         self.teacher = copy.deepcopy(model).cpu()
-        graphs.without_weight_norm(self.teacher)
+        graphs.prepare(self.teacher)
 
     def forward(self, speech: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, S) of equal lengths → (B, T, D) for a head, (L + 1, B, T, D) all hidden states."""

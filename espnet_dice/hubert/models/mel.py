@@ -65,12 +65,12 @@ class MelStem(torch.nn.Module):
             self.register_buffer("learned", torch.zeros(()))
             self.register_buffer("mean", torch.zeros(FILTERS))
             self.register_buffer("variance", torch.ones(FILTERS))
-        self.register_buffer("transform", transform(), persistent=False)
+        self.power = Power()
         self.register_buffer("filters", filters(), persistent=False)
 
     def tabulate(self) -> None:
         """Compute anew what no checkpoint holds."""
-        self.transform.copy_(transform())
+        self.power.window.copy_(window())
         self.filters.copy_(filters())
 
     def forward(self, speech: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
@@ -105,8 +105,7 @@ class MelStem(torch.nn.Module):
         x = torch.stack([pairs[..., :WINDOW], pairs[..., SHIFT:]], 2).flatten(1, 2)[:, :-1]
         x = x - x.mean(-1, keepdim=True)
         x = x - PRE_EMPHASIS * torch.cat([x[..., :1], x[..., :-1]], -1)
-        real, imaginary = (x @ self.transform).square().chunk(2, -1)
-        return ((real + imaginary) @ self.filters).clamp(min=FLOOR).log()
+        return (self.power(x) @ self.filters).clamp(min=FLOOR).log()
 
     def _normalized(self, x: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
         """(B, M, 80) with zeros where ``own``, (B, M, 1), is 0."""
@@ -137,6 +136,22 @@ class MelStem(torch.nn.Module):
         self.learned.add_(frames)
 
 
+class Power(torch.nn.Module):
+    """Power of windowed samples in 256 bins: (…, 400) → (…, 256).
+
+    The bin at Nyquist has no place in Kaldi's filters.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("window", window(), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(…, 400) → (…, 256)."""
+        bins = torch.fft.rfft(x * self.window, FFT)[..., :-1]
+        return bins.real.square() + bins.imag.square()
+
+
 def moments(
     x: torch.Tensor, own: torch.Tensor | None, over: tuple[int, ...]
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -155,16 +170,10 @@ def moments(
     return mean, ((x - mean) * own).square().sum(over, keepdim=True) / frames
 
 
-def transform() -> torch.Tensor:
-    """Povey's window and the Fourier transform, (400, 512): 256 cosines, then 256 sines.
-
-    The bin at Nyquist has no place in Kaldi's filters.
-    """
+def window() -> torch.Tensor:
+    """Povey's, (400,)."""
     n = torch.arange(WINDOW, dtype=torch.float64)
-    window = (0.5 - 0.5 * torch.cos(2 * math.pi * n / (WINDOW - 1))) ** 0.85
-    angles = n.unsqueeze(1) * torch.arange(FFT // 2) * (2 * math.pi / FFT)
-    waves = torch.cat([torch.cos(angles), torch.sin(angles)], 1)
-    return (window.unsqueeze(1) * waves).float()
+    return ((0.5 - 0.5 * torch.cos(2 * math.pi * n / (WINDOW - 1))) ** 0.85).float()
 
 
 def filters() -> torch.Tensor:
