@@ -53,6 +53,9 @@ def show(chrome, path, size=SIZES[1], scheme="light"):
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     said(chrome)
     chrome.get(path.as_uri())
+    # on a busy machine the page was asked, once, when seven of its charts were there
+    wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait(chrome, 60)
+    wait.until(lambda c: c.execute_script("return document.readyState") == "complete")
 
 
 def said(chrome):
