@@ -29,7 +29,7 @@ MADE = {
     "hubert/models/mask.py pad_masks: from_numpy": "masks are drawn on the CPU, then sent",
     "hubert/models/mask.py pad_masks: zeros": "as above",
     "hubert/models/mel.py filters: arange": TABLE,
-    "hubert/models/mel.py transform: arange": TABLE,
+    "hubert/models/mel.py window: arange": TABLE,
     "hubert/models/backbone.py dropped: rand": "a number for the host: it skips a block, or not",
     "dice/model.py DiceHubertModel._masks: randint": "a seed for the host",
     "hubert/ssl.py SSLEncoder._draw_mask: randint": "a seed for the host",
