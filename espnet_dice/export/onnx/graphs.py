@@ -21,7 +21,7 @@ from espnet_dice.io.errors import ConfigError
 
 INPUT = "speech"
 SPECTRUM = tuple(f"feature_extractor.{name}" for name in ("power.transform", "filters"))
-"""Names of the matrices of :class:`mel.MelStem` that no training changes."""
+"""Ends of the names of a mel stem's fixed matrices in a graph, see :func:`prepare`."""
 TOLERANCE, INT8_TOLERANCE = 1e-4, 0.03
 """Root-mean-square error over root-mean-square, of float32 and of int8."""
 NORMALIZE = {True: "mean 0, variance 1 of each utterance, in the graph", False: "none"}
