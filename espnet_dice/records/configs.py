@@ -69,7 +69,9 @@ def with_options(
         if name.endswith("_conf"):
             pairs = (value.partition("=") for value in values)
             own = {key: value_in(f"{name} {key}", value) for key, _, value in pairs}
-            changed[name] = {**(changed.get(name) or {}), **own}
+            if not isinstance(before := changed.get(name) or {}, dict):
+                raise ConfigError(f"{name}: must hold 'key: value' lines, not {before!r}")
+            changed[name] = {**before, **own}
         elif values:
             changed[name] = value_in(name, values[-1])
     return changed
@@ -134,6 +136,23 @@ def max_epoch_of(path: Path, config: dict[str, Any], extra: list[tuple[str, list
         file = where(path, "max_epoch")
         raise ConfigError(f"{file}: max_epoch must be at least 1, not {epochs}")
     return epochs
+
+
+def falls_to(config: Mapping[str, Any]) -> int | None:
+    """Batches after which ESPnet's piecewise linear schedule has brought the rate to 0, or None.
+
+    Behind the end of its list that schedule goes on from ``optim_conf.lr``, whatever the list says.
+    """
+    if config.get("scheduler") != "piecewiselinearwarmuplr":
+        return None
+    conf, accum_grad = config.get("scheduler_conf"), config.get("accum_grad", 1)
+    conf = conf if isinstance(conf, dict) else {}
+    lists = [conf.get(f"warmup_{name}_list") for name in ("steps", "lr")]
+    ends = [one[-1] for one in lists if one and isinstance(one, list)]
+    numbers = all(isinstance(one, int | float) for one in (*ends, accum_grad))
+    if len(ends) < 2 or not numbers or ends[1] != 0:
+        return None  # what is wrong there ESPnet says
+    return round(ends[0] * accum_grad)
 
 
 def criterion_of(

@@ -81,6 +81,7 @@ class Plan:
         extra = configs.split_args(job.extra)
         self.max_epoch = configs.max_epoch_of(job.config, config, extra)
         self.criterion = configs.criterion_of(job.config, config, extra, job.criterion, job.nbest)
+        self.falls_to = configs.falls_to(configs.with_options(config, extra))
         self.settings = {
             "config": {k: v for k, v in config.items() if k not in configs.FREE_KEYS},
             "extra": [(k, v) for k, v in extra if k not in configs.FREE_KEYS],
@@ -191,7 +192,7 @@ def run_jobs(
     logs = [launch.log_of(p.job.out, start, trainer.LOG) for p in pending]
     monitor = Monitor(
         [
-            Watched(p.job.out.name, log, p.max_epoch, p.criterion[1])
+            Watched(p.job.out.name, log, p.max_epoch, p.criterion[1], p.falls_to)
             for p, log in zip(pending, logs, strict=True)
         ]
     )

@@ -22,12 +22,15 @@ class Watched:
         log: ESPnet's training log; only what is appended from now on is read.
         max_epoch: epochs to train.
         metric: validation statistic that is shown, ``acc`` or ``loss``.
+        falls_to: batches after which the learning rate is 0; None where it never is. A training of
+            another length is told so after its first epoch.
     """
 
     name: str
     log: Path
     max_epoch: int
     metric: str
+    falls_to: int | None = None
     epoch: int = 0
     batch: int = 0
     first_epoch: int | None = None
@@ -62,10 +65,26 @@ class Watched:
             self.batch = 0
         elif epoch := train_log.Epoch.of(line):
             self.epoch = epoch.number
+            if self.epoch_at is None:
+                self._check_rate(epoch.updates / epoch.number)
             self.epoch_at = now
             self.score = epoch.valid.get(self.metric, self.score)
         elif (number := train_log.batch(line)) is not None:
             self.batch = number
+
+    def _check_rate(self, per_epoch: float) -> None:
+        batches = round(per_epoch * self.max_epoch)
+        if self.falls_to is None or abs(batches - self.falls_to) < per_epoch:
+            return
+        after = ", and is optim_conf.lr again after it" if self.falls_to < batches else ""
+        logging.warning(
+            "%s: the learning rate falls to 0 at batch %d of %d%s: give "
+            "scheduler_conf.warmup_steps_list another end, or max_epoch another value",
+            self.name,
+            self.falls_to,
+            batches,
+            after,
+        )
 
     @property
     def seconds_per_epoch(self) -> float | None:

@@ -180,3 +180,22 @@ def test_our_configs_say_only_what_their_base_does_not(path):
     assert KEY not in configs.read_config(path)
     base = dict(said(configs.read_config(below[0][0]))) if below else {}
     assert not {key for key, value in said(values) if key in base and base[key] == value}
+
+
+def test_where_a_learning_rate_falls_to_nothing():
+    def falls_to(lr=(0.0, 0.1, 0.0), scheduler="piecewiselinearwarmuplr", **more):
+        conf = {"warmup_steps_list": [0, 20, 90], "warmup_lr_list": list(lr)}
+        return configs.falls_to({"scheduler": scheduler, "scheduler_conf": conf, **more})
+
+    assert falls_to() == 90 and falls_to(accum_grad=3) == 270
+    assert falls_to(lr=[0.0, 0.1]) is None and falls_to(scheduler="warmuplr") is None
+    assert falls_to(accum_grad="many") is None
+    with pytest.raises(ConfigError, match="scheduler_conf: must hold 'key: value' lines"):
+        configs.with_options({"scheduler_conf": [1]}, [("scheduler_conf", ["warmup_steps=2"])])
+    for conf in (None, [1], {}, {"warmup_steps_list": 9, "warmup_lr_list": 0.1}):
+        assert falls_to(scheduler_conf=conf) is None
+    for file in CONFIGS:
+        config = configs.read_config(file)
+        if "num_iters_per_epoch" in config and configs.falls_to(config):
+            updates = config["max_epoch"] * config["num_iters_per_epoch"]
+            assert configs.falls_to(config) == updates, file

@@ -299,6 +299,20 @@ def test_progress_is_read_from_the_log(recipe, tmp_path):
     assert "epoch 2/2, valid acc 0." in watched.line(14.0)
 
 
+@pytest.mark.parametrize(
+    ("falls_to", "told"), [(None, ""), (34, ""), (16, "again after it"), (90, "34: give")]
+)
+def test_a_rate_that_falls_to_nothing_before_or_behind_the_end_is_told(
+    tmp_path, caplog, falls_to, told
+):
+    log = tmp_path / "train.log"
+    watched = Watched("x", log, 2, "acc", falls_to)
+    line = "{}epoch results: [train] time=1 second, total_count={}, [valid] time=1 second\n"
+    log.write_text("1/2epoch started\n" + line.format(1, 17) + line.format(2, 34))
+    watched.read(1.0)
+    assert [told in r.message for r in caplog.records] == ([True] if told else [])
+
+
 def test_only_the_import_itself_is_kept_from_the_garbage_collector():
     """A process that loads one model after another gives each back."""
     trainer.task_class("asr")
