@@ -6,14 +6,13 @@ A small stand-in for SUPERB (Yang et al. 2021), whose figures these are not.
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from espnet_dice.io.errors import DataError
+from espnet_dice.io.progress import track
 from espnet_dice.probes.probe_features import Features
 from espnet_dice.probes.probe_scores import interval
 from espnet_dice.probes.probe_tasks import Task
@@ -56,7 +55,6 @@ def probe(
     features: Features,
     seed: int,
     epochs: int | None = None,
-    report: Callable[[int, float], Any] = lambda epoch, cost: None,
 ) -> Outcome:
     """Train a head and score it at its best epoch.
 
@@ -65,7 +63,6 @@ def probe(
         features: of the frozen model, for the task's utterances.
         seed: of the head's parameters and the order of the batches.
         epochs: over the training part; None: the task's own number.
-        report: called with each epoch and its cost.
 
     Returns:
         The same, bit by bit, for the same arguments and one thread.
@@ -86,12 +83,11 @@ def probe(
         optimizer, lambda epoch: 0.5 + 0.5 * math.cos(math.pi * epoch / epochs)
     )
     best: tuple[float, int, dict] = (math.inf, 0, {})
-    for epoch in range(1, epochs + 1):
+    for epoch in track(range(1, epochs + 1), epochs, f"probe {task.name}", "epochs"):
         _train(task, head, features, optimizer, order)
         decay.step()
         with torch.no_grad():
             cost = task.cost(head, features, task.parts.dev)
-        report(epoch, cost)
         if cost < best[0]:
             best = (cost, epoch, copy.deepcopy(head.state_dict()))
     cost, epoch, state = best

@@ -1,9 +1,11 @@
 """Children that are forked once a costly import is done, and watched until they end."""
 
 import contextlib
+import heapq
 import logging
 import multiprocessing as mp
 import os
+import re
 import signal
 import sys
 import time
@@ -18,6 +20,9 @@ from espnet_dice.io.processes import die_with, raising_when_ended
 from espnet_dice.io.progress import LOG_EVERY_S, format_duration
 
 TAIL_LINES = 15
+TAIL_BYTES = 4096
+PROGRESS = re.compile(rb"\(progress:\d+\) INFO: (.*)\n")
+"""What :func:`espnet_dice.io.progress.track` tells in the log of a child."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def run_forked(
             where it is one for the user, else the last lines of its log.
     """
     context = mp.get_context("fork")
-    watch = watch or _Teller(len(works))
+    watch = watch or _Teller(works)
     waiting = list(works)[::-1]
     running: list[tuple[Work, mp.Process, Connection]] = []
     sys.stdout.flush()
@@ -88,23 +93,52 @@ def run_forked(
 class _Teller:
     """Says what is done and what runs, when something ended and each few seconds."""
 
-    def __init__(self, total: int):
-        self.total, self.begun, self.before = total, 0, []
-        self.start = self.last = time.monotonic()
+    def __init__(self, works: list[Work]):
+        self.total = len(works)
+        self.logs = {work.name: (work.log, _size(work.log)) for work in works}
+        self.begun: dict[str, float] = {}
+        self.before: list[str] = []
+        self.took: list[float] = []
+        self.last = time.monotonic()
 
     def __call__(self, running: list[str]) -> None:
         """Take the names that are running."""
         now = time.monotonic()
-        self.begun += len(set(running) - set(self.before))
+        for name in running:
+            self.begun.setdefault(name, now)
         ended = [name for name in self.before if name not in running]
-        self.before, done = running, self.begun - len(running)
+        self.took += [now - self.begun[name] for name in ended]
+        self.before = running
         if not running or (not ended and now - self.last < LOG_EVERY_S):
             return
         self.last = now
-        told = f"{done} of {self.total} done"
-        if done:
-            told += f", {format_duration((self.total - done) * (now - self.start) / done)} left"
-        logging.info("%s; at %s", told, ", ".join(running))
+        told = f"{len(self.took)} of {self.total} done"
+        if self.took:
+            told += f", {format_duration(self._left(now))} left"
+        logging.info("%s; at %s", told, ", ".join(map(self._doing, running)))
+
+    def _left(self, now: float) -> float:
+        """Seconds until the last one ends, if each takes the mean of those that have ended."""
+        each = sum(self.took) / len(self.took)
+        ends = [max(0.0, each - (now - self.begun[name])) for name in self.before]
+        heapq.heapify(ends)
+        for _ in range(self.total - len(self.begun)):
+            heapq.heapreplace(ends, ends[0] + each)
+        return max(ends)
+
+    def _doing(self, name: str) -> str:
+        """A name, and how far its own log says that it is."""
+        log, start = self.logs[name]
+        if _size(log) <= start:
+            return name
+        with open(log, "rb") as f:
+            f.seek(max(start, _size(log) - TAIL_BYTES))
+            told = PROGRESS.findall(f.read())
+        return f"{name} ({told[-1].decode()})" if told else name
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _end(children: list[mp.Process], patience_s: float = 5.0) -> None:

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from espnet_dice.io import progress
 from espnet_dice.io.errors import ConfigError, DiceError
 from espnet_dice.work import workers
 from espnet_dice.work.workers import Work, run_forked
@@ -37,6 +38,34 @@ def test_what_is_done_and_what_runs_is_told(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(workers, "LOG_EVERY_S", 0.1)
     run_forked([work(tmp_path, "w", lambda: time.sleep(1))], 1, poll_s=0.05)
     assert len(caplog.messages) > 2 and set(caplog.messages) == {"0 of 1 done; at w"}
+    caplog.clear()
+
+    def slow():  # its log has the lines of a run before
+        monkeypatch.setattr(progress, "LOG_EVERY_S", 0.2)
+        for _ in progress.track(range(3), 3, "steps", "step"):
+            time.sleep(0.4)
+
+    run_forked([work(tmp_path, "slow", slow)], 1, poll_s=0.05)
+    assert "0 of 1 done; at slow" in caplog.messages
+    told = [m for m in caplog.messages if m.startswith("0 of 1 done; at slow (steps: 1/3 step, ")]
+    assert told and told[0].endswith(" s left)")
+    before = len(caplog.messages)
+    run_forked([work(tmp_path, "slow", lambda: time.sleep(0.5))], 1, poll_s=0.05)
+    assert set(caplog.messages[before:]) == {"0 of 1 done; at slow"}
+
+
+def test_time_left_is_that_of_the_longest_queue(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(workers.time, "monotonic", lambda: now[0])
+    tell = workers._Teller([work(tmp_path, name, None) for name in "abcde"])
+    tell(["a", "b"])
+    now[0] = 10.0
+    tell(["b", "c"])  # a took 10 s; b ends at once, c and d in 10 s, e in 20
+    assert tell._left(10.0) == 20.0
+    now[0] = 14.0
+    tell(["c", "d"])  # b took 14 s: a mean of 12, c has run for 4, e begins when it ends
+    assert tell._left(14.0) == 20.0
+    assert tell._left(15.0) == 19.0
 
 
 def test_output_goes_to_the_log(tmp_path):
