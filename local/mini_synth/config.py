@@ -131,8 +131,8 @@ def _check_set(at: str, name: str, s: dict, known: dict) -> None:
         for c, kept in company.items():
             _known(f"{at}company.{word}.{c}.", dict.fromkeys(kept.split()), classes[c])
     for words in (*s["words"].values(), *s["patterns"]):
-        if not re.fullmatch(r"[A-Za-z' ]+", str(words)):
-            raise ConfigError(f"{at}words, patterns: {words}: letters A–Z, ' and spaces only")
+        if not re.fullmatch(r"(?:[^\W\d_]|[' ])+", str(words)):
+            raise ConfigError(f"{at}words, patterns: {words}: letters, ' and spaces only")
 
 
 def _check_range(at: str, value) -> None:

@@ -2,6 +2,7 @@
 # The embedded corpus: three domains of synthetic English. Two teachers; a small student with few
 # transcripts, without KD, with one teacher and with two, by tokens alone and by tokens and uncertainty.
 # ./wrong.sh: the student with more transcripts, many of them wrong.
+# ./greek.sh: all of it in another alphabet.
 set -euo pipefail
 
 CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")"
