@@ -14,6 +14,7 @@ import torch
 from espnet_dice.dice import losses
 from espnet_dice.dice.teacher_cache import TeacherCache
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.labels.targets import SOFT_TAU
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Soft(torch.nn.Module):
 
     from_labels = True
 
-    def __init__(self, context: LossContext, tau: float = 5.0):
+    def __init__(self, context: LossContext, tau: float = SOFT_TAU):
         super().__init__()
         if not tau > 0:
             raise ConfigError(f"loss: dice_soft: tau must be > 0, not {tau}")

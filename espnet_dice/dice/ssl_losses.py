@@ -17,6 +17,7 @@ from espnet2.ssl.loss.abs_loss import AbsSSLLoss
 from espnet_dice.dice import losses
 from espnet_dice.dice.head import FINAL_DIM, TEMPERATURE, CosineHead
 from espnet_dice.dice.loss_terms import SoftLabels, hard_ids
+from espnet_dice.labels.targets import SOFT_TAU
 
 
 class Hard(AbsSSLLoss):
@@ -104,7 +105,12 @@ class Soft(Hard):
     """
 
     def __init__(
-        self, encoder_output_size: int, num_classes: int, labels: str, tau: float = 5.0, **kwargs
+        self,
+        encoder_output_size: int,
+        num_classes: int,
+        labels: str,
+        tau: float = SOFT_TAU,
+        **kwargs,
     ):
         super().__init__(encoder_output_size, num_classes, **kwargs)
         self.tau = tau

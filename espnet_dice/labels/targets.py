@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # NumPy users must not pay the import of torch
 
     Array = np.ndarray | torch.Tensor
 
+SOFT_TAU = 5.0
+"""τ of soft labels where a loss names none; the paper's ablation has 1, 5 and 10."""
 CHUNK = 4096
 """Frames at a time: bounds the (frames, K) distances to 16 MB at K = 500."""
 

@@ -9,6 +9,7 @@ from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io import espnet_options, fingerprint
 from espnet_dice.io.errors import ConfigError, ProblemList
+from espnet_dice.labels.targets import SOFT_TAU
 from espnet_dice.records import experiment, feature_dir
 from espnet_dice.records.configs import model_conf, value_of
 from espnet_dice.training.jobs import Job
@@ -17,8 +18,6 @@ FROM_LABELS, FROM_RECORDS = {"dice_hard", "dice_soft"}, {"dice_soft"}
 KNOWN = ("dice_hard", "dice_soft", "dice_feature")
 BY_ACCURACY, BY_LOSS, NBEST = ("valid", "acc_m", "max"), ("valid", "loss", "min"), 5
 FOLD = "80000"
-SOFT_TAU = 5.0
-"""τ of ``dice_soft`` where its ``conf`` has none."""
 
 
 def make_job(
