@@ -246,3 +246,12 @@ def test_rows_of_sigma_are_trials_that_share_a_setting():
         "unc_vector variance": [2],
         "lsm_weight 0.1": [0, 1, 2],
     }
+
+
+@pytest.mark.parametrize("name", ["kd_few", "kd_wrong", "kd_few_effects"])
+def test_the_tables_kept_are_those_of_the_trials_kept(name):
+    """Arms of the last one differ by schedules, which are mappings, and most were not tried."""
+    results = ROOT / "benchmarks/search/results"
+    lines = [json.loads(line) for line in (results / f"{name}.jsonl").read_text().splitlines()]
+    space = yaml.safe_load((ROOT / f"benchmarks/search/{name}.yaml").read_text())
+    assert table.layout(lines, space) == (results / f"{name}.md").read_text()

@@ -20,9 +20,10 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
 
 
 def layout(lines: list[dict[str, Any]], space: dict[str, Any]) -> str:
-    """Markdown of everything that is known."""
+    """Markdown of everything that is known; arms that were not tried are left out."""
     scored = [line for line in lines if line["wer"] is not None]
-    arms, rungs = list(space["arms"]), [r["epochs"] for r in space["rungs"]]
+    tried = {line["arm"] for line in lines}
+    arms, rungs = [a for a in space["arms"] if a in tried], [r["epochs"] for r in space["rungs"]]
     said = [f"WER % on {space['dev']}, without LM; seed {space['seed']}.", ""]
     spread = "mean ± sd (seeds)" if space.get("seeds") else "best, median (trials)"
     head = [f"{e} epochs: {spread}" for e in rungs]
@@ -101,11 +102,11 @@ def effects(lines: list[dict[str, Any]], arms: Sequence[str]) -> list[str]:
 
 def _classes(values: Sequence[Any]) -> list[tuple[str, Callable[[Any], bool]]]:
     """Values that were drawn of few are classes; of many, those up to their median and the rest."""
-    distinct = sorted(set(values), key=str)
+    distinct = sorted(set(map(str, values)))  # a schedule is a mapping
     if len(distinct) < 2:
         return []
     if len(distinct) <= 5:
-        return [(str(value), lambda v, value=value: v == value) for value in distinct]
+        return [(value, lambda v, value=value: str(v) == value) for value in distinct]
     middle = statistics.median(values)
     return [
         (f"up to {middle:.3g}", lambda v: v <= middle),
