@@ -81,7 +81,10 @@ class Plan:
         extra = configs.split_args(job.extra)
         self.max_epoch = configs.max_epoch_of(job.config, config, extra)
         self.criterion = configs.criterion_of(job.config, config, extra, job.criterion, job.nbest)
-        self.falls_to = configs.falls_to(configs.with_options(config, extra))
+        try:
+            self.falls_to = configs.falls_to(configs.with_options(config, extra))
+        except ConfigError as err:
+            raise ConfigError(f"{job.config}: {err}") from err
         self.settings = {
             "config": {k: v for k, v in config.items() if k not in configs.FREE_KEYS},
             "extra": [(k, v) for k, v in extra if k not in configs.FREE_KEYS],

@@ -95,7 +95,10 @@ class _Teller:
 
     def __init__(self, works: list[Work]):
         self.total = len(works)
-        self.logs = {work.name: (work.log, _size(work.log)) for work in works}
+        self.logs = {
+            work.name: (work.log, work.log.stat().st_size if work.log.exists() else 0)
+            for work in works
+        }
         self.begun: dict[str, float] = {}
         self.before: list[str] = []
         self.took: list[float] = []
@@ -129,16 +132,11 @@ class _Teller:
     def _doing(self, name: str) -> str:
         """A name, and how far its own log says that it is."""
         log, start = self.logs[name]
-        if _size(log) <= start:
-            return name
-        with open(log, "rb") as f:
-            f.seek(max(start, _size(log) - TAIL_BYTES))
+        told: list[bytes] = []
+        with contextlib.suppress(FileNotFoundError), open(log, "rb") as f:
+            f.seek(max(start, f.seek(0, os.SEEK_END) - TAIL_BYTES))
             told = PROGRESS.findall(f.read())
         return f"{name} ({told[-1].decode()})" if told else name
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _end(children: list[mp.Process], patience_s: float = 5.0) -> None:

@@ -137,3 +137,12 @@ def test_espnet_takes_our_configs(tmp_path, path):
     args = vars(configs.parse(trainer.task_class(task), path, Plan(job).command(tmp_path)))
     for key in config.keys() - {"best_model_criterion", "keep_nbest_models"}:
         assert args[key] == config[key], key
+
+
+def test_a_config_that_options_cannot_change_is_named(tmp_path):
+    config = tmp_path / "bad.yaml"
+    config.write_text("scheduler_conf: [1]\n")
+    extra = "--scheduler_conf warmup_steps=3"
+    job = Job("lm", tmp_path / "out", config, [], {}, ("valid", "loss", "min"), 1, 0, extra)
+    with pytest.raises(ConfigError, match=r"bad\.yaml: scheduler_conf: must hold"):
+        Plan(job)
