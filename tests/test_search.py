@@ -218,6 +218,50 @@ def test_the_spaces_are_whole_and_equal(name):
     assert kinds == {False, True}
 
 
+def test_students_learn_the_labels_drawn_and_are_ranked_by_their_best_layer(tmp_path, monkeypatch):
+    space = yaml.safe_load((ROOT / "benchmarks/search/dice_libri20.yaml").read_text())
+    recipe = ROOT / "benchmarks/search" / space["recipe"]
+    for arm in space["arms"].values():
+        assert read_config(recipe / arm["base"])["student"] == "hubert"
+    asked = []
+
+    def stage(self, words):
+        asked.append(words)
+        for name, _, directory in (w.partition("=") for w in words if w.startswith("dice_")):
+            lr = yaml.safe_load((self.out / f"configs/{name[5:]}.yaml").read_text())
+            within, across = lr["optim_conf"]["lr"], 3 * lr["optim_conf"]["lr"]
+            layers = {"0": {"within": 50, "across": 50}, "3": {"within": within, "across": across}}
+            (self.out / "abx").mkdir(exist_ok=True)
+            (self.out / f"abx/{name}.json").write_text(json.dumps({"layers": layers}))
+            assert directory == str(self.out / name)
+        for at in (i for i, w in enumerate(words) if w == "--job"):
+            out = self.out / f"dice_{words[at + 1]}"
+            out.mkdir(exist_ok=True)
+            config = read_config(words[at + 2])
+            assert "labels" not in config and words[at + 3].startswith("labels=exp/labels/")
+            record = {"key": "", "inputs": {}, "done": True}
+            record["settings"] = {"max_epoch": config["max_epoch"]}
+            (out / ".fingerprint.json").write_text(json.dumps(record))
+
+    monkeypatch.setattr(searching.Search, "stage", stage)
+    file = ROOT / "benchmarks/search/dice_libri20.yaml"
+    search = searching.Search(file, tmp_path / "out", recipe=recipe, arms=["scratch"])
+    search.run(4)
+    first = search.known(space["rungs"][0]["epochs"])
+    for line in first.values():
+        lr = line["keys"]["optim_conf.lr"]
+        assert (line["abx"], line["within"], line["across"]) == pytest.approx((2 * lr, lr, 3 * lr))
+    ranked = sorted(first.values(), key=lambda x: x["keys"]["optim_conf.lr"])
+    kept = {x["tag"] for x in ranked[: space["rungs"][0]["keep"]]}
+    assert set(search.known(space["rungs"][1]["epochs"])) == kept
+    drawn = {x["keys"]["labels"] for x in first.values()}
+    assert len(drawn) == len(space["groups"]["spectral"]["labels"])
+    labels = ranked[0]["keys"]["labels"]
+    search.report()
+    winner = (tmp_path / "out/winners/scratch.yaml").read_text()
+    assert f"# labels: {labels}" in winner and "labels:" not in winner.split("\n", 2)[2]
+
+
 def test_what_sigma_is_worth_is_sklearns_auroc(tmp_path):
     from sklearn.metrics import roc_auc_score
 

@@ -2,11 +2,12 @@
 
     python benchmarks/search/search.py benchmarks/search/kd_few.yaml --jobs 2
 
-from the root of the checkout, after stages 1 to 6 of the recipe that the space names. Trials are
-trained by ``espnet_dice.stages.train`` and decoded, without a language model, by
-``espnet_dice.stages.decode``. Each rung trains its trials up to its epochs, going on from their
-checkpoints, and keeps the best of each arm for the next. ``OUT/trials.jsonl`` has a line for each
-trial and rung; a killed search goes on. At the end ``OUT/TABLE.md`` and ``OUT/winners/<arm>.yaml``.
+from the root of the checkout, after the recipe that the space names made its teachers and what they
+say: stages 1 to 6 of kd1, 1 to 4 of dice1. Trials are trained by ``espnet_dice.stages.train``, and
+decoded without a language model or, HuBERT students (``kind: dice``), scored by ABX. Each rung
+trains its trials up to its epochs, going on from their checkpoints, and keeps the best of each arm
+for the next. ``OUT/trials.jsonl`` has a line for each trial and rung; a killed search goes on. At
+the end ``OUT/TABLE.md`` and ``OUT/winners/<arm>.yaml``.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,12 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.search import table
-from benchmarks.search.space import Trial, draw
-from espnet_dice.io import fingerprint, texts
+from benchmarks.search import kinds, table
+from benchmarks.search.space import LABELS, Trial, draw
+from espnet_dice.io import fingerprint
 from espnet_dice.io.atomic import write_text
 from espnet_dice.io.errors import ConfigError, DiceError, cli
 from espnet_dice.io.progress import setup_logging
-from espnet_dice.results.score import error_rates
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = "trials.jsonl"
@@ -56,6 +56,7 @@ class Search:
         arms: Sequence[str] = (),
     ):
         self.space = yaml.safe_load(space.read_text(encoding="utf-8"))
+        self.kind = kinds.of(self.space)
         self.recipe = (recipe or space.parent / self.space["recipe"]).resolve()
         self.out = (out or self.recipe / f"exp/search_{space.stem}").resolve()
         self.jobs = jobs
@@ -104,14 +105,20 @@ class Search:
         if rung == 0:
             return self.trials
         before = self.rungs[rung - 1]
-        scored = [x for x in self.known(before["epochs"]).values() if x["wer"] is not None]
+        if "keep" not in before:
+            return self.trials
         kept = set()
         for arm in self.space["arms"]:
-            best = sorted(
-                (x for x in scored if x["arm"] == arm), key=lambda x: (x["wer"], x["tag"])
-            )
+            best = self._best(x for x in self.known(before["epochs"]).values() if x["arm"] == arm)
             kept |= {x["tag"] for x in best[: before["keep"]]}
         return [t for t in self.trials if t.tag in kept]
+
+    def _best(self, lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those that were scored, best first."""
+        first = self.kind.figures[0]
+        return sorted(
+            (x for x in lines if x[first] is not None), key=lambda x: (x[first], x["tag"])
+        )
 
     def run(self, chunk: int) -> None:
         """Train and score everything that is not known yet, so many trials at a time."""
@@ -141,16 +148,18 @@ class Search:
         trained = [t for t in trials if self._done(t, epochs)]
         if not trained:
             raise DiceError(f"none of {', '.join(t.tag for t in trials)} was trained")
-        self._decode(trained)
+        systems = [self.directory(t) for t in trained]
+        words = self.kind.measuring(self.space, systems, self.out)
+        self.stage([*words, "--nj", str(self.jobs)])
         seconds = round((time.monotonic() - began) / len(trials), 1)
         for t in trials:
-            rates = self._rates(t) if t in trained else {"wer": None, "cer": None}
+            rates = self._rates(t) if t in trained else dict.fromkeys(self.kind.figures)
             head = {"tag": t.tag, "arm": t.arm, "trial": t.number, "epochs": epochs}
             self._note({**head, **rates, "s": seconds, "base": t.base, "keys": t.keys})
 
     def directory(self, trial: Trial) -> Path:
         """Where a trial is trained."""
-        return self.out / f"asr_{trial.tag}"
+        return self.out / f"{self.kind.prefix}{trial.tag}"
 
     def _done(self, trial: Trial, epochs: int) -> bool:
         record = fingerprint.read(self.directory(trial)) or {}
@@ -158,21 +167,13 @@ class Search:
 
     def _train(self, trials: list[Trial]) -> None:
         s = self.space
-        words = ["train", "--task", "asr", "--dump", s["dump"], "--token_list", s["token_list"]]
-        words += ["--train", s["train"], "--valid", s["valid"], "--exp", str(self.out)]
+        words = ["train", *self.kind.training(s), "--train", s["train"], "--valid", s["valid"]]
         seeds = [str(t.number if s.get("seeds") else s["seed"]) for t in trials]
-        words += ["--nj", str(self.jobs), "--threads", "1", "--seed", *seeds]
-        words += ["--teacher_outputs", "exp/teacher_outputs"]
-        for name, exp in s["teachers"].items():
-            words += ["--teacher", f"{name}={exp}"]
+        words += ["--exp", str(self.out), "--nj", str(self.jobs), "--threads", "1"]
+        words += ["--seed", *seeds]
         for t in trials:
-            words += ["--job", t.tag, str(self.out / "configs" / f"{t.tag}.yaml")]
+            words += kinds.job(t, self.out / "configs" / f"{t.tag}.yaml")
         self.stage(words)
-
-    def _decode(self, trials: list[Trial]) -> None:
-        words = ["decode", "--config", self.space["inference_config"], "--nj", str(self.jobs)]
-        words += ["--tag", "search", "--sets", f"{self.space['dump']}/{self.space['dev']}"]
-        self.stage([*words, "--systems", *(str(self.directory(t)) for t in trials)])
 
     def stage(self, words: list[str]) -> None:
         """Run a stage of the recipe."""
@@ -183,25 +184,23 @@ class Search:
         subprocess.run(command, cwd=self.recipe, env=env, check=True)
 
     def _rates(self, trial: Trial) -> dict[str, float]:
-        dev = self.space["dev"]
-        said = texts.words(self.directory(trial) / "decode_search_no_lm" / dev / "text")
-        reference = texts.words(self.recipe / self.space["dump"] / dev / "text")
-        rates = error_rates(reference, said)
-        return {"wer": rates["wer"], "cer": rates["cer"]}
+        return self.kind.read(self.space, self.recipe, self.directory(trial), self.out)
 
     def report(self) -> None:
         """Write the table, and the best trial of each arm at the last rung as a config."""
         write_text(self.out / "TABLE.md", table.layout(self.lines, self.space))
         last = self.known(self.rungs[-1]["epochs"])
         for arm, own in self.space["arms"].items():
-            found = [x for x in last.values() if x["arm"] == arm and x["wer"] is not None]
+            found = self._best(x for x in last.values() if x["arm"] == arm)
             if not found:
                 continue
-            best = min(found, key=lambda x: (x["wer"], x["tag"]))
+            best = found[0]
             trial = Trial(arm, best["trial"], own["base"], best["keys"])
             config = trial.config(Path(own["base"]).name, best["epochs"])
             said = f"# {arm}: trial {best['trial']} of {self.space['trials']}, "
-            said += f"{best['wer']:.1f} % WER on {self.space['dev']} without LM\n"
+            said += f"{best[self.kind.figures[0]]:.1f}: {self.kind.told(self.space)}\n"
+            if LABELS in best["keys"]:
+                said += f"# labels: {best['keys'][LABELS]}\n"
             (self.out / "winners").mkdir(exist_ok=True)
             text = said + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, indent=4)
             write_text(self.out / "winners" / f"{arm}.yaml", text)

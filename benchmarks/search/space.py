@@ -14,6 +14,7 @@
         tok: {base: conf/student_tok.yaml, groups: [schedule, kd]}
         dec: {base: conf/student_tok.yaml, keys: {model_conf.kd_ctc: 0.0}}      # nothing is drawn
 
+A key ``labels`` is no part of a config: it is the label set's directory of a HuBERT student.
 With ``seeds: true`` trial n is trained with seed n: arms that draw nothing are then compared over
 seeds.
 Trial n of every arm takes the same values from a group that arms share, whatever else an arm has:
@@ -28,6 +29,7 @@ from typing import Any
 from espnet_dice.io.errors import ConfigError
 
 KINDS = ("log", "uniform")
+LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Trial:
         """The config as nested mappings."""
         nested: dict[str, Any] = {"base": base}
         for key, value in self.keys.items():
+            if key == LABELS:
+                continue
             *path, last = key.split(".")
             at = nested
             for part in path:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.search import kinds
+
 RESAMPLES, SEED = 2000, 0
 
 
@@ -21,59 +23,65 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
 
 def layout(lines: list[dict[str, Any]], space: dict[str, Any]) -> str:
     """Markdown of everything that is known; arms that were not tried are left out."""
-    scored = [line for line in lines if line["wer"] is not None]
+    kind = kinds.of(space)
+    first = kind.figures[0]
+    scored = [line for line in lines if line[first] is not None]
     tried = {line["arm"] for line in lines}
     arms, rungs = [a for a in space["arms"] if a in tried], [r["epochs"] for r in space["rungs"]]
-    said = [f"WER % on {space['dev']}, without LM; seed {space['seed']}.", ""]
+    said = [f"{kind.told(space)}; seed {space['seed']}.", ""]
     spread = "mean ± sd (seeds)" if space.get("seeds") else "best, median (trials)"
     head = [f"{e} epochs: {spread}" for e in rungs]
     said += [f"| arm | {' | '.join(head)} |", f"|---|{'---|' * len(rungs)}"]
     for arm in arms:
         cells = []
         for e in rungs:
-            found = [x["wer"] for x in scored if x["arm"] == arm and x["epochs"] == e]
+            found = [x[first] for x in scored if x["arm"] == arm and x["epochs"] == e]
             pair = f"{min(found, default=0):.1f}, {statistics.median(found or [0]):.1f}"
             if space.get("seeds") and len(found) > 1:
                 pair = f"{statistics.mean(found):.1f} ± {statistics.stdev(found):.1f}"
             cells.append(f"{pair} ({len(found)})" if found else "–")
         said.append(f"| {arm} | {' | '.join(cells)} |")
-    by = {(x["arm"], x["trial"]): x["wer"] for x in scored if x["epochs"] == rungs[0]}
+    paired = rungs[-1] if space.get("seeds") else rungs[0]  # later rungs keep the best alone
+    by = {(x["arm"], x["trial"]): x[first] for x in scored if x["epochs"] == paired}
     pairs = []
-    for k, first in enumerate(arms):
+    for k, one in enumerate(arms):
         for second in arms[k + 1 :]:
-            d = [by[second, n] - by[a, n] for a, n in by if a == first and (second, n) in by]
+            d = [by[second, n] - by[a, n] for a, n in by if a == one and (second, n) in by]
             if len(d) > 1:
                 low, high = interval(d)
                 better = sum(x < 0 for x in d)
                 pairs.append(
-                    f"| {second} − {first} | {statistics.mean(d):+.1f} ({low:+.1f} to {high:+.1f}) "
+                    f"| {second} − {one} | {statistics.mean(d):+.1f} ({low:+.1f} to {high:+.1f}) "
                     f"| {better} of {len(d)} |"
                 )
     if pairs:
         said += [
             "",
-            f"{'Seeds' if space.get('seeds') else 'Trials'} of the same number, {rungs[0]} epochs:",
+            f"{'Seeds' if space.get('seeds') else 'Trials'} of the same number, {paired} epochs:",
             "",
         ]
         said += ["| arms | mean difference (95 %) | better |", "|---|--:|--:|", *pairs]
-    said += effects([x for x in scored if x["epochs"] == rungs[0]], arms)
-    said += ["", "| trial | epochs | WER | CER | keys |", "|---|--:|--:|--:|---|"]
+    said += effects([x for x in scored if x["epochs"] == rungs[0]], arms, kind.fine)
+    names = [name if name in ("within", "across") else name.upper() for name in kind.figures]
+    said += ["", f"| trial | epochs | {' | '.join(names)} | keys |"]
+    said += [f"|---|--:|{'--:|' * len(names)}---|"]
     for x in sorted(lines, key=lambda x: (arms.index(x["arm"]), x["trial"], x["epochs"])):
-        rates = " | ".join("–" if x[k] is None else f"{x[k]:.1f}" for k in ("wer", "cer"))
+        rates = " | ".join("–" if x[k] is None else f"{x[k]:.1f}" for k in kind.figures)
         keys = ", ".join(f"{k.partition('.')[2] or k} {v}" for k, v in x["keys"].items())
         said.append(f"| {x['tag']} | {x['epochs']} | {rates} | {keys} |")
     return "\n".join(said) + "\n"
 
 
-def effects(lines: list[dict[str, Any]], arms: Sequence[str]) -> list[str]:
+def effects(lines: list[dict[str, Any]], arms: Sequence[str], figure: str = "cer") -> list[str]:
     """Lines of a table: what a setting that only one of two neighbouring arms has is worth.
 
     Trials of the same number share everything else, so their difference is that of the arms; here
-    its mean over the trials that drew one value. The CER: at the first rung WER is near 100 %.
+    its mean over the trials that drew one value.
 
     Args:
         lines: of one rung.
         arms: in order; each is set beside the one before it.
+        figure: which of a line's; of recognisers the CER: at the first rung WER is near 100 %.
     """
     by = {(x["arm"], x["trial"]): x for x in lines}
     rows = []
@@ -83,7 +91,7 @@ def effects(lines: list[dict[str, Any]], arms: Sequence[str]) -> list[str]:
             continue
         own = {k for _, y in pairs for k in y["keys"]} - {k for x, _ in pairs for k in x["keys"]}
         for key in sorted(own):
-            drew = [(y["keys"][key], y["cer"] - x["cer"]) for x, y in pairs if key in y["keys"]]
+            drew = [(y["keys"][key], y[figure] - x[figure]) for x, y in pairs if key in y["keys"]]
             for label, chosen in _classes([value for value, _ in drew]):
                 d = [difference for value, difference in drew if chosen(value)]
                 if len(d) < 2:
@@ -95,7 +103,7 @@ def effects(lines: list[dict[str, Any]], arms: Sequence[str]) -> list[str]:
                 )
     if not rows:
         return []
-    head = ["", "The same by the settings that only the second has, CER:", ""]
+    head = ["", f"The same by the settings that only the second has, {figure.upper()}:", ""]
     head += ["| arms | setting | mean difference (95 %) | better |", "|---|---|--:|--:|"]
     return head + rows
 

@@ -5,8 +5,10 @@
         kd_alpha: 0.7
 
 Mappings are merged key by key; everything else, lists too, is replaced by what stands above it. So
-a key can be changed and not taken away. Only ``base`` at the top of a file is meant: a key of that
-name inside a mapping belongs to ESPnet.
+a key can be changed and not taken away, but for one kind: ``X_conf`` has the options of the choice
+``X``, and a file that names another ``X`` (scheduler, optim, encoder, …) begins its ``X_conf``
+anew. Only ``base`` at the top of a file is meant: a key of that name inside a mapping belongs to
+ESPnet.
 """
 
 import os
@@ -73,7 +75,12 @@ def read_trained(path: str | Path) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """``above`` laid over ``base``; neither is changed."""
+    """``above`` laid over ``base``; neither is changed.
+
+    The options of a choice go with it: where ``above`` names another ``X``, ``X_conf`` is its own.
+    """
+    other = {f"{key}_conf" for key in above if key in base and above[key] != base[key]}
+    base = {key: value for key, value in base.items() if key not in other}
     merged = dict(base)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)

@@ -12,6 +12,7 @@ from espnet_dice.records.config_base import KEY, merge, read_layers, to_yaml, wh
 
 ROOT = Path(__file__).parents[2]
 WITH_W = {"z": 1, "w": 2}
+A = {"s": "a", "s_conf": {"x": 1}}  # a choice and its options
 CONFIGS = sorted((ROOT / "conf").glob("*.yaml"))
 
 
@@ -37,6 +38,12 @@ def write(path, text):
         ({"c": None}, {"c": {"x": 1}}, {"c": {"x": 1}}),
         ({"c": {"x": 1}}, {"c": {}}, {"c": {"x": 1}}),
         ({"c": {"base": 1}}, {"c": {"base": 2}}, {"c": {"base": 2}}),
+        # options go with the choice that they are of
+        (A, {"s": "b", "s_conf": {"y": 2}}, {"s": "b", "s_conf": {"y": 2}}),
+        (A, {"s": "b"}, {"s": "b"}),
+        (A, {"s": "a", "s_conf": {"y": 2}}, {"s": "a", "s_conf": {"x": 1, "y": 2}}),
+        ({"s_conf": {"x": 1}}, {"s": "b"}, {"s_conf": {"x": 1}, "s": "b"}),
+        ({"m": {"s": 1, "s_conf": {"x": 1}}}, {"m": {"s": 2}}, {"m": {"s": 2}}),
     ],
 )  # fmt: skip
 def test_mappings_are_merged_and_all_else_is_replaced(base, above, merged):
