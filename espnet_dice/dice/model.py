@@ -4,7 +4,7 @@ Chi et al., Interspeech 2025 (arXiv 2507.02911): HuBERT's own pre-training, one 
 smaller model. L = Σ_i w_i L_i with the terms that the config lists under ``loss``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -49,7 +49,8 @@ class DiceHubertModel(AbsESPnetModel):
             validation every one has its last value: all epochs are measured alike.
         updates: that the shares in schedules are of.
         init: ``teacher``: training begins with what fits of the teacher's parameters
-            (:func:`start.from_teacher`, ours); None, the paper's: with fresh ones.
+            (:func:`start.from_teacher`, ours); ``pca``: with a student cut from a wider teacher
+            (:mod:`cut`, ours); None, the paper's: with fresh ones.
         init_layers: which of the teacher's blocks, from 1.
         features_pen: weight of the L2 penalty on the output of the student's convolutions
             (:func:`losses.features_pen`). 10 in HuBERT's recipe (fairseq, ``loss_weights: [10]``):
@@ -90,6 +91,7 @@ class DiceHubertModel(AbsESPnetModel):
         self.schedules = entries.schedules(listed, {"mask_prob": mask_prob, **frames}, updates)
         schedule.follow(self, self.schedules)
         self.init, self.init_layers, self.source = init, init_layers, teacher
+        self.normalized = normalized
         context = LossContext(student.dims, labels, teacher, normalized)
         self.student = student
         self.features_pen = features_pen
@@ -110,20 +112,21 @@ class DiceHubertModel(AbsESPnetModel):
         )
         self.mask_length = mask_length
 
-    def begin(self) -> None:
+    def begin(self, speech: Callable[[int], Sequence[torch.Tensor]]) -> None:
         """Do what belongs to the beginning of a training only: start from the teacher, if asked.
 
+        Args:
+            speech: utterances of the training set with so many frames, (samples,) each.
+
         Raises:
-            ConfigError: there is no teacher, or nothing of it fits.
+            DiceError: there is no teacher, or it does not go with the student.
         """
         if self.init is None:
             return
         if self.source is None:
-            raise ConfigError("model_conf: init: teacher needs a teacher (--teacher)")
-        from espnet_dice.hubert import frozen
-
-        found = frozen.load(self.source)
-        start.from_teacher(self.student, found.model, self.init_layers, self.source)
+            raise ConfigError(f"model_conf: init: {self.init} needs a teacher (--teacher)")
+        about = (self.source, self.init_layers, self.normalized, speech)
+        start.begin(self.init, self.student, *about)
 
     def forward(
         self,

@@ -1,18 +1,19 @@
-"""Starting a student from its teacher: stem and blocks are copied where they fit.
+"""Starting a student from its teacher: what fits is copied, or a narrow student is cut from it.
 
 Ours: the paper's students have fresh parameters. DistilHuBERT (Chang et al. 2022) starts from its
 teacher's stem and first blocks.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from espnet_dice.dice import cut
 from espnet_dice.io.errors import ConfigError
 
-TEACHER = "teacher"
+TEACHER, PCA = "teacher", "pca"
 STEM = ("feature_extractor.", "feature_projection.", "masked_spec_embed")
 AROUND = ("encoder.pos_conv_embed.", "encoder.layer_norm.")
 BLOCK = "encoder.layers."
@@ -24,8 +25,54 @@ def check(init: Any) -> None:
     Raises:
         ConfigError: naming the key.
     """
-    if init not in (None, TEACHER):
-        raise ConfigError(f"model_conf: init must be {TEACHER} or null, not {init!r}")
+    if init not in (None, TEACHER, PCA):
+        raise ConfigError(f"model_conf: init must be {TEACHER}, {PCA} or null, not {init!r}")
+
+
+def begin(
+    init: str,
+    student: torch.nn.Module,
+    source: str,
+    layers: Sequence[int] | None,
+    normalized: bool,
+    speech: Callable[[int], Sequence[torch.Tensor]],
+) -> None:
+    """Give a student the parameters that its training begins with.
+
+    Args:
+        init: ``teacher`` (:func:`from_teacher`) or ``pca`` (:func:`cut.from_teacher`).
+        student: to be changed.
+        source: of the teacher.
+        layers: which of its blocks, from 1; None: the first ones.
+        normalized: whether the student hears waveforms of mean 0 and variance 1.
+        speech: utterances of the training set with so many frames, (samples,) each.
+
+    Raises:
+        DiceError: the teacher, or the speech, cannot be read, or does not go with the student.
+    """
+    from espnet_dice.hubert import frozen
+
+    teacher = frozen.load(source)
+    if init == TEACHER:
+        from_teacher(student, teacher.model, layers, source)
+        return
+    cut.check(student, teacher.model, source)
+    blocks = _blocks(student.state_dict(), teacher.model.state_dict(), layers, source)
+    if [t for _, t in blocks] != sorted({t for _, t in blocks}) or len(blocks) < _count(
+        student.state_dict()
+    ):
+        raise ConfigError(
+            f"model_conf: init_layers: {PCA} goes through {source}'s {teacher.layers} blocks once: "
+            "name one for each of the student's, growing"
+        )
+    waves = speech(cut.frames_for(student))
+    heard = [
+        tuple(
+            frozen.normalized(w[None])[0] if yes else w for yes in (normalized, teacher.normalize)
+        )
+        for w in waves
+    ]
+    cut.from_teacher(student, teacher.model, blocks, heard)
 
 
 def from_teacher(

@@ -10,6 +10,7 @@ import argparse
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from zlib import crc32
 
 import torch
 from espnet2.tasks.abs_task import AbsTask
@@ -26,8 +27,10 @@ from espnet_dice.dice.head import HEADS, set_apart
 from espnet_dice.dice.heads import LAST, MATCHED, places
 from espnet_dice.dice.model import DiceHubertModel
 from espnet_dice.hubert.models import students
+from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError
 from espnet_dice.io.json_files import read_json
+from espnet_dice.records import feature_dir
 
 registry.register_task("espnet2.train.dataset")
 
@@ -198,7 +201,7 @@ class DiceHubertTask(AbsTask):
         ESPnet calls this where a training begins or goes on (a checkpoint is read later), not where
         a trained model is used.
         """
-        model.begin()
+        model.begin(lambda frames: _speech(args, frames))
         optimizers = super().build_optimizers(args, model)
         if model.head_lr_factor != 1:
             set_apart(optimizers[0], model.heads.parameters(), model.head_lr_factor)
@@ -235,6 +238,30 @@ class DiceHubertTask(AbsTask):
             if hasattr(term, "resolved"):
                 entry["conf"] = {**(entry.get("conf") or {}), **term.resolved()}
         return model
+
+
+def _speech(args: argparse.Namespace, frames: int) -> list[torch.Tensor]:
+    """Utterances of the training set, chosen by their ids, that have so many frames together.
+
+    Raises:
+        DiceError: the set is no dump of waveforms, or a file cannot be read.
+    """
+    scp, *form = args.train_data_path_and_name_and_type[0]
+    if form != ["speech", "sound"]:
+        raise ConfigError(
+            f"model_conf: init: {args.model_conf['init']} hears training speech, which must come "
+            f"first, as FILE,speech,sound, not {','.join([scp, *form])}"
+        )
+    waves = feature_dir.Waves(feature_dir.load(Path(scp).parent))
+    found, heard = [], 0
+    for utt in sorted(waves, key=lambda utt: (crc32(utt.encode()), utt)):
+        wave = torch.as_tensor(waves[utt], dtype=torch.float32)
+        if n_frames(len(wave)):
+            found.append(wave)
+            heard += n_frames(len(wave))
+        if heard >= frames:
+            break
+    return found
 
 
 def _by_masked_frames(criteria: Iterable[Sequence[str]]) -> bool:

@@ -118,7 +118,7 @@ def no_teacher() -> Command:
     return configured(init="teacher")
 
 
-@case(STUDENTS, "a start from something else", NAME, "init must be teacher or null", "'stem'")
+@case(STUDENTS, "a start from something else", NAME, "init must be teacher, pca or null", "'stem'")
 def other_init() -> Command:
     return configured("--teacher", TEACHER, init="stem")
 

@@ -102,5 +102,5 @@ def test_a_training_starts_from_its_teacher_and_needs_it_no_more(
     assert "tensors are" in (tmp_path / "exp/dice_same/train.log").read_text()
     with pytest.raises(ConfigError, match="init needs --teacher"):
         job("same", config(epochs=1, **still))
-    with pytest.raises(ConfigError, match="init must be teacher or null, not 'xavier'"):
+    with pytest.raises(ConfigError, match="init must be teacher, pca or null, not 'xavier'"):
         tiny.model(init="xavier")

@@ -1,0 +1,390 @@
+"""``init: pca``: a narrow student that is cut from its wider teacher. Ours, not the paper's.
+
+The student's states are to be the teacher's, projected on the d directions in which the states of
+all its blocks have the most energy on some speech: h P with P (D, d), a principal component
+analysis about 0. Linear maps are fitted by ridge regression, one after the other, from what the
+student says so far to what the teacher says projected: errors of one map are the next one's to
+mend. Behind a nonlinearity the teacher's units are chosen that say most, their energy times that of
+the weights behind them. Of an attention head the products of queries and keys, and of values and
+output, are kept up to the student's rank (singular values, on the speech's own states). A norm has
+its gain and offset a value fitted. Positions begin at nothing. Heads of labels stay fresh.
+
+One direction is lost: a norm takes the mean over a frame's values out, so P's basis is turned until
+that mean is the weakest of the d directions.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional
+
+from espnet_dice.hubert.models.backbone import Backbone
+from espnet_dice.hubert.models.mel import MelStem
+from espnet_dice.io.errors import ConfigError
+
+FRAMES, FRAMES_A_UNIT = 15000, 20
+"""Frames of speech that are enough: five minutes, or so many for each of a block's inner units."""
+RIDGE = 1e-3
+"""Of a regression: the mean of its inputs' variances times this is added to each."""
+
+States = list[torch.Tensor]
+"""(frames, values) of each utterance."""
+
+
+class Heard(NamedTuple):
+    """What a block of the teacher says.
+
+    Attributes:
+        attended: before the norm behind attention.
+        inner: the inner units before their nonlinearity.
+        added: before the last norm.
+        out: the block's output.
+    """
+
+    attended: torch.Tensor
+    inner: torch.Tensor
+    added: torch.Tensor
+    out: torch.Tensor
+
+
+def frames_for(student: torch.nn.Module) -> int:
+    """Frames of speech that :func:`from_teacher` should hear."""
+    return max(FRAMES, FRAMES_A_UNIT * int(getattr(student.config, "intermediate_size", 0)))
+
+
+def check(student: torch.nn.Module, teacher: torch.nn.Module, source: str) -> None:
+    """Refuse what cannot be cut.
+
+    Raises:
+        ConfigError: naming what does not go together.
+    """
+    for who, model in (("the student", student), (source, teacher)):
+        if type(model) is not Backbone or model.config.do_stable_layer_norm:
+            raise ConfigError(
+                f"model_conf: init: pca: {who} is no HuBERT with norms behind its blocks: use "
+                "student: hubert and such a teacher, or leave init out"
+            )
+    ours, theirs = student.config, teacher.config
+    if ours.hidden_size >= theirs.hidden_size:
+        raise ConfigError(
+            f"model_conf: init: pca: the student is {ours.hidden_size} wide, {source} "
+            f"{theirs.hidden_size}: it cuts narrower students; init: teacher copies what fits"
+        )
+    if ours.num_attention_heads != theirs.num_attention_heads:
+        raise ConfigError(
+            f"model_conf: init: pca: the student has {ours.num_attention_heads} attention heads, "
+            f"{source} {theirs.num_attention_heads}: give it as many (num_attention_heads)"
+        )
+    if _same_stem(student, teacher):
+        return
+    both = [model.feature_extractor for model in (student, teacher)]
+    if not all(isinstance(stem, MelStem) for stem in both) or both[0].norm != both[1].norm:
+        raise ConfigError(
+            f"model_conf: init: pca: the student's stem must have {source}'s channels "
+            "(conv_dim), or both have stem: mel and the same mel_norm"
+        )
+    for n, (own, wanted) in enumerate(zip(*(stem.conv_layers for stem in both), strict=True)):
+        if own.out_channels > wanted.out_channels:
+            raise ConfigError(
+                f"model_conf: init: pca: conv_dim: {own.out_channels} channels in convolution "
+                f"{n + 1}, {source} has {wanted.out_channels}: it cuts narrower stems"
+            )
+
+
+@torch.no_grad()
+def from_teacher(
+    student: Backbone,
+    teacher: Backbone,
+    blocks: Sequence[tuple[int, int]],
+    waves: Sequence[tuple[torch.Tensor, torch.Tensor]],
+) -> list[float]:
+    """Give a student the parameters that make it follow its teacher.
+
+    Args:
+        student: to be changed.
+        teacher: :attr:`FrozenSSLModel.model`.
+        blocks: pairs of a student's block and the teacher's whose output it is to have, from 1,
+            both growing.
+        waves: (samples,) of each utterance, as the student and as the teacher hear it.
+
+    Returns:
+        Of each hidden state the share of the variance of the teacher's, projected, that the
+        student's has, from the input of block 1 on, on this speech.
+    """
+    training, _ = student.training, student.eval()
+    mine = [own[None] for own, _ in waves]
+    theirs = [wanted[None] for _, wanted in waves]
+    p, energy = directions([teacher(wave) for wave in theirs], student.config.hidden_size)
+    stem = _stem(student, teacher, mine, theirs)
+    # the teacher's frames, with their positions, and what its first norm makes of them
+    frames = [teacher.stem(wave)[0] for wave in theirs]
+    frames = [x + teacher._positions(x, None) for x in frames]
+    wanted = [teacher.encoder.layer_norm(x) for x in frames]
+    student.feature_projection.projection = _fitted(
+        student.feature_projection.projection, torch.cat(stem), _rows(frames) @ p
+    )
+    _silence(student.encoder.pos_conv_embed)
+    student.masked_spec_embed.copy_(teacher.masked_spec_embed @ p)
+    lengths = [len(x) for x in stem]
+    own = student.feature_projection.projection(torch.cat(stem))
+    own = _normed(student.encoder.layer_norm, own, _rows(wanted) @ p)
+    kept = [_share(own, _rows(wanted) @ p)]
+    at = 0
+    for number, of in blocks:
+        for skipped in range(at, of - 1):
+            wanted = [teacher.encoder.layers[skipped](x) for x in wanted]
+        heard, wanted, before = *_heard(teacher.encoder.layers[of - 1], wanted), _rows(wanted)
+        at = of
+        blocks_own = student.encoder.layers[number - 1]
+        own = _block(blocks_own, teacher.encoder.layers[of - 1], own, before, heard, p, lengths)
+        kept.append(_share(own, heard.out @ p))
+    student.train(training)
+    logging.info(
+        "%d of the teacher's %d directions have %.1f %% of its states' energy; the student follows "
+        "them with %s of their variance, from the input of block 1 on",
+        *p.T.shape, 100 * energy, ", ".join(f"{share:.2f}" for share in kept),
+    )  # fmt: skip
+    return kept
+
+
+@torch.no_grad()
+def directions(hidden: Sequence[Sequence[torch.Tensor]], d: int) -> tuple[torch.Tensor, float]:
+    """The directions that a student's states stand for.
+
+    Args:
+        hidden: of each utterance its hidden states, (1, T, D). One basis is taken for all layers,
+            whose states are added to each other.
+        d: how many.
+
+    Returns:
+        (D, d) orthonormal, and their share of the energy of all states.
+    """
+    moment = sum(x[0].double().T @ x[0].double() for utterance in hidden for x in utterance)
+    values, vectors = torch.linalg.eigh(moment)
+    strongest = vectors.flip(1)[:, :d]
+    # of a basis of R^d whose last vector is (1, …, 1)/√d, that one takes the weakest direction
+    ones = torch.ones(d, 1, dtype=torch.float64)
+    basis, _ = torch.linalg.qr(torch.cat([ones, torch.eye(d, dtype=torch.float64)[:, 1:]], 1))
+    turn = torch.cat([basis[:, 1:], basis[:, :1]], 1)
+    return (strongest @ turn.T).float(), float(values.flip(0)[:d].sum() / values.sum())
+
+
+def _stem(student: Backbone, teacher: Backbone, mine: States, theirs: States) -> States:
+    """Fit the convolutions; the input of the projection, (frames, channels), per utterance."""
+    own, wanted = student.feature_extractor, teacher.feature_extractor
+    projection = student.feature_projection
+    if _same_stem(student, teacher):
+        own.load_state_dict(wanted.state_dict())
+    else:
+        if wanted.norm == "corpus":
+            for name in ("learned", "mean", "variance"):
+                getattr(own, name).copy_(getattr(wanted, name))
+        weights = teacher.feature_projection.projection.weight
+        ours, others = ([_mels(s, w) for w in ws] for s, ws in ((own, mine), (wanted, theirs)))
+        for n, (conv, of) in enumerate(zip(own.conv_layers, wanted.conv_layers, strict=True)):
+            before = [of(x) for x in others]
+            others = [functional.gelu(x) for x in before]
+            behind = weights.T if n else wanted.conv_layers[1].weight.transpose(0, 1).flatten(1)
+            energy = _rows(x.transpose(1, 2) for x in others).square().mean(0)
+            chosen = _most(energy * behind.square().sum(1), conv.out_channels)
+            inputs = torch.cat([_unfolded(x, conv) for x in ours])
+            flat = torch.nn.Linear(inputs.size(1), conv.out_channels)
+            flat = _fitted(flat, inputs, _rows(x.transpose(1, 2) for x in before)[:, chosen])
+            conv.weight.copy_(flat.weight.view_as(conv.weight))
+            conv.bias.copy_(flat.bias)
+            ours = [functional.gelu(conv(x)) for x in ours]
+    if hasattr(projection, "layer_norm"):
+        torch.nn.init.ones_(projection.layer_norm.weight)
+        torch.nn.init.zeros_(projection.layer_norm.bias)
+    norm = getattr(projection, "layer_norm", torch.nn.Identity())
+    return [norm(student._convolve(wave, None).transpose(1, 2))[0] for wave in mine]
+
+
+def _mels(stem: MelStem, wave: torch.Tensor) -> torch.Tensor:
+    """(1, S) → (1, 80, M)."""
+    return stem._normalized(stem.log_mel(wave), None).transpose(1, 2)
+
+
+def _unfolded(x: torch.Tensor, conv: torch.nn.Conv1d) -> torch.Tensor:
+    """(1, C, T) → (T', C k): what a convolution multiplies with its flattened weights."""
+    padded = functional.pad(x, (conv.padding[0],) * 2)
+    parts = padded.unfold(2, conv.kernel_size[0], conv.stride[0])
+    return parts[0].transpose(0, 1).flatten(1)
+
+
+def _silence(positions: torch.nn.Module) -> None:
+    """The convolution of the positions says 0; its direction stays, and so does its gradient."""
+    conv = positions.conv
+    if hasattr(conv, "parametrizations"):
+        torch.nn.init.zeros_(conv.parametrizations.weight.original0)
+    else:
+        torch.nn.init.zeros_(conv.weight)
+    torch.nn.init.zeros_(conv.bias)
+
+
+@contextmanager
+def _listening(
+    *places: tuple[torch.nn.Module, bool],
+) -> Iterator[list[list[torch.Tensor]]]:
+    """Gives what modules get (True) or give (False), (frames, values) of each call."""
+    found: list[list[torch.Tensor]] = [[] for _ in places]
+
+    def hook(into: list[torch.Tensor], before: bool) -> Callable[..., None]:
+        return lambda _, inputs, output: into.append((inputs[0] if before else output)[0])
+
+    hooks = [
+        module.register_forward_hook(hook(into, before))
+        for into, (module, before) in zip(found, places, strict=True)
+    ]
+    try:
+        yield found
+    finally:
+        for one in hooks:
+            one.remove()
+
+
+def _heard(block: torch.nn.Module, states: States) -> tuple[Heard, States]:
+    """What a block of the teacher says of each utterance, (1, T, D)."""
+    places = (
+        (block.layer_norm, True),
+        (block.feed_forward.intermediate_dense, False),
+        (block.final_layer_norm, True),
+    )
+    with _listening(*places) as found:
+        out = [block(x) for x in states]
+    return Heard(*(torch.cat(one) for one in found), _rows(out)), out
+
+
+def _block(
+    own: torch.nn.Module,
+    of: torch.nn.Module,
+    x: torch.Tensor,
+    before: torch.Tensor,
+    heard: Heard,
+    p: torch.Tensor,
+    lengths: Sequence[int],
+) -> torch.Tensor:
+    """Fit a block; its output.
+
+    Args:
+        own: the student's.
+        of: the teacher's.
+        x: the student's input, (frames, d).
+        before: the teacher's input, (frames, D).
+        heard: what the teacher's block said.
+        p: (D, d).
+        lengths: frames of each utterance.
+    """
+    _attention(own.attention, of.attention, x, before, p)
+    with _listening((own.attention.out_proj, True)) as found:
+        for part in x.split(list(lengths)):
+            own.attention(part[None])
+    context = torch.cat(found[0])
+    own.attention.out_proj = _fitted(own.attention.out_proj, context, heard.attended @ p - x)
+    x = x + own.attention.out_proj(context)
+    with _listening((of.layer_norm, False)) as found:
+        of.layer_norm(heard.attended[None])
+    x = _normed(own.layer_norm, x, found[0][0] @ p)
+    inner, outer = own.feed_forward.intermediate_dense, own.feed_forward.output_dense
+    act = own.feed_forward.intermediate_act_fn
+    says = act(heard.inner).square().mean(0)
+    behind = (p.T @ of.feed_forward.output_dense.weight).square().sum(0)
+    chosen = _most(says * behind, inner.out_features)
+    own.feed_forward.intermediate_dense = _fitted(inner, x, heard.inner[:, chosen])
+    units = act(own.feed_forward.intermediate_dense(x))
+    own.feed_forward.output_dense = _fitted(outer, units, heard.added @ p - x)
+    x = x + own.feed_forward.output_dense(units)
+    return _normed(own.final_layer_norm, x, heard.out @ p)
+
+
+def _attention(
+    own: torch.nn.Module,
+    of: torch.nn.Module,
+    x: torch.Tensor,
+    before: torch.Tensor,
+    p: torch.Tensor,
+) -> None:
+    """Queries, keys and values of each head, by the products that they are part of."""
+    back = _fitted(torch.nn.Linear(x.size(1), before.size(1)), x, before)
+    lift = torch.cat([back.weight, back.bias[:, None]], 1).double()  # (D, d + 1)
+    ones = torch.cat([x, x.new_ones(len(x), 1)], 1).double()
+    moment = ones.T @ ones / len(x)
+    moment += RIDGE * moment.trace() / len(moment) * _eye(moment)
+    values, vectors = torch.linalg.eigh(moment)
+    root = vectors * values.sqrt() @ vectors.T
+    inverse = vectors / values.sqrt() @ vectors.T
+    maps = {}
+    for name in ("q_proj", "k_proj", "v_proj"):
+        linear = getattr(of, name)
+        maps[name] = linear.weight.double() @ lift
+        maps[name][:, -1] += linear.bias.double()
+    wide, narrow = of.head_dim, own.head_dim
+    scale = of.scaling / own.scaling
+    outputs = p.double().T @ of.out_proj.weight.double()  # (d, D)
+    for head in range(own.num_heads):
+        rows = slice(head * wide, (head + 1) * wide)
+        mine = slice(head * narrow, (head + 1) * narrow)
+        q, k, v = (maps[name][rows] for name in ("q_proj", "k_proj", "v_proj"))
+        u, s, w = torch.linalg.svd(root @ q.T @ k @ root)
+        half = (s[:narrow] * scale).sqrt()[:, None]
+        _put(own.q_proj, mine, half * (u.T[:narrow] @ inverse))
+        _put(own.k_proj, mine, half * (w[:narrow] @ inverse))
+        _, s, w = torch.linalg.svd(outputs[:, rows] @ v @ root, full_matrices=False)
+        _put(own.v_proj, mine, s[:narrow].sqrt()[:, None] * (w[:narrow] @ inverse))
+
+
+def _put(linear: torch.nn.Linear, rows: slice, values: torch.Tensor) -> None:
+    linear.weight[rows] = values[:, :-1].float()
+    linear.bias[rows] = values[:, -1].float()
+
+
+def _fitted(linear: torch.nn.Linear, x: torch.Tensor, y: torch.Tensor) -> torch.nn.Linear:
+    """A linear map, with its ridge regression from x to y, (frames, values) each."""
+    x, y = x.double(), y.double()
+    means = x.mean(0), y.mean(0)
+    x = x - means[0]
+    square = x.T @ x
+    square += RIDGE * square.trace() / len(square) * _eye(square)
+    weight = torch.linalg.solve(square, x.T @ (y - means[1])).T
+    linear.weight.copy_(weight)
+    linear.bias.copy_(means[1] - weight @ means[0])
+    return linear
+
+
+def _normed(norm: torch.nn.LayerNorm, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The norm of x, its gain and offset of each value fitted to y, (frames, values) each."""
+    plain = functional.layer_norm(x, norm.normalized_shape, eps=norm.eps)
+    apart = plain - plain.mean(0)
+    gain = (apart * (y - y.mean(0))).mean(0) / apart.square().mean(0).clamp(min=norm.eps)
+    norm.weight.copy_(gain)
+    norm.bias.copy_(y.mean(0) - gain * plain.mean(0))
+    return norm(x)
+
+
+def _most(says: torch.Tensor, n: int) -> torch.Tensor:
+    """The n units that say most, in order; of one number with equal ones the first."""
+    return says.argsort(descending=True, stable=True)[:n].sort().values
+
+
+def _share(x: torch.Tensor, y: torch.Tensor) -> float:
+    """The share of y's variance that x has, (frames, values) each."""
+    return float(1 - (x - y).square().sum() / (y - y.mean(0)).square().sum())
+
+
+def _rows(states: Sequence[torch.Tensor] | Iterator[torch.Tensor]) -> torch.Tensor:
+    """(1, T, D) each → (frames, D)."""
+    return torch.cat([x[0] for x in states])
+
+
+def _eye(square: torch.Tensor) -> torch.Tensor:
+    return torch.eye(len(square), dtype=square.dtype)
+
+
+def _same_stem(student: Backbone, teacher: Backbone) -> bool:
+    ours, theirs = ((m.feature_extractor, m.config) for m in (student, teacher))
+    shapes = [{k: v.shape for k, v in stem.state_dict().items()} for stem, _ in (ours, theirs)]
+    norms = [getattr(config, "mel_norm", None) for _, config in (ours, theirs)]
+    return shapes[0] == shapes[1] and norms[0] == norms[1]
