@@ -7,14 +7,16 @@ student says so far to what the teacher says projected: errors of one map are th
 mend. Behind a nonlinearity the teacher's units are chosen that say most, their energy times that of
 the weights behind them. Of an attention head the products of queries and keys, and of values and
 output, are kept up to the student's rank (singular values, on the speech's own states). A norm has
-its gain and offset a value fitted. Positions begin at nothing. Heads of labels stay fresh.
+its gain and offset a value fitted. The convolution of the positions is fitted, too, and shifted to
+where its nonlinearity is nearly a straight line: the teacher's says nothing negative, projected it
+does. Heads of labels stay fresh.
 
 One direction is lost: a norm takes the mean over a frame's values out, so P's basis is turned until
 that mean is the weakest of the d directions.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -68,6 +70,11 @@ def check(student: torch.nn.Module, teacher: torch.nn.Module, source: str) -> No
                 "student: hubert and such a teacher, or leave init out"
             )
     ours, theirs = student.config, teacher.config
+    if getattr(ours, "conv_pos_batch_norm", False):
+        raise ConfigError(
+            "model_conf: init: pca: the student's positions have a batch norm: leave "
+            "conv_pos_batch_norm out"
+        )
     if ours.hidden_size >= theirs.hidden_size:
         raise ConfigError(
             f"model_conf: init: pca: the student is {ours.hidden_size} wide, {source} "
@@ -121,15 +128,17 @@ def from_teacher(
     stem = _stem(student, teacher, mine, theirs)
     # the teacher's frames, with their positions, and what its first norm makes of them
     frames = [teacher.stem(wave)[0] for wave in theirs]
-    frames = [x + teacher._positions(x, None) for x in frames]
-    wanted = [teacher.encoder.layer_norm(x) for x in frames]
-    student.feature_projection.projection = _fitted(
-        student.feature_projection.projection, torch.cat(stem), _rows(frames) @ p
-    )
-    _silence(student.encoder.pos_conv_embed)
+    placed = [x + teacher._positions(x, None) for x in frames]
+    wanted = [teacher.encoder.layer_norm(x) for x in placed]
+    projection = _fitted(student.feature_projection.projection, torch.cat(stem), _rows(frames) @ p)
+    own = [projection(x)[None] for x in stem]
     student.masked_spec_embed.copy_(teacher.masked_spec_embed @ p)
+    shift = _positions(student.encoder.pos_conv_embed, own, [x @ p for x in placed])
+    projection.bias.sub_(shift)
+    student.masked_spec_embed.sub_(shift)
+    own = [x - shift for x in own]
     lengths = [len(x) for x in stem]
-    own = student.feature_projection.projection(torch.cat(stem))
+    own = _rows(x + student._positions(x, None) for x in own)
     own = _normed(student.encoder.layer_norm, own, _rows(wanted) @ p)
     kept = [_share(own, _rows(wanted) @ p)]
     at = 0
@@ -190,7 +199,7 @@ def _stem(student: Backbone, teacher: Backbone, mine: States, theirs: States) ->
             behind = weights.T if n else wanted.conv_layers[1].weight.transpose(0, 1).flatten(1)
             energy = _rows(x.transpose(1, 2) for x in others).square().mean(0)
             chosen = _most(energy * behind.square().sum(1), conv.out_channels)
-            inputs = torch.cat([_unfolded(x, conv) for x in ours])
+            inputs = torch.cat([_windows(x, conv) for x in ours])
             flat = torch.nn.Linear(inputs.size(1), conv.out_channels)
             flat = _fitted(flat, inputs, _rows(x.transpose(1, 2) for x in before)[:, chosen])
             conv.weight.copy_(flat.weight.view_as(conv.weight))
@@ -208,21 +217,41 @@ def _mels(stem: MelStem, wave: torch.Tensor) -> torch.Tensor:
     return stem._normalized(stem.log_mel(wave), None).transpose(1, 2)
 
 
-def _unfolded(x: torch.Tensor, conv: torch.nn.Conv1d) -> torch.Tensor:
+def _positions(embed: torch.nn.Module, own: States, wanted: States) -> torch.Tensor:
+    """Fit the convolution of the positions; what is to be taken from the frames before it, (d,).
+
+    Args:
+        embed: the student's.
+        own: its frames, (1, T, d).
+        wanted: what frames and positions are to be together.
+    """
+    conv, weights = embed.conv, torch.empty_like(embed.conv.weight)
+    biases, inputs, outputs = torch.empty_like(conv.bias), *weights.shape[1::-1]
+    outputs //= conv.groups
+    said = torch.cat([(y - x)[0] for x, y in zip(own, wanted, strict=True)])
+    for group in range(conv.groups):
+        ins = slice(group * inputs, (group + 1) * inputs)
+        outs = slice(group * outputs, (group + 1) * outputs)
+        parts = (_windows(x[..., ins].transpose(1, 2), conv) for x in own)
+        left = (y[0, :, outs] - x[0, :, outs] for x, y in zip(own, wanted, strict=True))
+        weight, biases[outs] = _solved(zip(parts, left, strict=True))
+        weights[outs] = weight.view_as(weights[outs]).to(weights)
+    # three deviations, and where GELU is a line to one part in ten
+    shift = 3 * said.std(0) + 1
+    # sets the weight norm's parts, which have no direction where all is 0
+    conv.weight = weights + torch.finfo(weights.dtype).eps
+    # its frames will be lower by the shift, and what it says is to be higher
+    conv.bias.copy_(biases + shift)
+    flat = weights.view(conv.groups, outputs, inputs, -1).sum(3)
+    conv.bias.add_((flat @ shift.view(conv.groups, inputs, 1)).flatten())
+    return shift
+
+
+def _windows(x: torch.Tensor, conv: torch.nn.Conv1d) -> torch.Tensor:
     """(1, C, T) → (T', C k): what a convolution multiplies with its flattened weights."""
     padded = functional.pad(x, (conv.padding[0],) * 2)
     parts = padded.unfold(2, conv.kernel_size[0], conv.stride[0])
     return parts[0].transpose(0, 1).flatten(1)
-
-
-def _silence(positions: torch.nn.Module) -> None:
-    """The convolution of the positions says 0; its direction stays, and so does its gradient."""
-    conv = positions.conv
-    if hasattr(conv, "parametrizations"):
-        torch.nn.init.zeros_(conv.parametrizations.weight.original0)
-    else:
-        torch.nn.init.zeros_(conv.weight)
-    torch.nn.init.zeros_(conv.bias)
 
 
 @contextmanager
@@ -343,15 +372,26 @@ def _put(linear: torch.nn.Linear, rows: slice, values: torch.Tensor) -> None:
 
 def _fitted(linear: torch.nn.Linear, x: torch.Tensor, y: torch.Tensor) -> torch.nn.Linear:
     """A linear map, with its ridge regression from x to y, (frames, values) each."""
-    x, y = x.double(), y.double()
-    means = x.mean(0), y.mean(0)
-    x = x - means[0]
-    square = x.T @ x
-    square += RIDGE * square.trace() / len(square) * _eye(square)
-    weight = torch.linalg.solve(square, x.T @ (y - means[1])).T
+    weight, bias = _solved([(x, y)])
     linear.weight.copy_(weight)
-    linear.bias.copy_(means[1] - weight @ means[0])
+    linear.bias.copy_(bias)
     return linear
+
+
+def _solved(
+    parts: Iterable[tuple[torch.Tensor, torch.Tensor]],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of a ridge regression; x may have some frames more than y at its end."""
+    n, sums, square, product = 0, (0, 0), 0, 0
+    for x, y in parts:
+        x, y = x[: len(y)].double(), y.double()
+        n, sums = n + len(y), (sums[0] + x.sum(0), sums[1] + y.sum(0))
+        square, product = square + x.T @ x, product + x.T @ y
+    means = sums[0] / n, sums[1] / n
+    square = square - n * torch.outer(means[0], means[0])
+    square += RIDGE * square.trace() / len(square) * _eye(square)
+    weight = torch.linalg.solve(square, product - n * torch.outer(*means)).T
+    return weight, means[1] - weight @ means[0]
 
 
 def _normed(norm: torch.nn.LayerNorm, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -374,7 +414,7 @@ def _share(x: torch.Tensor, y: torch.Tensor) -> float:
     return float(1 - (x - y).square().sum() / (y - y.mean(0)).square().sum())
 
 
-def _rows(states: Sequence[torch.Tensor] | Iterator[torch.Tensor]) -> torch.Tensor:
+def _rows(states: Iterable[torch.Tensor]) -> torch.Tensor:
     """(1, T, D) each → (frames, D)."""
     return torch.cat([x[0] for x in states])
 
