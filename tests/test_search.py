@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from benchmarks.search import search as searching
-from benchmarks.search import sigma, table
+from benchmarks.search import plot, sigma, table
 from benchmarks.search.space import Trial, draw
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd.weights import weights
@@ -260,6 +260,21 @@ def test_students_learn_the_labels_drawn_and_are_ranked_by_their_best_layer(tmp_
     search.report()
     winner = (tmp_path / "out/winners/scratch.yaml").read_text()
     assert f"# labels: {labels}" in winner and "labels:" not in winner.split("\n", 2)[2]
+
+
+def test_curves_are_means_over_seeds_and_time_adds_up(tmp_path):
+    lines = [
+        {"arm": arm, "trial": seed, "epochs": epochs, "abx": 20 - epochs + seed, "cpu_s": 10 + seed}
+        for arm in ("hard", "scratch") for seed in (0, 2) for epochs in (4, 2)
+    ] + [{"arm": "hard", "trial": 1, "epochs": 2, "abx": None, "cpu_s": 1}]  # fmt: skip
+    drawn = plot.curves(lines, "abx", 100)
+    wanted = {"updates": [200, 400], "cpu_s": [11, 22], "mean": [19, 17]}
+    assert drawn == dict.fromkeys(
+        ("hard", "scratch"), wanted | {"least": [18, 16], "most": [20, 18]}
+    )
+    for name in ("one.svg", "two.svg"):
+        plot.draw(drawn, "ABX", tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
 
 
 def test_what_sigma_is_worth_is_sklearns_auroc(tmp_path):

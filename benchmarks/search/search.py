@@ -6,14 +6,16 @@ from the root of the checkout, after the recipe that the space names made its te
 say: stages 1 to 6 of kd1, 1 to 4 of dice1. Trials are trained by ``espnet_dice.stages.train``, and
 decoded without a language model or, HuBERT students (``kind: dice``), scored by ABX. Each rung
 trains its trials up to its epochs, going on from their checkpoints, and keeps the best of each arm
-for the next. ``OUT/trials.jsonl`` has a line for each trial and rung; a killed search goes on. At
-the end ``OUT/TABLE.md`` and ``OUT/winners/<arm>.yaml``.
+for the next. ``OUT/trials.jsonl`` has a line for each trial and rung, with the seconds and the CPU
+seconds of its training, those of trials that were trained together shared out; a killed search goes
+on. At the end ``OUT/TABLE.md`` and ``OUT/winners/<arm>.yaml``.
 """
 
 import argparse
 import json
 import logging
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -136,6 +138,7 @@ class Search:
             base = os.path.relpath(self.recipe / t.base, configs)
             text = yaml.safe_dump(t.config(base, epochs), sort_keys=False, allow_unicode=True)
             write_text(configs / f"{t.tag}.yaml", text)
+        busy = _children_s()
         try:
             self._train(trials)
         except subprocess.CalledProcessError:
@@ -145,6 +148,7 @@ class Search:
                         self._train([t])
                     except subprocess.CalledProcessError:
                         logging.warning("%s failed: see its train.log", t.tag)
+        busy = round((_children_s() - busy) / len(trials), 1)
         trained = [t for t in trials if self._done(t, epochs)]
         if not trained:
             raise DiceError(f"none of {', '.join(t.tag for t in trials)} was trained")
@@ -155,7 +159,8 @@ class Search:
         for t in trials:
             rates = self._rates(t) if t in trained else dict.fromkeys(self.kind.figures)
             head = {"tag": t.tag, "arm": t.arm, "trial": t.number, "epochs": epochs}
-            self._note({**head, **rates, "s": seconds, "base": t.base, "keys": t.keys})
+            spent = {"s": seconds, "cpu_s": busy}
+            self._note({**head, **rates, **spent, "base": t.base, "keys": t.keys})
 
     def directory(self, trial: Trial) -> Path:
         """Where a trial is trained."""
@@ -204,6 +209,12 @@ class Search:
             (self.out / "winners").mkdir(exist_ok=True)
             text = said + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, indent=4)
             write_text(self.out / "winners" / f"{arm}.yaml", text)
+
+
+def _children_s() -> float:
+    """CPU seconds of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> int:
