@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from benchmarks.search import search as searching
 from benchmarks.search import plot, sigma, table
+from benchmarks.search import search as searching
 from benchmarks.search.space import Trial, draw
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.kd.weights import weights
