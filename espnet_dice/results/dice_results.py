@@ -105,14 +105,19 @@ def read(exp: Path) -> tuple[list[Row], Mapping[str, Mapping[str, Any]]] | None:
 
 
 def trained_with(source: Path) -> tuple[str, str, int | None]:
-    """Losses, name of the labels and seed of an experiment of ours; empty for other models."""
+    """Losses, name of the labels and seed of an experiment of ours; empty for other models.
+
+    What a training began with, if not with fresh parameters, is told with the losses.
+    """
     model = read_json(source / "model.json")
     if model is None:
         return "", "", None
     config = read_trained(source / "config.yaml")
     losses = config.get("loss") or []
     labels = Path(config["labels"]).parent.name if config.get("labels") else ""
-    return " + ".join(map(_loss, losses)), labels, model.get("seed")
+    init = (config.get("model_conf") or {}).get("init")
+    said = " + ".join(map(_loss, losses)) + (f", init {init}" if init else "")
+    return said, labels, model.get("seed")
 
 
 def weight_of(entry: Mapping[str, Any]) -> str:

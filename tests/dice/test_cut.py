@@ -9,6 +9,7 @@ import torch
 from espnet_dice.dice import cut, start
 from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError
+from espnet_dice.results import dice_results
 from espnet_dice.training.jobs import run_jobs
 from tests.hubert import tiny, tiny_models
 from tests.stages.tiny_dice import config, job
@@ -168,3 +169,4 @@ def test_a_training_begins_with_the_cut_student(trained_dice, tmp_path, monkeypa
         assert run_jobs([job("cut", config(epochs=1, **still), source=source)]) == 1
     log = (tmp_path / "exp/dice_cut/train.log").read_text()
     assert "directions have" in log
+    assert dice_results.trained_with(tmp_path / "exp/dice_cut")[0] == "hard, init pca"

@@ -118,6 +118,12 @@ def test_no_card_says_where_things_are(tmp_path):
     assert "| teacher | `hubert.pt` |" in text and ModelCard(text).data.base_model is None
 
 
+def test_a_student_that_did_not_begin_with_fresh_parameters_says_so():
+    said = facts(student(model_conf={"init": "pca"}))
+    assert said["began with"].startswith("cut from the teacher")
+    assert "began with" not in facts(student(model_conf={"mask_prob": 0.8}))
+
+
 def test_a_student_without_results_and_without_labels():
     loss = [{"name": "dice_hard"}, {"name": "dice_feature", "weight": 0.1}]
     text = student(labels=None, probed=False, loss=loss)

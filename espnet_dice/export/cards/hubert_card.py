@@ -63,6 +63,7 @@ def make(
         **_stem(config),
         "loss": losses(config.get("loss") or [{"name": "dice_hard"}]),
         "labels": _labels(labels),
+        **_start(config),
         **_teacher(teacher),
         "licence of this model and of its data": NOT_SAID,
         **_checked(report),
@@ -110,6 +111,16 @@ def _stem(config: Mapping[str, Any]) -> dict[str, str]:
     norm = conf.get("mel_norm", sizes.MEL_STEM["mel_norm"])
     said = "80 log-mel filters, two convolutions; not HuBERT's own"
     return {"stem": f"{said} (`mel`, `mel_norm: {norm}`)"}
+
+
+def _start(config: Mapping[str, Any]) -> dict[str, str]:
+    """What is said of a training that did not begin with fresh parameters."""
+    init = (config.get("model_conf") or {}).get("init")
+    how = {
+        "teacher": "what fits of the teacher's parameters, copied (`init: teacher`)",
+        "pca": "cut from the teacher, on its states' strongest directions (`init: pca`)",
+    }
+    return {"began with": how.get(init, code(init))} if init else {}
 
 
 def _labels(labels: Mapping[str, Any] | None) -> str:
