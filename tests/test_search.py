@@ -244,7 +244,9 @@ def test_students_learn_the_labels_drawn_and_are_ranked_by_their_best_layer(tmp_
             (out / ".fingerprint.json").write_text(json.dumps(record))
 
     monkeypatch.setattr(searching.Search, "stage", stage)
-    file = ROOT / "benchmarks/search/dice_libri20.yaml"
+    space["rungs"] = [{"epochs": 1, "keep": 3}, *space["rungs"]]
+    file = tmp_path / "space.yaml"
+    file.write_text(yaml.safe_dump(space))
     search = searching.Search(file, tmp_path / "out", recipe=recipe, arms=["scratch"])
     search.run(4)
     first = search.known(space["rungs"][0]["epochs"])
