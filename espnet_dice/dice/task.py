@@ -198,10 +198,11 @@ class DiceHubertTask(AbsTask):
     ) -> list[torch.optim.Optimizer]:
         """ESPnet's optimizer; heads with a learning rate of their own are groups of their own.
 
-        ESPnet calls this where a training begins or goes on (a checkpoint is read later), not where
-        a trained model is used.
+        ESPnet calls this where a training begins or goes on (the checkpoint is read later, and has
+        what it began with), not where a trained model is used.
         """
-        model.begin(lambda frames: _speech(args, frames))
+        if not (args.resume and (Path(args.output_dir) / "checkpoint.pth").exists()):
+            model.begin(lambda frames: _speech(args, frames))
         optimizers = super().build_optimizers(args, model)
         if model.head_lr_factor != 1:
             set_apart(optimizers[0], model.heads.parameters(), model.head_lr_factor)

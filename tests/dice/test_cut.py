@@ -165,8 +165,14 @@ def test_a_training_begins_with_the_cut_student(trained_dice, tmp_path, monkeypa
     source = str(trained_dice / "exp/dice_teacher")
     still = {"optim_conf": {"lr": 0.0}, "model_conf": {"final_dim": 8, "init": "pca"}}
     still["student_conf"] = {**tiny.STUDENT, "hidden_size": 8}
+    out = tmp_path / "exp/dice_cut"
     with torch.enable_grad():
         assert run_jobs([job("cut", config(epochs=1, **still), source=source)]) == 1
-    log = (tmp_path / "exp/dice_cut/train.log").read_text()
-    assert "directions have" in log
+        assert (out / "train.log").read_text().count("directions have") == 1
+        before = torch.load(out / "latest.pth")
+        # what goes on has begun already
+        assert run_jobs([job("cut", config(epochs=2, **still), source=source)]) == 1
+    assert (out / "train.log").read_text().count("directions have") == 1
+    after = torch.load(out / "latest.pth")
+    assert all(torch.equal(before[k], after[k]) for k in before)
     assert dice_results.trained_with(tmp_path / "exp/dice_cut")[0] == "hard, init pca"
