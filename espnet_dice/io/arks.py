@@ -6,7 +6,8 @@ working directory, so it is written as the caller gives it: relative to the reci
 
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,36 +18,47 @@ from espnet_dice.io.errors import DataError
 _HEADER = struct.Struct("<2s3sBiBi")
 
 
-def write_ark(
-    matrices: Iterable[tuple[str, np.ndarray]], ark: str | Path
-) -> dict[str, tuple[int, int, int]]:
-    """Write matrices to one archive, which appears whole or not at all.
+Place = tuple[int, int, int]
+"""Of a matrix: byte offset for the scp, rows, columns."""
+
+
+@contextmanager
+def new_ark(ark: str | Path) -> Iterator[Callable[[str, np.ndarray], Place]]:
+    """Write one archive, which appears whole or not at all.
 
     Args:
-        matrices: (utterance, matrix (rows, columns)) in the order to write; stored as float32.
         ark: the archive.
 
-    Returns:
-        utterance → (byte offset for the scp, rows, columns).
-
-    Raises:
-        DataError: not a matrix, no rows, NaN or infinite values, or an utterance given twice.
+    Yields:
+        A function that writes an utterance's matrix, (rows, columns), as float32, and returns its
+        place. It raises DataError: not a matrix, no rows, NaN or infinite values, or an utterance
+        given twice.
     """
     import kaldiio
 
-    index: dict[str, tuple[int, int, int]] = {}
+    written: set[str] = set()
     with atomic_file(ark, "wb") as f:
-        for utt, matrix in matrices:
+
+        def put(utt: str, matrix: np.ndarray) -> Place:
             matrix = np.ascontiguousarray(matrix, dtype=np.float32)
             if matrix.ndim != 2 or 0 in matrix.shape:
                 raise DataError(f"{ark}: {utt}: expected a matrix, got shape {matrix.shape}")
             if not np.isfinite(matrix).all():
                 raise DataError(f"{ark}: {utt}: NaN or infinite values; check its audio")
-            if utt in index:
+            if utt in written:
                 raise DataError(f"{ark}: {utt}: written twice")
-            index[utt] = (f.tell() + len(utt.encode()) + 1, *matrix.shape)
+            written.add(utt)
+            place = (f.tell() + len(utt.encode()) + 1, *matrix.shape)
             kaldiio.save_ark(f, {utt: matrix})
-    return index
+            return place
+
+        yield put
+
+
+def write_ark(matrices: Iterable[tuple[str, np.ndarray]], ark: str | Path) -> dict[str, Place]:
+    """Write matrices to one archive, in their order: utterance → place; see :func:`new_ark`."""
+    with new_ark(ark) as put:
+        return {utt: put(utt, matrix) for utt, matrix in matrices}
 
 
 def write_scp(entries: Iterable[tuple[str, str | Path, int]], scp: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from espnet_dice.io.arks import write_ark
+from espnet_dice.io.arks import new_ark
 from espnet_dice.io.errors import DataError
 from espnet_dice.io.fingerprint import digest
 from espnet_dice.kd import cache
@@ -83,20 +84,21 @@ class TeacherShard(Shard):
         """
         how = self.forcing
         model, entries = _teacher(how.teacher, how.model_file, how.token_list)
-        said: dict[str, dict[str, np.ndarray]] = {stem: {} for stem in self.stems}
-        for batch in self._batches(entries):
-            for utt, matrices in teacher_forced(model, how, *batch):
-                for stem in self.stems:
-                    said[stem][utt] = matrices[stem]
-            count(len(said[cache.DECODER]))
-        rows = {}
-        for stem in self.stems:
-            index = write_ark(sorted(said[stem].items()), self.ark(stem))
-            rows[stem] = [[utt, offset] for utt, (offset, _, _) in index.items()]
+        rows: dict[str, list[tuple[str, int]]] = {stem: [] for stem in self.stems}
+        sums: dict[str, float] = {}
+        with ExitStack() as open_arks:
+            put = {stem: open_arks.enter_context(new_ark(self.ark(stem))) for stem in self.stems}
+            for batch in self._batches(entries):
+                for utt, matrices in teacher_forced(model, how, *batch):
+                    for stem in self.stems:
+                        rows[stem].append((utt, put[stem](utt, matrices[stem])[0]))
+                    for name, value in totals(matrices[cache.DECODER], len(entries)).items():
+                        sums[name] = sums.get(name, 0) + value
+                count(len(rows[cache.DECODER]))
         return {
             "bytes": sum(target.stat().st_size for target in self.targets),
             "rows": rows,
-            "totals": totals(said[cache.DECODER], len(entries)),
+            "totals": sums,
         }
 
     def _batches(self, entries: list[str]) -> Iterator[tuple]:
@@ -163,19 +165,17 @@ def cut(
     ]
 
 
-def totals(said: dict[str, np.ndarray], vocab_size: int) -> dict[str, float]:
-    """How sure a teacher is, as sums over its tokens that those of other shards are added to."""
-    made = {"tokens": 0, "right": 0.0, "entropy": 0.0}
-    for matrix in said.values():
-        rows = matrix.astype(np.float64)
-        log_probs, ids = rows[:, :vocab_size], rows[:, -1].astype(int)
-        made["tokens"] += len(ids)
-        made["right"] += float(np.exp(log_probs[np.arange(len(ids)), ids]).sum())
-        made["entropy"] += float(-(np.exp(log_probs) * log_probs).sum())
-        if rows.shape[1] > vocab_size + 1:
-            made["variance"] = made.get("variance", 0.0) + float(
-                rows[:, vocab_size:-1].mean(1).sum()
-            )
+def totals(matrix: np.ndarray, vocab_size: int) -> dict[str, float]:
+    """How sure a teacher is of an utterance, as sums over its tokens, to be added to others'."""
+    rows = matrix.astype(np.float64)
+    log_probs, ids = rows[:, :vocab_size], rows[:, -1].astype(int)
+    made = {
+        "tokens": len(ids),
+        "right": float(np.exp(log_probs[np.arange(len(ids)), ids]).sum()),
+        "entropy": float(-(np.exp(log_probs) * log_probs).sum()),
+    }
+    if rows.shape[1] > vocab_size + 1:
+        made["variance"] = float(rows[:, vocab_size:-1].mean(1).sum())
     return made
 
 
