@@ -4,7 +4,7 @@
         --updates 271 --out curves.svg
 
 A line is the mean over an arm's seeds, its band goes from the least to the most. CPU seconds are
-those of training alone, of a rung and all before it.
+those of training alone, of a rung and all before it; an arm that has none is not drawn over them.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def curves(
         spent = 0.0
         for epochs, seeds in sorted(rungs.items()):
             values = [line[figure] for line in seeds]
-            spent += sum(line.get("cpu_s", 0.0) for line in seeds) / len(seeds)
+            spent += sum(line.get("cpu_s", float("nan")) for line in seeds) / len(seeds)
             one["updates"].append(epochs * updates)
             one["cpu_s"].append(spent)
             one["mean"].append(sum(values) / len(values))
