@@ -4,6 +4,7 @@ Ours: the paper's students have fresh parameters. DistilHuBERT (Chang et al. 202
 teacher's stem and first blocks.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -72,7 +73,9 @@ def begin(
         )
         for w in waves
     ]
-    cut.from_teacher(student, teacher.model, blocks, heard)
+    made = copy.deepcopy(student).cpu().float()  # the student may be on a GPU already
+    cut.from_teacher(made, teacher.model, blocks, heard)
+    student.load_state_dict(made.state_dict())
 
 
 def from_teacher(

@@ -20,9 +20,14 @@ READERS = ("cpu", "cuda", "item", "numpy", "tolist")
 
 ON_CPU = "before the step: collate functions and what makes labels or caches work on the CPU"
 TABLE = "a table of the stem, made once and kept as a buffer"
+BEGINS = "before a training's first step: a student is cut from its teacher on the CPU"
 MADE = {
     "dice/collate.py DiceCollate.__call__: from_numpy": ON_CPU,
     "dice/collate.py DiceCollate.__call__: tensor": ON_CPU,
+    "dice/cut.py directions: eye": BEGINS,
+    "dice/cut.py directions: ones": BEGINS,
+    "dice/cut.py _eye: eye": BEGINS,
+    "dice/task.py _speech: as_tensor": BEGINS,
     "kd/teacher_shards.py TeacherShard._batches: as_tensor": ON_CPU,
     "kd/teacher_shards.py TeacherShard._batches: tensor": ON_CPU,
     "hubert/frozen.py FrozenSSLModel.hidden: as_tensor": "waveforms, padded and then sent",
@@ -40,6 +45,7 @@ READ = {
     "dice/faults.py not_finite: item": "a message, when the training ends",
     "dice/faults.py not_finite: tolist": "as above",
     "dice/model.py DiceHubertModel.forward: tolist": LENGTHS,
+    "dice/start.py begin: cpu": BEGINS,
     "dice/teacher_cache.py TeacherCache.__call__: tolist": "on a CPU only",
     "dice/teacher_cache.py TeacherCache._of: numpy": "on a CPU only",
     "hubert/models/espnet_student.py EspnetStudent.forward: tolist": "validation only",
