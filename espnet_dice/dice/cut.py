@@ -124,7 +124,7 @@ def from_teacher(
     training, _ = student.training, student.eval()
     mine = [own[None] for own, _ in waves]
     theirs = [wanted[None] for _, wanted in waves]
-    p, energy = directions([teacher(wave) for wave in theirs], student.config.hidden_size)
+    p, energy = directions((teacher(wave) for wave in theirs), student.config.hidden_size)
     stem = _stem(student, teacher, mine, theirs)
     # the teacher's frames, with their positions, and what its first norm makes of them
     frames = [teacher.stem(wave)[0] for wave in theirs]
@@ -132,10 +132,12 @@ def from_teacher(
     wanted = [teacher.encoder.layer_norm(x) for x in placed]
     projection = _fitted(student.feature_projection.projection, torch.cat(stem), _rows(frames) @ p)
     own = [projection(x)[None] for x in stem]
-    student.masked_spec_embed.copy_(teacher.masked_spec_embed @ p)
     shift = _positions(student.encoder.pos_conv_embed, own, [x @ p for x in placed])
     projection.bias.sub_(shift)
-    student.masked_spec_embed.sub_(shift)
+    if hasattr(student, "masked_spec_embed"):  # a teacher that was never masked has none
+        if hasattr(teacher, "masked_spec_embed"):
+            student.masked_spec_embed.copy_(teacher.masked_spec_embed @ p)
+        student.masked_spec_embed.sub_(shift)
     own = [x - shift for x in own]
     lengths = [len(x) for x in stem]
     own = _rows(x + student._positions(x, None) for x in own)
@@ -147,8 +149,8 @@ def from_teacher(
             wanted = [teacher.encoder.layers[skipped](x) for x in wanted]
         heard, wanted, before = *_heard(teacher.encoder.layers[of - 1], wanted), _rows(wanted)
         at = of
-        blocks_own = student.encoder.layers[number - 1]
-        own = _block(blocks_own, teacher.encoder.layers[of - 1], own, before, heard, p, lengths)
+        pair = student.encoder.layers[number - 1], teacher.encoder.layers[of - 1]
+        own = _block(*pair, own, before, heard, p, lengths)
         kept.append(_share(own, heard.out @ p))
     student.train(training)
     logging.info(
@@ -160,7 +162,7 @@ def from_teacher(
 
 
 @torch.no_grad()
-def directions(hidden: Sequence[Sequence[torch.Tensor]], d: int) -> tuple[torch.Tensor, float]:
+def directions(hidden: Iterable[Sequence[torch.Tensor]], d: int) -> tuple[torch.Tensor, float]:
     """The directions that a student's states stand for.
 
     Args:
