@@ -314,7 +314,7 @@ KEPT = ["kd_few", "kd_wrong", "kd_few_effects", "dice_libri20", "dice_libri20_cu
 
 @pytest.mark.parametrize("name", KEPT)
 def test_the_tables_kept_are_those_of_the_trials_kept(name):
-    """Arms of the last one differ by schedules, which are mappings, and most were not tried."""
+    """Arms of kd_few_effects differ by schedules, which are mappings; most were not tried."""
     results = ROOT / "benchmarks/search/results"
     lines = [json.loads(line) for line in (results / f"{name}.jsonl").read_text().splitlines()]
     space = yaml.safe_load((ROOT / f"benchmarks/search/{name}.yaml").read_text())

@@ -314,20 +314,16 @@ def _block(
         for part in x.split(list(lengths)):
             own.attention(part[None])
     context = torch.cat(found[0])
-    own.attention.out_proj = _fitted(own.attention.out_proj, context, heard.attended @ p - x)
+    _fitted(own.attention.out_proj, context, heard.attended @ p - x)
     x = x + own.attention.out_proj(context)
-    with _listening((of.layer_norm, False)) as found:
-        of.layer_norm(heard.attended[None])
-    x = _normed(own.layer_norm, x, found[0][0] @ p)
+    x = _normed(own.layer_norm, x, of.layer_norm(heard.attended) @ p)
     inner, outer = own.feed_forward.intermediate_dense, own.feed_forward.output_dense
     act = own.feed_forward.intermediate_act_fn
     says = act(heard.inner).square().mean(0)
     behind = (p.T @ of.feed_forward.output_dense.weight).square().sum(0)
     chosen = _most(says * behind, inner.out_features)
-    own.feed_forward.intermediate_dense = _fitted(inner, x, heard.inner[:, chosen])
-    units = act(own.feed_forward.intermediate_dense(x))
-    own.feed_forward.output_dense = _fitted(outer, units, heard.added @ p - x)
-    x = x + own.feed_forward.output_dense(units)
+    units = act(_fitted(inner, x, heard.inner[:, chosen])(x))
+    x = x + _fitted(outer, units, heard.added @ p - x)(units)
     return _normed(own.final_layer_norm, x, heard.out @ p)
 
 
@@ -373,7 +369,7 @@ def _put(linear: torch.nn.Linear, rows: slice, values: torch.Tensor) -> None:
 
 
 def _fitted(linear: torch.nn.Linear, x: torch.Tensor, y: torch.Tensor) -> torch.nn.Linear:
-    """A linear map, with its ridge regression from x to y, (frames, values) each."""
+    """A linear map, given its ridge regression from x to y, (frames, values) each."""
     weight, bias = _solved([(x, y)])
     linear.weight.copy_(weight)
     linear.bias.copy_(bias)
@@ -407,7 +403,7 @@ def _normed(norm: torch.nn.LayerNorm, x: torch.Tensor, y: torch.Tensor) -> torch
 
 
 def _most(says: torch.Tensor, n: int) -> torch.Tensor:
-    """The n units that say most, in order; of one number with equal ones the first."""
+    """The n units that say most, in order; of equal ones the first."""
     return says.argsort(descending=True, stable=True)[:n].sort().values
 
 

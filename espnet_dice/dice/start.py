@@ -69,7 +69,8 @@ def begin(
     waves = speech(cut.frames_for(student))
     heard = [
         tuple(
-            frozen.normalized(w[None])[0] if yes else w for yes in (normalized, teacher.normalize)
+            frozen.normalized(w[None], None, eps)[0] if yes else w
+            for yes, eps in ((normalized, frozen.HF_EPS), (teacher.normalize, teacher.eps))
         )
         for w in waves
     ]
