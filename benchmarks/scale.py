@@ -1,11 +1,16 @@
 """What a corpus of 10 to 100 000 hours takes, stage by stage: time, disk, memory.
 
     python benchmarks/scale.py --growth growth.json [--hours 10 100 960 10000 100000]
+    python benchmarks/scale.py --alike 281241 --run egs2/mini_synth
 
 From measured rates and each stage's growth law: seconds and bytes an hour of audio (from
 benchmarks/growth.py), memory an utterance (measured here, on two directories of short utterances),
 the cost of published models a second of audio (measured here, random weights: a pass of HuBERT-base
-over 12 s, and of a recogniser of the published size over speech and transcript).
+over 12 s, and of a recogniser of the published size over speech and transcript). What ESPnet's
+trainer holds of each utterance is measured beside them: no stage's tables need be smaller.
+
+``--alike`` runs the stages on so many utterances, each a third of a second of noise: LibriSpeech's
+960 h in number, as measured.
 """
 
 import argparse
@@ -17,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,6 +33,34 @@ HOURS = (10, 100, 960, 10_000, 100_000)
 UTTERANCE_S = 12.3
 """LibriSpeech's mean: 960 h are 281 241 utterances."""
 FEW, MANY = 2_000, 32_000
+SHORT_S = 0.35
+TRAINER = "ESPnet's trainer: tables"
+TABLES = """
+import sys
+from pathlib import Path
+from espnet2.samplers.build_batch_sampler import build_batch_sampler
+from espnet2.train.dataset import ESPnetDataset
+d, number = Path(sys.argv[1]), int(sys.argv[2])
+rows = {
+    "feats.scp": "dump/fbank_pitch/train/feats.1.ark:{at}",
+    "text": "THE WORDS OF TWELVE SECONDS " * 7,
+    "speech_shape": "{frames},83",
+    "text_shape": "{tokens},31",
+}
+for name, row in rows.items():
+    with open(d / name, "w") as f:
+        for i in range(number):
+            said = row.format(at=30000 * i, frames=1000 + i % 500, tokens=180 + i % 20)
+            f.write(f"1234-123456-{i:08d} {said}\\n")
+speech, text = str(d / "feats.scp"), str(d / "text")
+data = ESPnetDataset([(speech, "speech", "kaldi_ark"), (text, "text", "text")], preprocess=None)
+shapes = [str(d / "speech_shape"), str(d / "text_shape")]
+batches = build_batch_sampler(
+    type="numel", batch_size=20, batch_bins=4000000, shape_files=shapes,
+    sort_in_batch="descending", sort_batch="descending", drop_last=False, min_batch_size=1,
+)
+"""
+OUTPUTS = "teacher outputs"
 HUBERT, RECOGNISER = "labels, HuBERT-base", "teacher outputs, 28 M recogniser"
 
 
@@ -56,8 +90,6 @@ class Cost(NamedTuple):
 
 def memory_of_utterances(work: Path) -> dict[str, float]:
     """Bytes of memory an utterance, of the stages that hold tables of a whole set."""
-    import soundfile
-
     peaks: dict[str, list[int]] = {}
     noise = 0.1 * np.random.default_rng(0).standard_normal(growth.RATE // 5)
     soundfile.write(work / "one.wav", noise, growth.RATE)
@@ -77,7 +109,32 @@ def memory_of_utterances(work: Path) -> dict[str, float]:
         }
         for name, arguments in runs.items():
             peaks.setdefault(name, []).append(used.stage(*arguments).peak_bytes)
-    return {name: (many - few) / (MANY - FEW) for name, (few, many) in peaks.items()}
+        trainer = used.run([sys.executable, "-c", TABLES, str(place), str(number)])
+        peaks.setdefault(TRAINER, []).append(trainer.peak_bytes)
+    # noise must not promise less memory for more speech
+    return {name: max(0.0, (many - few) / (MANY - FEW)) for name, (few, many) in peaks.items()}
+
+
+def alike(runs: growth.Runs, utterances: int, work: Path) -> str:
+    """Markdown: what every stage took on so many short utterances."""
+    rng, made = np.random.default_rng(0), []
+    for n in range(100):
+        tone = np.sin(
+            2 * np.pi * (100 + 20 * n) * np.arange(int(SHORT_S * growth.RATE)) / growth.RATE
+        )
+        path = work / f"{n}.wav"
+        soundfile.write(path, 0.1 * tone + 0.02 * rng.standard_normal(len(tone)), growth.RATE)
+        made.append((str(path), "THE WORDS OF TWELVE SECONDS " * 7, SHORT_S))
+    growth.write_data(work / "data/set", made, (utterances - 0.5) * SHORT_S / 3600)
+    lines = ["| stage | CPU | wall | memory | written |", "|---|--:|--:|--:|--:|"]
+    for name, arguments, out in growth.stages(work, runs):
+        if name == OUTPUTS:  # beyond what this is about, and hours
+            continue
+        took = used.stage(*arguments, cwd=runs.kd1)
+        cells = _time(took.cpu_s), _time(took.wall_s), _size(took.peak_bytes)
+        lines.append(f"| {name} | {' | '.join(cells)} | {_size(used.size(out) if out else 0)} |")
+        print(lines[-1], file=sys.stderr, flush=True)
+    return "\n".join(lines)
 
 
 def hubert_s() -> float:
@@ -135,7 +192,7 @@ def _an_hour(call) -> float:
 
 def costs(found: dict, an_utterance: dict[str, float]) -> dict[str, Cost]:
     """Stage → cost, from the figures of growth.py and those measured here."""
-    tables = {"data": "data", "features": "features", "teacher outputs": "features"}
+    tables = {"data": "data", "features": "features", OUTPUTS: "features"}
     tables |= {"k-means": "k-means", "labels": "labels"}
     made = {}
     for name, rows in found.items():
@@ -147,7 +204,8 @@ def costs(found: dict, an_utterance: dict[str, float]) -> dict[str, Cost]:
             start, slope = max(row["cpu_s"] for row in rows), 0.0
         size = rows[-1]["bytes"] / rows[-1]["hours"]
         made[name] = Cost(max(0.0, start), slope, size, most, more)
-    layer, outputs = made["labels: layer"], made["teacher outputs"]
+    made[TRAINER] = Cost(0.0, 0.0, 0.0, 0.0, an_utterance[TRAINER])
+    layer, outputs = made["labels: layer"], made[OUTPUTS]
     made[HUBERT] = layer._replace(hour_s=hubert_s())
     made[RECOGNISER] = outputs._replace(hour_s=recogniser_s())
     return made
@@ -185,9 +243,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--growth", type=Path, required=True, help="what growth.py --out wrote")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--growth", type=Path, help="what growth.py --out wrote")
+    what.add_argument("--alike", type=int, metavar="UTTERANCES", help="run the stages on so many")
     parser.add_argument("--hours", type=float, nargs="+", default=HOURS, help="of corpora")
+    here = ROOT / "egs2/mini_synth"
+    parser.add_argument("--run", type=Path, default=here, help="kd1 and dice1 of a finished run")
     args = parser.parse_args()
+    if args.alike:
+        with tempfile.TemporaryDirectory() as work:
+            print(alike(growth.Runs(args.run), args.alike, Path(work)))
+        return
     with tempfile.TemporaryDirectory() as work:
         an_utterance = memory_of_utterances(Path(work))
     print(table(costs(json.loads(args.growth.read_text()), an_utterance), args.hours))

@@ -165,33 +165,38 @@ def read_data_dir(
         optional=True,
     )
     recordings = _recordings(path, scp, allow_pipes)
+    seg, spans = scp, None
     if os.path.lexists(path / "segments"):
         seg = Table(path / "segments", problems, "write 'utterance recording start end' or remove")
         spans = _spans(seg, scp)
-    else:
-        seg = scp
-        spans = {key: (key, 0.0, None) for key in scp.rows}
     check_sides(seg, (text, spk), problems)
-    said = {k: " ".join(rest.split()) for k, (_, rest) in text.rows.items()}
-    needed = any(said.values()) if transcripts is None else transcripts
-    check_transcripts(text, said, allowed, needed)
-    for key, (number, speaker) in spk.rows.items():
+    for key, rest in text.rows.items():
+        text.rows[key] = " ".join(rest.split())
+    needed = any(text.rows.values()) if transcripts is None else transcripts
+    check_transcripts(text, allowed, needed)
+    for (key, speaker), number in zip(spk.rows.items(), spk.numbers, strict=True):
         if not speaker or len(speaker.split()) != 1:
             spk.say(number, f"{key}: expected 'utterance speaker', got {speaker!r} as speaker")
     if problems:
         raise ProblemList(str(path), problems)
-    utterances = tuple(
-        Utterance(
+    speakers: dict[str, str] = {}
+
+    def utterance(key: str) -> Utterance:
+        # rows are taken out: memory never holds both all tables and all utterances
+        rec, start, end, where = spans.pop(key) if spans is not None else (key, 0.0, None, "")
+        recording = recordings[rec] if spans is not None else recordings.pop(rec)
+        speaker = spk.rows.pop(key, key)
+        return Utterance(
             key,
-            recordings[rec],
-            said.get(key, ""),
-            spk.rows[key][1] if spk.rows else key,
+            recording,
+            text.rows.pop(key, ""),
+            speakers.setdefault(speaker, speaker),
             start,
             end,
-            seg.where(key),
+            where or recording.where,
         )
-        for key, (rec, start, end) in sorted(spans.items())
-    )
+
+    utterances = tuple(map(utterance, sorted(seg.rows)))
     return DataDir(path, utterances)
 
 
@@ -214,8 +219,8 @@ def allowed_characters(tokens: str | Path) -> dict[str, str]:
 
 def _recordings(path: Path, scp: Table, allow_pipes: bool) -> dict[str, Recording]:
     made: dict[str, Recording] = {}
-    bases = wav_scp.bases(path)
-    for key, (number, entry) in scp.rows.items():
+    bases, here = wav_scp.bases(path), str(path)
+    for (key, entry), number in zip(scp.rows.items(), scp.numbers, strict=True):
         if not entry:
             scp.say(number, f"{key}: no audio file on the line")
             continue
@@ -239,13 +244,14 @@ def _recordings(path: Path, scp: Table, allow_pipes: bool) -> dict[str, Recordin
             scp.say(number, f"{key}: {wav_scp.missing(path, bases, entry)}")
             continue
         kind, source = found
-        made[key] = Recording(key, kind, source, str(path), f"{scp.path}:{number}")
+        source = entry if source == entry else source  # one string of it
+        made[key] = Recording(key, kind, source, here, f"{scp.path}:{number}")
     return made
 
 
-def _spans(seg: Table, scp: Table) -> dict[str, tuple[str, float, float | None]]:
-    made: dict[str, tuple[str, float, float | None]] = {}
-    for key, (number, rest) in seg.rows.items():
+def _spans(seg: Table, scp: Table) -> dict[str, tuple[str, float, float | None, str]]:
+    made: dict[str, tuple[str, float, float | None, str]] = {}
+    for (key, rest), number in zip(seg.rows.items(), seg.numbers, strict=True):
         try:
             recording, start_text, end_text = rest.split()
             start, end = number_of(start_text), number_of(end_text)
@@ -255,13 +261,13 @@ def _spans(seg: Table, scp: Table) -> dict[str, tuple[str, float, float | None]]
         if recording not in scp.rows:
             seg.say(number, f"{key}: recording {recording} is not in {scp.path}")
         elif end == -1 and start >= 0:
-            made[key] = (recording, start, None)
+            made[key] = (recording, start, None, f"{seg.path}:{number}")
         elif not 0 <= start < end < math.inf:
             seg.say(
                 number, f"{key}: start {start:g} s and end {end:g} s: expected 0 <= start < end"
             )
         else:
-            made[key] = (recording, start, end)
+            made[key] = (recording, start, end, f"{seg.path}:{number}")
     return made
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from array import array
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def unreadable(data: bytes) -> str | None:
 
 
 class Table:
-    """One table as ``rows``: id → (line number, rest of the line).
+    """One table as ``rows``: id → rest of the line, in the order of the file.
+
+    A corpus has millions of rows: what each costs in memory decides the machine.
 
     Args:
         path: the file.
@@ -36,7 +39,9 @@ class Table:
 
     def __init__(self, path: Path, problems: list[str], hint: str, optional: bool = False):
         self.path = path
-        self.rows: dict[str, tuple[int, str]] = {}
+        self.rows: dict[str, str] = {}
+        self.numbers = array("Q")  # lines of the rows
+        self._lines: dict[str, int] | None = None
         self._problems = problems
         if optional and not os.path.lexists(path):
             return
@@ -44,15 +49,17 @@ class Table:
             what = "a link to nothing" if path.is_symlink() else "missing"
             problems.append(f"{path}: {'a directory' if path.is_dir() else what}; {hint}")
             return
-        data = path.read_bytes()
-        if not data.strip():
-            problems.append(f"{path}: empty; {hint}")
-            return
-        if why := unreadable(data):
-            problems.append(f"{path}: {why}")
-            return
-        for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
-            self._add(number, raw)
+        with open(path, "rb") as f:
+            if not any(line.strip() for line in f):
+                problems.append(f"{path}: empty; {hint}")
+                return
+            f.seek(0)
+            if why := unreadable(f.read(10)):
+                problems.append(f"{path}: {why}")
+                return
+            f.seek(0)
+            for number, raw in enumerate(f, 1):
+                self._add(number, raw.removesuffix(b"\n"))
 
     def _add(self, number: int, raw: bytes) -> None:
         try:
@@ -77,17 +84,26 @@ class Table:
             )
             return
         if key in self.rows:
-            self.say(number, f"{key}: listed twice (first on line {self.rows[key][0]}); keep one")
+            self.say(number, f"{key}: listed twice (first on line {self.line(key)}); keep one")
             return
-        self.rows[key] = (number, rest[0] if rest else "")
+        self.rows[key] = rest[0] if rest else ""
+        self.numbers.append(number)
+        if self._lines is not None:
+            self._lines[key] = number
 
     def say(self, number: int, problem: str) -> None:
         """Note a problem of a line."""
         self._problems.append(f"{self.path}:{number}: {problem}")
 
+    def line(self, key: str) -> int:
+        """The line of an id, for a message."""
+        if self._lines is None:
+            self._lines = dict(zip(self.rows, self.numbers, strict=True))
+        return self._lines[key]
+
     def where(self, key: str) -> str:
-        """``file:line`` of an id."""
-        return f"{self.path}:{self.rows[key][0]}"
+        """``file:line`` of an id, for a message."""
+        return f"{self.path}:{self.line(key)}"
 
 
 def _shown(key: str) -> str:
@@ -121,19 +137,15 @@ def check_sides(audio: Table, others: tuple[Table, ...], problems: list[str]) ->
             )
 
 
-def check_transcripts(
-    text: Table, said: Mapping[str, str], allowed: Mapping[str, str] | None, needed: bool
-) -> None:
+def check_transcripts(text: Table, allowed: Mapping[str, str] | None, needed: bool) -> None:
     """Note the transcripts that are empty, or cannot be written.
 
     Args:
-        text: where problems go.
-        said: utterance → transcript.
+        text: utterance → transcript; problems go there.
         allowed: characters, each with the name of the list that has it; None: all.
         needed: an empty transcript is a problem.
     """
-    for key, transcript in said.items():
-        number = text.rows[key][0]
+    for (key, transcript), number in zip(text.rows.items(), text.numbers, strict=True):
         if not transcript and needed:
             text.say(number, f"{key}: empty transcript; write one or remove the utterance")
         elif allowed is not None:

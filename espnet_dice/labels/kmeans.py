@@ -39,6 +39,7 @@ def fit(
     n_clusters: int,
     seed: int = 0,
     max_iterations: int = MAX_ITERATIONS,
+    seedings: int | None = None,
 ) -> np.ndarray:
     """Centroids of a sample of frames.
 
@@ -47,6 +48,7 @@ def fit(
         n_clusters: K.
         seed: the same seed, frames and machine give the same centroids.
         max_iterations: of Lloyd's algorithm on all frames.
+        seedings: that are tried; None: 4 to 6, with fewer clusters more. They are most of the time.
 
     Returns:
         (K, D) float32.
@@ -75,7 +77,7 @@ def fit(
     centre = x.mean(0)
     some, weights = seeding.sample(x, centre, SEED_FRAMES_PER_CLUSTER * n_clusters, generator)
     tried = []
-    for _ in range(min(max(SEEDINGS // n_clusters, SEEDINGS_LEAST), SEEDINGS_MOST)):
+    for _ in range(seedings or min(max(SEEDINGS // n_clusters, SEEDINGS_LEAST), SEEDINGS_MOST)):
         c = seeding.plus_plus(some, weights, n_clusters, generator)
         if n_clusters > 1:
             c = seeding.swap(some, weights, c, SWAPS, generator)

@@ -220,4 +220,4 @@ def _table(path: Path) -> dict[str, str]:
     """Key → rest of the line; empty for a file that is not there."""
     if not path.exists():
         return {}
-    return {key: rest for key, (_, rest) in Table(path, [], "", optional=True).rows.items()}
+    return Table(path, [], "", optional=True).rows

@@ -7,7 +7,7 @@ shorter or longer than asked for are left out, as speed perturbation leaves them
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -145,24 +145,26 @@ def _assemble(
             raise DataError(f"{out_dir}: all utterances are {limits}; {way}")
         left = len(utterances) - len(kept)
         logging.info("%s: %d of %d utterances left out: %s", out_dir, left, len(utterances), limits)
-    tables: dict[str, list[str]] = {"text": [], "utt2spk": [], "feats_type": [feats_type]}
-    for utt in (u for u in utterances if u.id in kept):
-        tables["text"].append(f"{utt.id} {utt.text}".rstrip())
-        tables["utt2spk"].append(f"{utt.id} {utt.speaker}")
+    spoken = [utt for utt in utterances if utt.id in kept]
+    tables: dict[str, Iterable[str]] = {
+        "text": (f"{utt.id} {utt.text}".rstrip() for utt in spoken),
+        "utt2spk": (f"{utt.id} {utt.speaker}" for utt in spoken),
+        "feats_type": [feats_type],
+    }
     if feats_type == RAW:
         rows = [row for record in records for row in record["rows"]]
-        tables["utt2num_samples"] = [f"{utt} {samples}" for utt, _, samples in rows]
-        tables["feats_shape"] = tables["utt2num_samples"]
-        tables["wav.scp"] = [f"{utt} {path}" for utt, path, _ in rows]
+        for name in ("utt2num_samples", "feats_shape"):
+            tables[name] = (f"{utt} {samples}" for utt, _, samples in rows)
+        tables["wav.scp"] = (f"{utt} {path}" for utt, path, _ in rows)
     else:
         rows = [
             (shard.target, *row)
             for shard, record in zip(shards, records, strict=True)
             for row in record["rows"]
         ]
-        tables["utt2num_frames"] = [f"{utt} {frames}" for _, utt, _, frames, _ in rows]
-        tables["feats_shape"] = [f"{utt} {frames},{dim}" for _, utt, _, frames, dim in rows]
-        tables["feats.scp"] = [f"{utt} {ark}:{offset}" for ark, utt, offset, _, _ in rows]
+        tables["utt2num_frames"] = (f"{utt} {frames}" for _, utt, _, frames, _ in rows)
+        tables["feats_shape"] = (f"{utt} {frames},{dim}" for _, utt, _, frames, dim in rows)
+        tables["feats.scp"] = (f"{utt} {ark}:{offset}" for ark, utt, offset, _, _ in rows)
         _stats(records).save(out_dir / "feats_stats.npz")
     for name, lines in tables.items():
         with atomic_file(out_dir / name) as f:

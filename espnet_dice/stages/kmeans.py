@@ -40,6 +40,7 @@ def make_quantizer(
     device: str = "cpu",
     directions: int | None = None,
     nj: int | None = None,
+    seedings: int | None = None,
 ) -> bool:
     """Cluster a layer, or several, unless that was done from exactly this.
 
@@ -56,6 +57,7 @@ def make_quantizer(
         directions: cluster this many principal directions of each layer (:mod:`pca`); None: the
             layer as it is.
         nj: threads; None: as many as torch has.
+        seedings: see :func:`kmeans.fit`.
 
     Returns:
         False if nothing was to be done.
@@ -64,8 +66,9 @@ def make_quantizer(
         DiceError: the teacher, the layer or the speech is not usable.
     """
     layers, clusters = quantizer.all_of(layer), quantizer.all_of(n_clusters)
-    for option, value in (("--clusters", min(clusters)), ("--sample_frames", sample_frames)):
-        if value < 1:
+    least = {"--clusters": min(clusters), "--sample_frames": sample_frames, "--seedings": seedings}
+    for option, value in least.items():
+        if value is not None and value < 1:
             raise ConfigError(f"{option} {value}: give at least 1")
     for option, values in (("--layer", layers), ("--clusters", clusters)):
         if len(set(values)) < len(values):
@@ -80,6 +83,7 @@ def make_quantizer(
             "seed": seed,
             "sample_frames": sample_frames,
             **({} if directions is None else {"pca": directions}),
+            **({} if seedings is None else {"seedings": seedings}),
         },
         {
             "source": upstreams.layer_key_of(source, layer),
@@ -112,7 +116,7 @@ def make_quantizer(
                 "PCA: %.1f %% of the variance in %d directions", 100 * found.share, directions
             )
             part = found.coordinates(part)
-        made = [_fit(part, k, seed, device, sets[0]) for k in clusters]
+        made = [_fit(part, k, seed, device, sets[0], seedings) for k in clusters]
         codebooks += made if found is None else [found.lifted(c) for c in made]
     with atomic_dir(out) as tmp:
         made_from.finish(tmp, checksums.of(quantizer.save(tmp, *codebooks)))
@@ -120,11 +124,16 @@ def make_quantizer(
 
 
 def _fit(
-    frames: np.ndarray, k: int, seed: int, device: str, dump: feature_dir.FeatureDir
+    frames: np.ndarray,
+    k: int,
+    seed: int,
+    device: str,
+    dump: feature_dir.FeatureDir,
+    seedings: int | None,
 ) -> np.ndarray:
     logging.info("k-means: %d frames of %d values, K = %d", *frames.shape, k)
     try:
-        centroids = kmeans.fit(_on(frames, device), k, seed)
+        centroids = kmeans.fit(_on(frames, device), k, seed, seedings=seedings)
     except DataError as err:
         raise DataError(f"{dump.path}: {err}") from err
     logging.info(
@@ -207,6 +216,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--sample_frames", type=int, default=SAMPLE_FRAMES, help="frames at most (2 GB at most)"
     )
+    parser.add_argument(
+        "--seedings",
+        type=int,
+        help="starts that are tried (4 to 6); with 1 the error is less than 1 % higher",
+    )
     options.add_trust_pickle(parser, "unpickle --given and checkpoints that have to run")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--nj", type=int, default=None, help="threads (cores)")
@@ -232,6 +246,7 @@ def main(argv: list[str] | None = None) -> None:
             args.device,
             args.pca,
             args.nj or options.cores(),
+            args.seedings,
         )
     print(f"{args.out}: {'made' if made else 'unchanged, skipped'}")
 

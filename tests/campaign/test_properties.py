@@ -101,10 +101,10 @@ def test_a_written_table_is_read_back(rows, space, windows):
         lines = [f"{key}{space}{space.join(words)} {end}" for key, words in rows.items()]
         (tmp / "t").write_bytes(("\ufeff" * windows + "".join(lines)).encode())
         problems: list[str] = []
-        found = Table(tmp / "t", problems, "").rows
+        found = Table(tmp / "t", problems, "")
         assert problems == []
-        assert {k: text.split() for k, (_, text) in found.items()} == rows
-        assert [n for n, _ in found.values()] == list(range(1, len(rows) + 1))
+        assert {k: text.split() for k, text in found.rows.items()} == rows
+        assert [found.line(key) for key in found.rows] == list(range(1, len(rows) + 1))
 
     check()
 

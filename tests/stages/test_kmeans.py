@@ -55,6 +55,10 @@ def test_the_same_again_and_another_with_another_seed(world, tmp_path):
         assert make_quantizer("mfcc", 0, 8, [train], tmp_path / name, seed, sample_frames=60)
         before[name] = (tmp_path / name / "centroids.npy").read_bytes()
     assert before["a"] == before["b"] != before["c"]
+    assert make_quantizer("mfcc", 0, 8, [train], tmp_path / "d", 0, sample_frames=60, seedings=1)
+    assert (tmp_path / "d/centroids.npy").read_bytes() != before["a"]
+    with pytest.raises(ConfigError, match="--seedings 0: give at least 1"):
+        make_quantizer("mfcc", 0, 8, [train], tmp_path / "e", seedings=0)
     assert not make_quantizer("mfcc", 0, 8, [train], tmp_path / "a", 0, sample_frames=60)
     assert make_quantizer("mfcc", 0, 9, [train], tmp_path / "a", 0, sample_frames=60)
     assert len(quantizer.load(tmp_path / "a").centroids) == 9
