@@ -36,6 +36,8 @@ GOALS = {
     "labelling": Goal("≥", 4),  # times dump → argmin
     "labelling features": Goal("≤", 0),  # bytes
     "labelling forward": Goal("≥", 0.95),  # of the throughput of the forward alone
+    "precision": Goal("≥", 1.7),  # times the forward in float32
+    "precision same": Goal("≥", 0.98),  # labels
     "store bytes": Goal("≤", 0.1),  # of float16
     "store kl": Goal("≤", 1e-3),  # nats
     "store read": Goal("<", 0.03),  # of a step
