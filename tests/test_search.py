@@ -172,6 +172,22 @@ def test_what_a_setting_is_worth_comes_from_pairs_that_share_the_rest():
     }
 
 
+def test_what_a_value_is_worth_beside_its_arm():
+    """Arms differ by ten points, which is none of the settings' doing."""
+    lines = [
+        {"arm": arm, "cer": level + gain, "keys": {"lr": 0.1, **keys, "only": arm}}
+        for arm, level in (("none", 50.0), ("tok", 60.0))
+        for gain, keys in ((-2, {"p": 0.5, "init": "pca"}), (0, {"p": 0.5}), (2, {"p": 0.1}))
+    ]
+    assert table.levers(lines)[5:] == [
+        "| init left out | +1.0 | 4 |",
+        "| init pca | -2.0 | 2 |",
+        "| p 0.1 | +2.0 | 2 |",
+        "| p 0.5 | -1.0 | 4 |",
+    ]
+    assert table.levers([x for x in lines if x["keys"].get("init")]) == []
+
+
 def test_arms_without_draws_are_compared_over_seeds(search):
     make, asked, _ = search
     space = yaml.safe_load((ROOT / "benchmarks/search/kd_few_effects.yaml").read_text())

@@ -62,6 +62,7 @@ def layout(lines: list[dict[str, Any]], space: dict[str, Any]) -> str:
         ]
         said += ["| arms | mean difference (95 %) | better |", "|---|--:|--:|", *pairs]
     said += effects([x for x in scored if x["epochs"] == rungs[0]], arms, kind.fine)
+    said += levers([x for x in scored if x["epochs"] == rungs[0]], kind.fine)
     names = [name if name in ("within", "across") else name.upper() for name in kind.figures]
     said += ["", f"| trial | epochs | {' | '.join(names)} | keys |"]
     said += [f"|---|--:|{'--:|' * len(names)}---|"]
@@ -108,12 +109,43 @@ def effects(lines: list[dict[str, Any]], arms: Sequence[str], figure: str = "cer
     return head + rows
 
 
+def levers(lines: list[dict[str, Any]], figure: str = "cer") -> list[str]:
+    """Lines of a table: how the trials that drew a value do beside all of their arm, on average.
+
+    A trial differs in all that it drew: few trials tell a lever from another by chance alone.
+
+    Args:
+        lines: of one rung.
+        figure: which of a line's.
+    """
+    of_arm: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        of_arm.setdefault(line["arm"], []).append(line)
+    drew: dict[str, list[tuple[Any, float]]] = {}
+    for found in of_arm.values():
+        middle = statistics.mean(x[figure] for x in found)
+        for key in {k for x in found for k in x["keys"]}:
+            values = [x["keys"].get(key, "left out") for x in found]
+            if len(set(map(str, values))) > 1:
+                differences = (x[figure] - middle for x in found)
+                drew.setdefault(key, []).extend(zip(values, differences, strict=True))
+    rows = []
+    for key in sorted(drew):
+        for label, chosen in _classes([value for value, _ in drew[key]]):
+            d = [difference for value, difference in drew[key] if chosen(value)]
+            rows.append(f"| {key} {label} | {statistics.mean(d):+.1f} | {len(d)} |")
+    if not rows:
+        return []
+    head = ["", f"Trials that drew a value, beside all of their arm, {figure.upper()}:", ""]
+    return [*head, "| setting | mean difference | trials |", "|---|--:|--:|", *rows]
+
+
 def _classes(values: Sequence[Any]) -> list[tuple[str, Callable[[Any], bool]]]:
     """Values that were drawn of few are classes; of many, those up to their median and the rest."""
     distinct = sorted(set(map(str, values)))  # a schedule is a mapping
     if len(distinct) < 2:
         return []
-    if len(distinct) <= 5:
+    if len(distinct) <= 5 or not all(isinstance(v, int | float) for v in values):
         return [(value, lambda v, value=value: str(v) == value) for value in distinct]
     middle = statistics.median(values)
     return [
