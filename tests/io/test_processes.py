@@ -22,7 +22,8 @@ COMMAND = """if 1:
         here = Path(sys.argv[1])
         try:
             (here / "pid").write_text(str(os.getpid()))
-            time.sleep(60)
+            for _ in range(600):
+                time.sleep(0.1)  # one long sleep misses a signal that comes just before it
         finally:
             (here / "cleaned").touch()
     cli(main)
