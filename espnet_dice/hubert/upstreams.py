@@ -114,6 +114,11 @@ def _mfcc(wave: np.ndarray) -> np.ndarray:
     return mfcc(wave, SAMPLE_RATE)
 
 
+def _mfcc_cmn(wave: np.ndarray) -> np.ndarray:
+    found = _mfcc(wave)
+    return found - found.mean(0)
+
+
 def _mfcc_mel(wave: np.ndarray) -> np.ndarray:
     return np.concatenate([_mfcc(wave), _fbank(wave)], axis=1)
 
@@ -121,10 +126,12 @@ def _mfcc_mel(wave: np.ndarray) -> np.ndarray:
 SPECTRAL = {
     "fbank": Spectral("fbank80", 80, _fbank),
     "mfcc": Spectral("mfcc39_50hz", 39, _mfcc),
+    "mfcc_cmn": Spectral("mfcc39_cmn_50hz", 39, _mfcc_cmn),
     "mfcc_mel": Spectral("mfcc39_fbank80_50hz", 119, _mfcc_mel),
 }
 """Sources that are no model: 80 log-mel energies, SUPERB's baseline; 13 MFCC with deltas, which the
-first iteration of HuBERT clusters; and, ours, the latter beside the former, each as it is."""
+first iteration of HuBERT clusters; and, ours, those less their mean over the utterance, which
+leaves less of the speaker and the line, and MFCC with the energies beside them, each as it is."""
 
 
 def load(source: str | Path, device: str = "cpu", trust_pickle: bool = False) -> Upstream:

@@ -138,7 +138,9 @@ def no_tokens() -> Command:
     return kd("--nbpe", "0")
 
 
-@case(AREA, "features that do not exist", "--features must be mfcc or mfcc_mel", "'fbank'")
+@case(
+    AREA, "features that do not exist", "--features must be mfcc, mfcc_cmn or mfcc_mel", "'fbank'"
+)
 def features() -> Command:
     return dice("--features", "fbank")
 

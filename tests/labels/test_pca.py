@@ -75,6 +75,13 @@ def test_a_quantizer_of_directions_and_its_labels(tmp_path):
     assert make_quantizer("mfcc_mel", 0, 6, [train], km, directions=7)
 
 
+def test_mfcc_less_their_mean():
+    wave = noise(0.3).astype(np.float32)
+    found = upstreams.load("mfcc_cmn").features(wave).numpy()
+    whole = mfcc(wave, 16000).astype(np.float64)
+    np.testing.assert_allclose(found, (whole - whole.mean(0))[::2], atol=1e-4)
+
+
 def test_mfcc_beside_log_mel():
     wave = noise(0.3).astype(np.float32)
     found = upstreams.load("mfcc_mel").features(wave).numpy()

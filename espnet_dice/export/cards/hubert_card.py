@@ -15,7 +15,11 @@ from espnet_dice.export.cards.card import (
 from espnet_dice.hubert.models import sizes
 from espnet_dice.results.dice_results import means, weight_of
 
-SPECTRAL = {"mfcc": "MFCC", "mfcc_mel": "MFCC and log-mel energies"}
+SPECTRAL = {
+    "mfcc": "MFCC",
+    "mfcc_cmn": "MFCC less their mean",
+    "mfcc_mel": "MFCC and log-mel energies",
+}
 MEASURES = {
     "char": "character error rate, %",
     "sid": "speaker accuracy, %",
