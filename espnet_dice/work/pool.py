@@ -1,7 +1,7 @@
 """Processes that make shards, with progress by the utterance."""
 
 import contextlib
-import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -42,6 +42,7 @@ class Pool:
         self._log = log
         self._executor: ProcessPoolExecutor | None = None
         self._slots: Array | None = None
+        self._processes: set[multiprocessing.Process] = set()
 
     def __enter__(self) -> "Pool":
         return self
@@ -54,8 +55,17 @@ class Pool:
         if self._executor is None:
             return
         self._slots[STOP] = 1
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        # One that was killed may hold the lock that the others wait for; the executor asks them to
+        # end by SIGTERM, which they leave to this process, or by a queue that they cannot read.
+        while alive := [process for process in self._processes if process.is_alive()]:
+            multiprocessing.connection.wait([process.sentinel for process in alive], POLL_S)
+            if any(process.exitcode for process in self._processes):
+                for process in alive:
+                    process.kill()
+        self._executor.shutdown(wait=True)
         self._executor = None
+        self._processes.clear()
 
     def make(self, shards: list[Shard], what: str) -> list[str]:
         """Make the shards and return their problems, in order."""
@@ -77,8 +87,10 @@ class Pool:
         self._start()
         number = max(shard.number for shard in shards)
         self._slots[:] = [0] * (MAX_SHARDS + 1)
+        others = set(multiprocessing.active_children()) - self._processes
         with _later():  # here the processes start; as yet they could not deal with a signal
             futures = {self._executor.submit(_make, shard): shard.number for shard in shards}
+            self._processes |= set(multiprocessing.active_children()) - others
         pending, seen = set(futures), 0
         while pending:
             finished, pending = wait(pending, POLL_S, FIRST_COMPLETED)

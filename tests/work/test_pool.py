@@ -1,7 +1,9 @@
 """Processes that make shards, spawned or forked."""
 
+import multiprocessing
 import os
 import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from espnet_dice.io.errors import DataError, DiceError
 from espnet_dice.work.pool import Pool
 from espnet_dice.work.shards import Shard
+from tests.waiting import gone
 
 IMPORTED = []
 """What the parent has imported: a forked process has it too, a spawned one has not."""
@@ -84,3 +87,25 @@ def test_what_goes_wrong_in_a_process_is_raised(tmp_path, forking):
     with Pool(2, **how) as pool, pytest.raises(DiceError, match="killed .* lower --nj"):
         pool.make(shards(tmp_path / "b", "killed"), "what")
     assert not list(Path(tmp_path).glob("[ab]/*.txt"))
+
+
+@pytest.mark.parametrize("spawned", [True, False])
+def test_a_process_that_is_killed_while_idle_ends_the_others(tmp_path, forking, spawned):
+    """It holds the lock of the queue that they wait at: none of them would see the queue's end."""
+    before = set(multiprocessing.active_children())
+    pool = Pool(3, **({} if spawned else forking[0]))
+    assert pool.make(shards(tmp_path / "a"), "what") == []
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) > 1
+
+    def reads(worker):
+        return "pipe" in Path(f"/proc/{worker.pid}/wchan").read_text()
+
+    os.kill(next((w for w in workers if reads(w)), min(workers, key=lambda w: w.pid)).pid, 9)
+    closing = threading.Thread(target=pool.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    ended = not closing.is_alive()
+    for worker in workers:  # what hangs must not hang the tests
+        worker.kill()
+    assert ended and all(gone(worker.pid) for worker in workers)
