@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from ctypes import Array, c_int64
+from multiprocessing.context import ForkContext, ForkProcess, SpawnContext, SpawnProcess
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 
@@ -21,6 +22,29 @@ POLL_S = 0.2
 STOP = MAX_SHARDS
 """The slot behind those of the shards: set, it asks the processes to stop."""
 _done: Array | None = None
+
+
+class _Spawned(SpawnProcess):
+    """Leaves SIGTERM to its parent: the executor, which ends by it what is left where one of its
+    processes was killed, would wait for ever, and hold its lock."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _Forked(ForkProcess):
+    """The same."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _Spawn(SpawnContext):
+    Process = _Spawned
+
+
+class _Fork(ForkContext):
+    Process = _Forked
 
 
 class Pool:
@@ -56,14 +80,12 @@ class Pool:
             return
         self._slots[STOP] = 1
         self._executor.shutdown(wait=False, cancel_futures=True)
-        # One that was killed may hold the lock that the others wait for; the executor asks them to
-        # end by SIGTERM, which they leave to this process, or by a queue that they cannot read.
+        # one that is killed from here on may hold the lock of the queue that the others read
         while alive := [process for process in self._processes if process.is_alive()]:
             multiprocessing.connection.wait([process.sentinel for process in alive], POLL_S)
             if any(process.exitcode for process in self._processes):
                 for process in alive:
                     process.kill()
-        self._executor.shutdown(wait=True)
         self._executor = None
         self._processes.clear()
 
@@ -88,19 +110,16 @@ class Pool:
         number = max(shard.number for shard in shards)
         self._slots[:] = [0] * (MAX_SHARDS + 1)
         others = set(multiprocessing.active_children()) - self._processes
-        with _later():  # here the processes start; as yet they could not deal with a signal
+        with _killed_told(), _later():
+            # here the processes start; as yet they could not deal with a signal
             futures = {self._executor.submit(_make, shard): shard.number for shard in shards}
             self._processes |= set(multiprocessing.active_children()) - others
         pending, seen = set(futures), 0
         while pending:
             finished, pending = wait(pending, POLL_S, FIRST_COMPLETED)
             for future in finished:
-                try:
+                with _killed_told():
                     problems[futures[future]] = future.result()
-                except BrokenProcessPool as err:
-                    raise DiceError(
-                        "a process was killed (out of memory?): run again with a lower --nj"
-                    ) from err
             now = sum(self._slots[:number])
             yield from range(seen, now)
             seen = now
@@ -110,7 +129,7 @@ class Pool:
             return
         if self._imports is not None:
             self._imports()
-        context = multiprocessing.get_context("spawn" if self._imports is None else "fork")
+        context = _Spawn() if self._imports is None else _Fork()
         self._slots = RawArray(c_int64, MAX_SHARDS + 1)
         arguments = (self._slots, os.getpid(), self._log)
         self._executor = ProcessPoolExecutor(self.nj, context, _begin, arguments)
@@ -127,6 +146,16 @@ def _later() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _killed_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as err:
+        raise DiceError(
+            "a process was killed (out of memory?): run again with a lower --nj"
+        ) from err
 
 
 class _Stopped(Exception):

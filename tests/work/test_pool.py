@@ -89,6 +89,17 @@ def test_what_goes_wrong_in_a_process_is_raised(tmp_path, forking):
     assert not list(Path(tmp_path).glob("[ab]/*.txt"))
 
 
+def test_a_process_that_was_killed_between_two_sets_is_told(tmp_path, forking):
+    before = set(multiprocessing.active_children())
+    with Pool(2, **forking[0]) as pool:
+        assert pool.make(shards(tmp_path / "a"), "what") == []
+        killed = min(set(multiprocessing.active_children()) - before, key=lambda w: w.pid)
+        os.kill(killed.pid, signal.SIGKILL)
+        assert gone(killed.pid)
+        with pytest.raises(DiceError, match="killed .* lower --nj"):
+            pool.make(shards(tmp_path / "b"), "what")
+
+
 @pytest.mark.parametrize("spawned", [True, False])
 def test_a_process_that_is_killed_while_idle_ends_the_others(tmp_path, forking, spawned):
     """It holds the lock of the queue that they wait at: none of them would see the queue's end."""
