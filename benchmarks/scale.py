@@ -9,7 +9,7 @@ the cost of published models a second of audio (measured here, random weights: a
 over 12 s, and of a recogniser of the published size over speech and transcript). What ESPnet's
 trainer holds of each utterance is measured beside them: no stage's tables need be smaller.
 
-``--alike`` runs the stages on so many utterances, each a third of a second of noise: LibriSpeech's
+``--alike`` runs the stages on so many utterances, each a third of a second of a tone: LibriSpeech's
 960 h in number, as measured.
 """
 

@@ -183,8 +183,12 @@ def read_data_dir(
 
     def utterance(key: str) -> Utterance:
         # rows are taken out: memory never holds both all tables and all utterances
-        rec, start, end, where = spans.pop(key) if spans is not None else (key, 0.0, None, "")
-        recording = recordings[rec] if spans is not None else recordings.pop(rec)
+        if spans is None:
+            recording, start, end = recordings.pop(key), 0.0, None
+            where = recording.where
+        else:
+            name, start, end, where = spans.pop(key)
+            recording = recordings[name]
         speaker = spk.rows.pop(key, key)
         return Utterance(
             key,
@@ -193,7 +197,7 @@ def read_data_dir(
             speakers.setdefault(speaker, speaker),
             start,
             end,
-            where or recording.where,
+            where,
         )
 
     utterances = tuple(map(utterance, sorted(seg.rows)))

@@ -9,12 +9,10 @@ import errno
 import logging
 import threading
 import unicodedata
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from espnet_dice.io import options
 from espnet_dice.io.audio import AudioOptions, AudioReader, add_audio_options, audio_options
@@ -29,7 +27,7 @@ JOINERS = "\u200c\u200d"
 THREADS = 4
 """Headers are waited for more than they are computed with, on a network disk above all."""
 WAITING = 1000
-"""Utterances that threads may be ahead of: what waits costs a kilobyte each."""
+"""Utterances that are given to the threads at a time: what waits there costs a kilobyte each."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,8 @@ def _probe(data_dir: Path, utterances: tuple[Utterance, ...], audio: AudioOption
 
     total = 0.0
     with ThreadPoolExecutor(THREADS) as threads:
-        each = _in_order(threads, probe, utterances)
+        parts = (utterances[i : i + WAITING] for i in range(0, len(utterances), WAITING))
+        each = chain.from_iterable(threads.map(probe, part) for part in parts)
         for found in track(each, len(utterances), f"check {data_dir}"):
             if isinstance(found, str):
                 problems.append(found)
@@ -154,17 +153,6 @@ def _probe(data_dir: Path, utterances: tuple[Utterance, ...], audio: AudioOption
     if problems:
         raise ProblemList(str(data_dir), problems)
     return total
-
-
-def _in_order(threads: ThreadPoolExecutor, call: Callable, items: Iterable[Any]) -> Iterator[Any]:
-    """Results of a call on each item; the executor's own ``map`` has all of them waiting."""
-    waiting: deque[Future] = deque()
-    for item in items:
-        waiting.append(threads.submit(call, item))
-        if len(waiting) > WAITING:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def main(argv: list[str] | None = None) -> None:

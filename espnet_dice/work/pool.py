@@ -24,19 +24,20 @@ STOP = MAX_SHARDS
 _done: Array | None = None
 
 
-class _Spawned(SpawnProcess):
-    """Leaves SIGTERM to its parent: the executor, which ends by it what is left where one of its
-    processes was killed, would wait for ever, and hold its lock."""
+class _Killed:
+    """A process that leaves SIGTERM to its parent: the executor ends by it what is left where one
+    of its processes was killed, and would wait for ever, and hold its lock."""
 
     def terminate(self) -> None:
         self.kill()
 
 
-class _Forked(ForkProcess):
-    """The same."""
+class _Spawned(_Killed, SpawnProcess):
+    pass
 
-    def terminate(self) -> None:
-        self.kill()
+
+class _Forked(_Killed, ForkProcess):
+    pass
 
 
 class _Spawn(SpawnContext):
