@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.search import predictions
 from benchmarks.search.space import LABELS, Trial
 from espnet_dice.io import texts
 from espnet_dice.io.json_files import read_json
+from espnet_dice.records import feature_dir, phones
 from espnet_dice.results.abx import OUT, best
 from espnet_dice.results.score import error_rates
 
@@ -56,10 +58,13 @@ class Recognisers:
 
 
 class Students:
-    """``kind: dice``: trained by ``train --task dice``, scored by triphone ABX, best layer."""
+    """``kind: dice``: trained by ``train --task dice``, scored by triphone ABX, best layer.
+
+    With ``predictions: true`` in the space their PNMI (:mod:`predictions`) stands beside it.
+    """
 
     prefix = "dice_"
-    figures = ("abx", "within", "across")
+    figures = ("abx", "within", "across", "pnmi")
     fine = "abx"
 
     def told(self, space: dict[str, Any]) -> str:
@@ -81,11 +86,16 @@ class Students:
 
     def read(
         self, space: dict[str, Any], recipe: Path, system: Path, out: Path
-    ) -> dict[str, float]:
+    ) -> dict[str, float | None]:
         """Figure → percent."""
         layers = (read_json(out / OUT / f"{system.name}.json") or {})["layers"]
         errors = layers[str(best(layers))]
-        return {"abx": (errors["within"] + errors["across"]) / 2, **errors}
+        found = {"abx": (errors["within"] + errors["across"]) / 2, **errors}
+        if not space.get("predictions"):
+            return found
+        dump = feature_dir.load(recipe / space["dump"] / space["dev"])
+        spoken = phones.read([recipe / space["alignment"]], feature_dir.seconds([dump]))
+        return found | {"pnmi": predictions.pnmi(system, feature_dir.Waves(dump), spoken)}
 
 
 KINDS = {"asr": Recognisers(), "dice": Students()}

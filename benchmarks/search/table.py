@@ -63,11 +63,12 @@ def layout(lines: list[dict[str, Any]], space: dict[str, Any]) -> str:
         said += ["| arms | mean difference (95 %) | better |", "|---|--:|--:|", *pairs]
     said += effects([x for x in scored if x["epochs"] == rungs[0]], arms, kind.fine)
     said += levers([x for x in scored if x["epochs"] == rungs[0]], kind.fine)
-    names = [name if name in ("within", "across") else name.upper() for name in kind.figures]
+    shown = [first] + [k for k in kind.figures[1:] if any(x.get(k) is not None for x in lines)]
+    names = [name if name in ("within", "across") else name.upper() for name in shown]
     said += ["", f"| trial | epochs | {' | '.join(names)} | keys |"]
     said += [f"|---|--:|{'--:|' * len(names)}---|"]
     for x in sorted(lines, key=lambda x: (arms.index(x["arm"]), x["trial"], x["epochs"])):
-        rates = " | ".join("–" if x[k] is None else f"{x[k]:.1f}" for k in kind.figures)
+        rates = " | ".join("–" if x.get(k) is None else f"{x[k]:.1f}" for k in shown)
         keys = ", ".join(f"{k.partition('.')[2] or k} {v}" for k, v in x["keys"].items())
         said.append(f"| {x['tag']} | {x['epochs']} | {rates} | {keys} |")
     return "\n".join(said) + "\n"

@@ -173,7 +173,7 @@ class DiceHubertModel(AbsESPnetModel):
         weights = losses.frame_weights(masks, valid, now["masked_weight"], now["unmasked_weight"])
         with self.student.measured() if self.features_pen else nullcontext() as squares:
             hidden = self.student(speech, lengths, hidden_frames)
-        predicted = self._predict(hidden)
+        predicted = self.predict(hidden)
         seen = StudentOutputs(speech, lengths, hidden, weights, valid, predicted, labels)
         weight = weights.sum() if predicted else weights.new_full((), sum(frames))
         penalty = losses.features_pen(squares) * (weight > 0) if squares else None
@@ -195,8 +195,12 @@ class DiceHubertModel(AbsESPnetModel):
         """ESPnet's collect_stats has nothing to collect: the waveform is the input."""
         return {"feats": speech, "feats_lengths": speech_lengths}
 
-    def _predict(self, hidden: Sequence[torch.Tensor]) -> list[tuple[int, torch.Tensor]]:
-        """Of each head its codebook and its logits, (B, T, K)."""
+    def predict(self, hidden: Sequence[torch.Tensor]) -> list[tuple[int, torch.Tensor]]:
+        """Of each head its codebook and its logits, (B, T, K).
+
+        Args:
+            hidden: the student's states.
+        """
         found = []
         for place, head in zip(self.places, self.heads, strict=True):
             state = hidden[place.layer]

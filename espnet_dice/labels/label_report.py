@@ -4,7 +4,7 @@ The agreement is also kept beside the store, in ``agreement_<set>.json``.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from espnet_dice.labels import quality, store
 from espnet_dice.records import phones
 
 
-def compare(reader: store.Reader, alignment: phones.Alignment, codebook: int = 0) -> dict[str, Any]:
+def compare(
+    ids: Callable[[str], np.ndarray], clusters: int, alignment: phones.Alignment
+) -> dict[str, Any]:
     """Purity and PNMI of hard labels, over the frames that are in a phone.
 
     Args:
-        reader: the labels.
-        alignment: with utterances that the store has.
-        codebook: which of the store's.
+        ids: utterance → its labels, (frames,).
+        clusters: K.
+        alignment: of utterances that have labels.
 
     Returns:
         See :func:`quality.agreement`; and ``frames``, ``utterances`` and ``phones`` that were
@@ -33,14 +35,14 @@ def compare(reader: store.Reader, alignment: phones.Alignment, codebook: int = 0
     """
     counts: Counter[tuple[str, int]] = Counter()
     for utt, spoken in alignment.items():
-        ids = reader.ids(utt).reshape(reader.frames(utt), -1)[:, codebook].tolist()
-        counts.update(zip(phones.on_frames(spoken, len(ids)), ids, strict=True))
+        own = ids(utt).tolist()
+        counts.update(zip(phones.on_frames(spoken, len(own)), own, strict=True))
     if not any(name for name, _ in counts):
         raise phones.no_frame(alignment)
     names = sorted({name for name, _ in counts if name})
-    joint = np.zeros((len(names), store.each(reader.meta)[codebook]["clusters"]), np.int64)
+    joint = np.zeros((len(names), clusters), np.int64)
     for place, name in enumerate(names):
-        for k in range(joint.shape[1]):
+        for k in range(clusters):
             joint[place, k] = counts[name, k]
     sizes = {"frames": int(joint.sum()), "utterances": len(alignment), "phones": len(names)}
     return {**quality.agreement(joint), **sizes}
@@ -56,7 +58,13 @@ def measure(directory: Path, alignment: phones.Alignment) -> list[dict[str, Any]
     own = {utt: spoken for utt, spoken in alignment.items() if utt in reader}
     if not own:
         return []
-    found = [compare(reader, own, n) for n in range(len(store.each(reader.meta)))]
+
+    def ids_of(codebook: int) -> Callable[[str], np.ndarray]:
+        return lambda utt: reader.ids(utt).reshape(reader.frames(utt), -1)[:, codebook]
+
+    found = [
+        compare(ids_of(n), book["clusters"], own) for n, book in enumerate(store.each(reader.meta))
+    ]
     write_json(_beside(directory), {"key": _key(directory), "codebooks": found})
     return found
 

@@ -110,7 +110,9 @@ def test_agreement_is_that_of_each(tmp_path, made):
 
     reader = store.Reader(tmp_path / "s")
     for n in range(3):
-        found = label_report.compare(reader, {"a": spoken}, n)
+        found = label_report.compare(
+            lambda utt, n=n: reader.ids(utt)[:, n], several.clusters[n], {"a": spoken}
+        )
         assert found["pnmi"] == pytest.approx(homogeneity_score(phones, records["a"][:, n]))
     agreements = label_report.measure(tmp_path / "s", {"a": spoken})
     lines = label_report.describe(tmp_path / "s", agreements).splitlines()

@@ -191,3 +191,32 @@ def test_soft_labels_below_the_stores_temperature_are_refused(tmp_path):
         dice._check_tau(fits, tmp_path)
     with pytest.raises(ConfigError, match=r"dice_soft: tau 1: .* good for 5 .* with --tau 1"):
         dice._check_tau({"dice_soft": {"tau": 1}}, tmp_path)
+
+
+def test_what_predictions_know_of_phones(recipe):
+    from sklearn.metrics import homogeneity_score
+
+    from benchmarks.search import predictions
+    from espnet_dice.records.phones import Phone, on_frames
+
+    dump = feature_dir.load("dump/raw/dev")
+    waves, utts = feature_dir.Waves(dump), list(dump.lengths)
+    heard, clusters = predictions.predictions("exp/dice_teacher", waves, utts)
+    assert clusters == [tiny.K]
+    state = load(experiment.load("exp/dice_teacher").model_file)
+    teacher = frozen.load("exp/dice_teacher")
+    spoken = {}
+    for place, utt in enumerate(utts):
+        (hidden,) = teacher.hidden([waves[utt]])
+        x = hidden[-1] @ state["heads.0.project.weight"].T + state["heads.0.project.bias"]
+        wanted = torch.cosine_similarity(x[:, None], state["heads.0.embeddings"][None], dim=-1)
+        assert heard[utt][:, 0].tolist() == wanted.argmax(1).tolist()
+        spans = range(round(len(waves[utt]) / 1600))
+        spoken[utt] = [
+            Phone(utt, t / 10, t / 10 + 0.1, f"p{(t + place) % 3}", "", "", "", "") for t in spans
+        ]
+    frames = [on_frames(spoken[utt], n_frames(dump.lengths[utt])) for utt in utts]
+    said = [ids for utt in utts for ids in heard[utt][:, 0]]
+    wanted = homogeneity_score([name for names in frames for name in names], said)
+    found = predictions.pnmi("exp/dice_teacher", waves, spoken)
+    assert found == pytest.approx(100 * wanted)
