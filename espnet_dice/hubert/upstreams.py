@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import torch
 
 
+STILL = 1e-3
+"""Deviation of an MFCC below which it does not vary: that of digital silence is rounding."""
+
+
 class Upstream(Protocol):
     """Hidden states at 50 Hz.
 
@@ -114,9 +118,9 @@ def _mfcc(wave: np.ndarray) -> np.ndarray:
     return mfcc(wave, SAMPLE_RATE)
 
 
-def _mfcc_cmn(wave: np.ndarray) -> np.ndarray:
+def _mfcc_cmvn(wave: np.ndarray) -> np.ndarray:
     found = _mfcc(wave)
-    return found - found.mean(0)
+    return (found - found.mean(0)) / np.maximum(found.std(0), STILL)
 
 
 def _mfcc_mel(wave: np.ndarray) -> np.ndarray:
@@ -126,12 +130,12 @@ def _mfcc_mel(wave: np.ndarray) -> np.ndarray:
 SPECTRAL = {
     "fbank": Spectral("fbank80", 80, _fbank),
     "mfcc": Spectral("mfcc39_50hz", 39, _mfcc),
-    "mfcc_cmn": Spectral("mfcc39_cmn_50hz", 39, _mfcc_cmn),
+    "mfcc_cmvn": Spectral("mfcc39_cmvn_50hz", 39, _mfcc_cmvn),
     "mfcc_mel": Spectral("mfcc39_fbank80_50hz", 119, _mfcc_mel),
 }
 """Sources that are no model: 80 log-mel energies, SUPERB's baseline; 13 MFCC with deltas, which the
-first iteration of HuBERT clusters; and, ours, those less their mean over the utterance, which
-leaves less of the speaker and the line, and MFCC with the energies beside them, each as it is."""
+first iteration of HuBERT clusters; and, ours, those with mean 0 and deviation 1 over the utterance,
+which have less of the speaker and the line, and MFCC with the energies beside them, as they are."""
 
 
 def load(source: str | Path, device: str = "cpu", trust_pickle: bool = False) -> Upstream:

@@ -4,9 +4,9 @@
         --dump dump/raw --sets train --out exp/quantizer/teacher_l9_k500
 
 The teacher streams: nothing but the sample is kept, in memory. ``--source mfcc`` clusters MFCC,
-``mfcc_cmn`` those less their mean over the utterance, ``mfcc_mel`` those and 80 log-mel energies.
-Several layers or numbers of clusters make several codebooks, each layer with each number, from one
-pass over the sample: ``--layer 6 9 12 --clusters 100 500`` makes six.
+``mfcc_cmvn`` those with mean 0 and deviation 1 over the utterance, ``mfcc_mel`` those and 80
+log-mel energies. Several layers or numbers of clusters make several codebooks, each layer with each
+number, from one pass over the sample: ``--layer 6 9 12 --clusters 100 500`` makes six.
 """
 
 import logging

@@ -139,7 +139,7 @@ def no_tokens() -> Command:
 
 
 @case(
-    AREA, "features that do not exist", "--features must be mfcc, mfcc_cmn or mfcc_mel", "'fbank'"
+    AREA, "features that do not exist", "--features must be mfcc, mfcc_cmvn or mfcc_mel", "'fbank'"
 )
 def features() -> Command:
     return dice("--features", "fbank")

@@ -75,11 +75,15 @@ def test_a_quantizer_of_directions_and_its_labels(tmp_path):
     assert make_quantizer("mfcc_mel", 0, 6, [train], km, directions=7)
 
 
-def test_mfcc_less_their_mean():
+def test_mfcc_of_mean_0_and_deviation_1():
+    from sklearn.preprocessing import StandardScaler
+
     wave = noise(0.3).astype(np.float32)
-    found = upstreams.load("mfcc_cmn").features(wave).numpy()
+    found = upstreams.load("mfcc_cmvn").features(wave).numpy()
     whole = mfcc(wave, 16000).astype(np.float64)
-    np.testing.assert_allclose(found, (whole - whole.mean(0))[::2], atol=1e-4)
+    np.testing.assert_allclose(found, StandardScaler().fit_transform(whole)[::2], atol=1e-4)
+    silent = upstreams.load("mfcc_cmvn").features(np.zeros(4000, np.float32)).numpy()
+    assert abs(silent).max() < 0.1
 
 
 def test_mfcc_beside_log_mel():

@@ -232,7 +232,7 @@ def test_pca_and_the_features_of_the_first_iteration(tmp_path):
     assert after(first, "--out") == ["exp/quantizer/mfcc_mel_k100_seed0"]
     assert after(second, "--pca") == ["64"]
     assert after(second, "--out")[0].endswith("_l9_pca64_k500_seed0")
-    assert "mfcc, mfcc_cmn or mfcc_mel, not 'mel'" in run(tmp_path, DICE, "--features|mel").stderr
+    assert "mfcc, mfcc_cmvn or mfcc_mel, not 'mel'" in run(tmp_path, DICE, "--features|mel").stderr
     assert "has centroids already" in run(tmp_path, DICE, "--pca|9|--quantizer|x.npy").stderr
 
 

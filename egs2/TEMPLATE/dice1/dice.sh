@@ -106,8 +106,8 @@ $(corpus_help)
     --teacher_config   Config of that training (default="${teacher_config}")
     --teacher_args     Options that win over it (default="${teacher_args}")
     --iterations       1, or 2: trained once more, on its own labels (default="${iterations}")
-    --features         What the first iteration's labels are clusters of: mfcc, HuBERT's, mfcc_cmn, less
-                       their mean over the utterance, or mfcc_mel, MFCC and 80 log-mel energies
+    --features         What the first iteration's labels are clusters of: mfcc, HuBERT's, mfcc_cmvn, of
+                       mean 0 and deviation 1 in each utterance, or mfcc_mel, MFCC and 80 log-mel energies
                        (default="${features}")
     --mfcc_clusters    Clusters of these frames (default="${mfcc_clusters}")
     --it1_layer        Layer whose labels iteration 2 learns (default="${it1_layer}")
@@ -194,8 +194,8 @@ done
 [ -z "${pca}" ] || check_counts pca
 [ -z "${quantizer}" ] || [ -z "${pca}" ] ||
     die "--pca ${pca}: --quantizer has centroids already; leave one of them out"
-[[ "${features}" =~ ^mfcc(_cmn|_mel)?$ ]] ||
-    die "--features must be mfcc, mfcc_cmn or mfcc_mel, not '${features}'"
+[[ "${features}" =~ ^mfcc(_cmvn|_mel)?$ ]] ||
+    die "--features must be mfcc, mfcc_cmvn or mfcc_mel, not '${features}'"
 [ -z "${quantizer}" ] || [ ${#layers[@]} -eq 1 ] ||
     die "--quantizer ${quantizer} is one codebook: name one --layer, not '${layer}'"
 

@@ -17,7 +17,7 @@ from espnet_dice.results.dice_results import means, weight_of
 
 SPECTRAL = {
     "mfcc": "MFCC",
-    "mfcc_cmn": "MFCC less their mean",
+    "mfcc_cmvn": "MFCC of mean 0 and deviation 1 in each utterance",
     "mfcc_mel": "MFCC and log-mel energies",
 }
 MEASURES = {
