@@ -1,4 +1,4 @@
-"""What a label store is like: size, cluster use, agreement with phones.
+"""What a label store is like: size, cluster use, what it says of phones and speakers.
 
 The agreement is also kept beside the store, in ``agreement_<set>.json``.
 """
@@ -19,7 +19,7 @@ from espnet_dice.records import phones
 def compare(
     ids: Callable[[str], np.ndarray], clusters: int, alignment: phones.Alignment
 ) -> dict[str, Any]:
-    """Purity and PNMI of hard labels, over the frames that are in a phone.
+    """What hard labels say of phones, and of who speaks, over the frames that are in a phone.
 
     Args:
         ids: utterance → its labels, (frames,).
@@ -27,25 +27,41 @@ def compare(
         alignment: of utterances that have labels.
 
     Returns:
-        See :func:`quality.agreement`; and ``frames``, ``utterances`` and ``phones`` that were
-        compared.
+        See :func:`quality.agreement`; ``speakers``, the share of the speakers' entropy that the
+        cluster takes away, as PNMI is that of the phones', None where one speaks or nobody is
+        named; and ``frames``, ``utterances`` and ``phones`` that were compared.
 
     Raises:
         DataError: phones overlap, or hold no frame.
     """
-    counts: Counter[tuple[str, int]] = Counter()
+    said: Counter[tuple[str, int]] = Counter()
+    who: Counter[tuple[str, int]] = Counter()
     for utt, spoken in alignment.items():
         own = ids(utt).tolist()
-        counts.update(zip(phones.on_frames(spoken, len(own)), own, strict=True))
-    if not any(name for name, _ in counts):
+        pairs = zip(phones.on_frames(spoken, len(own)), own, strict=True)
+        heard = Counter((name, k) for name, k in pairs if name)
+        said.update(heard)
+        for (_, k), frames in heard.items():
+            who[spoken[0].speaker, k] += frames
+    if not said:
         raise phones.no_frame(alignment)
-    names = sorted({name for name, _ in counts if name})
-    joint = np.zeros((len(names), clusters), np.int64)
-    for place, name in enumerate(names):
-        for k in range(clusters):
-            joint[place, k] = counts[name, k]
-    sizes = {"frames": int(joint.sum()), "utterances": len(alignment), "phones": len(names)}
-    return {**quality.agreement(joint), **sizes}
+    joint, speakers = _joint(said, clusters), _joint(who, clusters)
+    return {
+        **quality.agreement(joint),
+        "speakers": quality.agreement(speakers)["pnmi"] if len(speakers) > 1 else None,
+        "frames": int(joint.sum()),
+        "utterances": len(alignment),
+        "phones": len(joint),
+    }
+
+
+def _joint(counts: Mapping[tuple[str, int], int], clusters: int) -> np.ndarray:
+    """Frames of each name in each cluster, (names, K)."""
+    rows = {name: row for row, name in enumerate(sorted({name for name, _ in counts}))}
+    joint = np.zeros((len(rows), clusters), np.int64)
+    for (name, k), frames in counts.items():
+        joint[rows[name], k] = frames
+    return joint
 
 
 def measure(directory: Path, alignment: phones.Alignment) -> list[dict[str, Any]]:
@@ -121,7 +137,10 @@ def _use(meta: dict[str, Any]) -> str:
 def _agreement(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
+    speakers = found.get("speakers")
+    who = "" if speakers is None else f", of the speakers' entropy {speakers:.3f}"
     return (
         f"; PNMI {found['pnmi']:.3f}, phone purity {found['phone_purity']:.3f}, cluster purity "
-        f"{found['cluster_purity']:.3f} on {found['frames']} frames of {found['phones']} phones"
+        f"{found['cluster_purity']:.3f}{who} on {found['frames']} frames of {found['phones']} "
+        "phones"
     )

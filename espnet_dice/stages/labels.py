@@ -20,6 +20,7 @@ import numpy as np
 from espnet_dice.hubert import upstreams
 from espnet_dice.hubert.models.frames import RECEPTIVE, n_frames
 from espnet_dice.io import options
+from espnet_dice.io.datadir import read_data_dir
 from espnet_dice.io.errors import DataError, ProblemList, StaleError, cli
 from espnet_dice.io.fingerprint import Fingerprint, digest_files
 from espnet_dice.io.progress import setup_logging
@@ -189,7 +190,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--max_bytes", type=int, default=Coding.max_bytes, help="bytes a frame")
     parser.add_argument("--seed", type=int, default=Coding.seed, help="of the frames coded for")
-    phones.add_option(parser, "for PNMI and purity")
+    phones.add_option(parser, "for PNMI, purity and speakers")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
         "--batch_frames", type=int, default=0, help="frames of a forward pass; 0: an utterance"
@@ -205,7 +206,9 @@ def main(argv: list[str] | None = None) -> None:
     coding = Coding(args.soft, args.tau, args.max_kl, args.max_bytes, args.seed)
     alignment: phones.Alignment = {}
     if args.alignment and not args.shard:  # what is wrong with it is told first
-        alignment = phones.read(args.alignment, feature_dir.seconds(sets))
+        data = [utt for dump in sets for utt in read_data_dir(dump.path, transcripts=False)]
+        speakers = {utt.id: utt.speaker for utt in data}
+        alignment = phones.read(args.alignment, feature_dir.seconds(sets), speakers)
         for dump in sets:
             frames = {u: n_frames(dump.lengths[u]) for u in alignment if u in dump.lengths}
             if frames:

@@ -114,6 +114,7 @@ def test_agreement_is_that_of_each(tmp_path, made):
             lambda utt, n=n: reader.ids(utt)[:, n], several.clusters[n], {"a": spoken}
         )
         assert found["pnmi"] == pytest.approx(homogeneity_score(phones, records["a"][:, n]))
+        assert found["speakers"] is None  # there is one
     agreements = label_report.measure(tmp_path / "s", {"a": spoken})
     lines = label_report.describe(tmp_path / "s", agreements).splitlines()
     assert len(lines) == 4 and "codebook 2, layer 8: 9 of 9 clusters used" in lines[3]

@@ -337,10 +337,11 @@ def test_agreement_with_phones(world, tmp_path, capsys):
     _, _, dev, km = world
     rng = np.random.default_rng(0)
     lines, flat = ["#file onset offset #phone prev-phone next-phone speaker"], {}
+    who = {utt: f"s{i % 2}" for i, utt in enumerate(dev.lengths)}
     for utt, samples in dev.lengths.items():
         flat[utt] = rng.choice(["", "A", "B", "C"], n_frames(samples))
         lines += [
-            f"{utt} {0.02 * t:.2f} {0.02 * t + 0.02:.2f} {phone} x y s"
+            f"{utt} {0.02 * t:.2f} {0.02 * t + 0.02:.2f} {phone} x y {who[utt]}"
             for t, phone in enumerate(flat[utt])
             if phone
         ]
@@ -351,14 +352,18 @@ def test_agreement_with_phones(world, tmp_path, capsys):
     reader = store.Reader(tmp_path / "l" / dev.name)
     (got,) = label_report.measured(reader.directory)
     phones = np.concatenate(list(flat.values()))
+    speakers = np.concatenate([[who[utt]] * len(own) for utt, own in flat.items()])[phones != ""]
     ids = np.concatenate([reader.ids(utt).ravel() for utt in flat])[phones != ""]
     phones = phones[phones != ""]
     _, counts = np.unique(phones, return_counts=True)
     entropy = -(counts / len(phones) * np.log(counts / len(phones))).sum()
     assert got["pnmi"] == pytest.approx(mutual_info_score(phones, ids) / entropy)
     assert got["pnmi"] == pytest.approx(homogeneity_score(phones, ids))
+    assert got["speakers"] == pytest.approx(homogeneity_score(speakers, ids))
     assert (got["frames"], got["utterances"], got["phones"]) == (len(ids), len(flat), 3)
-    assert f"PNMI {got['pnmi']:.3f}, phone purity" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"PNMI {got['pnmi']:.3f}, phone purity" in said
+    assert f"of the speakers' entropy {got['speakers']:.3f}" in said
     again = tmp_path / "l" / f"agreement_{dev.name}.json"
     again.write_text(again.read_text().replace('"key": "', '"key": "x'))  # of other labels
     assert label_report.measured(reader.directory) == []

@@ -119,7 +119,7 @@ $(corpus_help)
     --clusters         Clusters K of that layer; several, quoted: so many codebooks of each layer
                        (default="${clusters}")
     --alignment        Phones' times: ZeroSpeech item files, CTM, TextGrids, quoted; PNMI and purity
-                       of all labels are then printed and reported (default="${alignment}")
+                       of all labels, and what they say of speakers, are then printed and reported (default="${alignment}")
     --abx_sets         Sets of them on which triphone ABX compares all systems, quoted; empty: none
                        (default="${abx_sets}")
     --pca              Cluster so many principal directions of each layer; empty: the layer as it is
