@@ -41,7 +41,8 @@ def curves(
         spent = 0.0
         for epochs, seeds in sorted(rungs.items()):
             values = [line[figure] for line in seeds]
-            spent += sum(line.get("cpu_s", float("nan")) for line in seeds) / len(seeds)
+            known = [line["cpu_s"] for line in seeds if "cpu_s" in line]
+            spent += sum(known) / len(known) if known else float("nan")
             one["updates"].append(epochs * updates)
             one["cpu_s"].append(spent)
             one["mean"].append(sum(values) / len(values))

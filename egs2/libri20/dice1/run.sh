@@ -21,6 +21,7 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --train_set train \
     --valid_set dev \
     --test_sets "test" \
+    --features mfcc_cmvn \
     --teacher_config conf/train_dice_libri20_teacher.yaml \
     --layer "2 4 6" \
     --alignment "data/train/phones.item data/dev/phones.item data/test/phones.item" \
