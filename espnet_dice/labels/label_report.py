@@ -28,8 +28,9 @@ def compare(
 
     Returns:
         See :func:`quality.agreement`; ``speakers``, the share of the speakers' entropy that the
-        cluster takes away, as PNMI is that of the phones', None where one speaks or nobody is
-        named; and ``frames``, ``utterances`` and ``phones`` that were compared.
+        cluster takes away, as PNMI is that of the phones', None where one speaks, or each
+        utterance has a speaker of its own; and ``frames``, ``utterances`` and ``phones`` that were
+        compared.
 
     Raises:
         DataError: phones overlap, or hold no frame.
@@ -46,9 +47,10 @@ def compare(
     if not said:
         raise phones.no_frame(alignment)
     joint, speakers = _joint(said, clusters), _joint(who, clusters)
+    told = 1 < len(speakers) < len(alignment)
     return {
         **quality.agreement(joint),
-        "speakers": quality.agreement(speakers)["pnmi"] if len(speakers) > 1 else None,
+        "speakers": quality.agreement(speakers)["pnmi"] if told else None,
         "frames": int(joint.sum()),
         "utterances": len(alignment),
         "phones": len(joint),
