@@ -37,8 +37,7 @@ def predictions(
 
     found = experiment.load(student)
     task = trainer.task_class("dice")
-    with trainer.quiet_import():
-        model, _ = task.build_model_from_file(str(found.config), str(found.model_file), "cpu")
+    model, _ = task.build_model_from_file(str(found.config), str(found.model_file), "cpu")
     if model.normalized:
         raise ConfigError(f"{student}: hears waveforms of variance 1, which are not made here")
     model.eval()
