@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers import HubertConfig
+from transformers.models.hubert.modeling_hubert import HubertPositionalConvEmbedding
 
 from espnet_dice.hubert.models import backbone
 from espnet_dice.hubert.models.backbone import Backbone
@@ -134,6 +135,25 @@ def test_a_dropped_block_passes_its_input_on():
     assert not backbone.dropped(ours, 1.0)
     hidden = ours.train()(noise(1, 2000))
     assert len(hidden) == 4 and all(torch.equal(x, hidden[0]) for x in hidden)
+
+
+@pytest.mark.parametrize("width, groups", [(64, 8), (128, 2), (5, 1), (2, 4)])
+@pytest.mark.parametrize("frames", [1, 3, 49])
+def test_positions_and_their_gradients_are_those_of_transformers(width, groups, frames):
+    keys = {"num_conv_pos_embeddings": width, "num_conv_pos_embedding_groups": groups}
+    embed = HubertPositionalConvEmbedding(HubertConfig(hidden_size=32, **keys)).double()
+    x = torch.randn(2, frames, 32, dtype=torch.float64, requires_grad=True)
+    inputs = [x, *embed.parameters()]
+    wanted = embed(x)
+    found = embed.activation(backbone.over_frames(embed.conv, x))
+    torch.testing.assert_close(found, wanted)
+    weight = torch.randn_like(wanted)
+    for mine, theirs in zip(
+        torch.autograd.grad((found * weight).sum(), inputs),
+        torch.autograd.grad((wanted * weight).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_positions_begin_as_in_fairseq():

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from torch.nn import functional
 
 from espnet_dice.hubert.models.stem import FEATURE_GRAD_MULT, Stem, hubert
 
@@ -58,10 +59,27 @@ class Transformer(Stem):
     def _positions(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
         """Convolutional position embedding; behind an utterance's end it sees zeros."""
         embed = self.encoder.pos_conv_embed
-        if valid is None or getattr(embed, "batch_norm", None) is None:
-            return embed(x)
-        x = embed.batch_norm(x.transpose(1, 2)) * valid.unsqueeze(1)
-        return embed.activation(embed.padding(embed.conv(x))).transpose(1, 2)
+        norm = getattr(embed, "batch_norm", None)
+        if norm is not None:
+            x = norm(x.transpose(1, 2)).transpose(1, 2)
+            x = x if valid is None else x * valid.unsqueeze(2)
+        return embed.activation(over_frames(embed.conv, x))
+
+
+def over_frames(conv: torch.nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
+    """A convolution of stride 1, as many frames out as in: (B, T, D) → (B, T, D).
+
+    Frame t hears ``width`` frames from t - width // 2 on. It is computed as that of images of one
+    row, channels last: with groups this wide a ``Conv1d`` takes a CPU two to three times as long,
+    a fifth of a small model's step.
+    """
+    (width,) = conv.kernel_size
+    x = functional.pad(x, (0, 0, width // 2, (width - 1) // 2))
+    row = x.transpose(1, 2).unsqueeze(2)  # as it lies in memory
+    if x.device.type != "cpu":
+        row = row.contiguous()
+    y = functional.conv2d(row, conv.weight.unsqueeze(2), conv.bias, groups=conv.groups)
+    return y.squeeze(2).transpose(1, 2)
 
 
 class Backbone(Transformer):
