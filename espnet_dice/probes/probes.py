@@ -77,7 +77,8 @@ def probe(
         [
             {"params": own, "lr": LR / math.sqrt(features.shape[1])},
             {"params": [head.sum.weights], "lr": LAYER_LR},
-        ]
+        ],
+        fused=True,  # one call, not one a tensor
     )
     decay = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda epoch: 0.5 + 0.5 * math.cos(math.pi * epoch / epochs)
