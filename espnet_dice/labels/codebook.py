@@ -25,6 +25,8 @@ MAX_BITS = 12
 """Most bits of one direction; mixtures asked for no more than 10 within 128 bytes a frame."""
 TENSORS = ("centroids", "basis", "scores", "steps", "bits")
 """Attributes that are arrays; :mod:`espnet_dice.labels.codebooks` writes and reads them."""
+BY_TAU = ("kl", "spread")
+"""Attributes that have a number a temperature, likewise."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Codebook:
         bits: (R,) int64, bits of each direction, 1 … 12.
         own_step: the step of the stored distance to the nearest centroid.
         kl: τ → mean KL in nats of decoded to exact soft labels, on frames not fitted to.
+        spread: τ → over how many clusters exact soft labels spread: their perplexity, from 1, a
+            hard label, to K, which says nothing.
         soft: False for a store of hard labels only: a record is then the id alone.
     """
 
@@ -49,6 +53,7 @@ class Codebook:
     bits: np.ndarray
     own_step: float
     kl: Mapping[float, float] = field(default_factory=dict)
+    spread: Mapping[float, float] = field(default_factory=dict)
     soft: bool = True
 
     @classmethod

@@ -18,7 +18,7 @@ import numpy as np
 
 from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import DataError
-from espnet_dice.labels.codebook import TENSORS, WORD, Codebook
+from espnet_dice.labels.codebook import BY_TAU, TENSORS, WORD, Codebook
 
 if TYPE_CHECKING:  # coding frames must not cost the import of torch
     from collections.abc import Mapping
@@ -117,8 +117,10 @@ def save(codebook: Codebook | Codebooks, path: str | Path) -> None:
     for number, book in enumerate(codebook.books):
         for name in TENSORS:
             tensors[_name(codebook, number, name)] = np.ascontiguousarray(getattr(book, name))
-        kl = {str(tau): value for tau, value in book.kl.items()}
-        more.append({"own_step": book.own_step, "soft": book.soft, "kl": kl})
+        by_tau = {
+            name: {str(tau): value for tau, value in getattr(book, name).items()} for name in BY_TAU
+        }
+        more.append({"own_step": book.own_step, "soft": book.soft, **by_tau})
     if isinstance(codebook, Codebooks):
         said = {"codebooks": json.dumps(more), "spans": json.dumps(codebook.spans)}
     else:
@@ -156,5 +158,7 @@ def _name(codebook: Codebook | Codebooks, number: int, name: str) -> str:
 
 
 def _book(tensors: dict[str, np.ndarray], more: dict[str, Any]) -> Codebook:
-    kl = {float(tau): value for tau, value in more.pop("kl").items()}
-    return Codebook(**tensors, **more, kl=kl)
+    by_tau = {
+        name: {float(tau): value for tau, value in more.pop(name, {}).items()} for name in BY_TAU
+    }
+    return Codebook(**tensors, **more, **by_tau)

@@ -27,6 +27,8 @@ from espnet_dice.labels.codebook import MAX_BITS, MAX_CLUSTERS, WORD, Codebook
 
 TAUS = (1.0, 2.0, 5.0, 10.0)
 """Temperatures at which a codebook's error is measured; the paper's are 1, 5 and 10."""
+SPREAD_TAUS = (0.25, 0.5, *TAUS)
+"""Those at which users see how sharp soft labels are, to choose one."""
 TAU, MAX_KL, MAX_BYTES = 1.0, 1e-3, 128
 HEADROOM = 4.0
 """Stored distances reach this many times the largest one of the sample."""
@@ -127,10 +129,11 @@ def fit(
     except ValueError as err:
         raise DataError(f"sample of features: {err}") from err
     taus = sorted({*TAUS, float(tau)})
+    spread = {t: _spread(exact, t) for t in sorted({*SPREAD_TAUS, *taus})}
 
     def measured(n_bytes: int) -> Codebook:
         code = plan.codebook(n_bytes)
-        return replace(code, kl=_kl(code, tested, exact, taus))
+        return replace(code, kl=_kl(code, tested, exact, taus), spread=spread)
 
     def worst(code: Codebook) -> float:
         # a label that is nearly one-hot at τ may be harder to tell at a larger one
@@ -170,6 +173,11 @@ def _kl(
         p, q = (np.maximum(targets.from_distances(d, tau), tiny) for d in (exact, decoded))
         found[tau] = float((p * (np.log(p) - np.log(q))).sum(1).mean())
     return found
+
+
+def _spread(exact: np.ndarray, tau: float) -> float:
+    p = np.maximum(targets.from_distances(exact, tau), np.finfo(np.float64).tiny)
+    return float(np.exp(-(p * np.log(p)).sum(1).mean()))
 
 
 class _Plan:

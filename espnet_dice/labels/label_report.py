@@ -121,9 +121,9 @@ def describe(directory: Path, agreements: Sequence[Mapping[str, Any]] = ()) -> s
     if meta["kl"]:
         kl = "; KL " + ", ".join(f"{kl:.1e} (τ {tau})" for tau, kl in meta["kl"].items())
     if len(books) == 1:
-        return f"{size}; {_use(meta)}{kl}{_agreement(each[0])}"
+        return f"{size}; {_use(meta)}{_spread(meta)}{kl}{_agreement(each[0])}"
     lines = [
-        f"  codebook {n}, layer {one['layer']}: {_use(one)}{_agreement(each[n])}"
+        f"  codebook {n}, layer {one['layer']}: {_use(one)}{_spread(one)}{_agreement(each[n])}"
         for n, one in enumerate(books)
     ]
     return "\n".join([f"{size}{kl}", *lines])
@@ -134,6 +134,14 @@ def _use(meta: dict[str, Any]) -> str:
         f"{meta['clusters_used']} of {meta['clusters']} clusters used, perplexity "
         f"{meta['perplexity']:.1f}"
     )
+
+
+def _spread(meta: dict[str, Any]) -> str:
+    spread = meta.get("spread")  # stores of before have none
+    if not spread:
+        return ""
+    told = ", ".join(f"{clusters:.1f} (τ {tau})" for tau, clusters in spread.items())
+    return f"; soft labels spread over {told} clusters"
 
 
 def _agreement(found: Mapping[str, Any] | None) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from espnet_dice.io import fingerprint
+from espnet_dice.io import fingerprint, options
 from espnet_dice.io.atomic import atomic_file
 from espnet_dice.io.errors import DataError, StaleError
 from espnet_dice.io.json_files import write_json
@@ -120,6 +120,9 @@ def write_index(
         "codebook_sha256": fingerprint.digest_files([directory / CODEBOOK]),
         "index_sha256": fingerprint.digest_files([directory / SCP]),
         "kl": {f"{tau:g}": kl for tau, kl in codebook.kl.items()},
+        "spread": options.one_or_all(
+            [{f"{tau:g}": n for tau, n in book.spread.items()} for book in codebook.books]
+        ),
         **more,
     }
     write_json(directory / META, meta)

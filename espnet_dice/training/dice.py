@@ -1,5 +1,6 @@
 """The training of a HuBERT, teacher or student: what ESPnet is given, what the model depends on."""
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io import espnet_options, fingerprint
 from espnet_dice.io.errors import ConfigError, ProblemList
+from espnet_dice.labels.store import Reader, check, each
 from espnet_dice.labels.targets import SOFT_TAU
 from espnet_dice.records import experiment, feature_dir
 from espnet_dice.records.configs import model_conf, value_of
@@ -18,6 +20,8 @@ FROM_LABELS, FROM_RECORDS = {"dice_hard", "dice_soft"}, {"dice_soft"}
 KNOWN = ("dice_hard", "dice_soft", "dice_feature")
 BY_ACCURACY, BY_LOSS, NBEST = ("valid", "acc_m", "max"), ("valid", "loss", "min"), 5
 FOLD = "80000"
+VAGUE = 0.5
+"""Share of the clusters over which soft labels spread that is warned of."""
 
 
 def make_job(
@@ -70,6 +74,9 @@ def make_job(
         )
         data += more
         inputs |= more_inputs
+        tau = losses.get("dice_soft", {}).get("tau", SOFT_TAU)
+        if "dice_soft" in losses and isinstance(tau, int | float):
+            warn_of_vague(tau, labels / train.name)
     from_teacher = model_conf(config, extra).get("init") is not None
     if "dice_feature" in names or from_teacher:
         if teacher is None:
@@ -125,6 +132,32 @@ def _check_tau(losses: Mapping[str, Mapping[str, Any]], store: Path) -> None:
             )
 
 
+def warn_of_vague(tau: float, store: Path) -> None:
+    """Say so where soft labels spread over most clusters, and at which τ over how many.
+
+    A temperature is one beside the distances in a layer, which differ from teacher to teacher.
+
+    Args:
+        tau: of training.
+        store: finished.
+    """
+    for one in each(Reader(store).meta):
+        spread = {float(t): clusters for t, clusters in one.get("spread", {}).items()}
+        here = max((clusters for t, clusters in spread.items() if t <= tau), default=0.0)
+        if here > VAGUE * one["clusters"]:
+            sharper = ", ".join(f"{n:.1f} at {t:g}" for t, n in spread.items() if t < tau)
+            logging.warning(
+                "loss: dice_soft: at tau %g labels of %s spread over %.0f of %d clusters, which "
+                "says little: over %s; labels for a tau below 1 are made with --tau",
+                tau,
+                store,
+                here,
+                one["clusters"],
+                sharper,
+            )
+            return
+
+
 def label_options(
     labels: Path, train: feature_dir.FeatureDir, valid: feature_dir.FeatureDir, kind: str
 ) -> tuple[list[str], dict[str, str]]:
@@ -140,15 +173,13 @@ def label_options(
             the two by different quantizers.
         ProblemList: utterances whose labels and frames differ in number.
     """
-    from espnet_dice.labels import store
-
     chosen, inputs = ["--labels", str(labels / train.name)], {}
     problems: list[str] = []
     made_from: dict[str, str] = {}
     for part, dump in (("train", train), ("valid", valid)):
         directory = labels / dump.name
         # both sets by one teacher and one quantizer, each from the speech that is there now
-        inputs[f"labels_{part}"] = store.check(directory, data=dump.key, **made_from)
+        inputs[f"labels_{part}"] = check(directory, data=dump.key, **made_from)
         found = fingerprint.read(directory)["inputs"]
         made_from = {k: found[k] for k in ("source", "quantizer", "codebook") if k in found}
         problems += check_frames(directory, dump)
@@ -163,8 +194,6 @@ def label_options(
 
 def check_frames(directory: Path, dump: feature_dir.FeatureDir) -> list[str]:
     """Utterances of a set whose labels are not as many as their frames, one line each."""
-    from espnet_dice.labels.store import Reader
-
     reader = Reader(directory)
     problems = []
     for utt, samples in dump.lengths.items():

@@ -49,6 +49,7 @@ def test_what_is_stored_comes_back(tmp_path, made):
     codebooks.save(several, tmp_path / "c")
     again = codebooks.load(tmp_path / "c")
     assert again.spans == several.spans and again.kl == several.kl
+    assert [book.spread for book in again.books] == [book.spread for book in several.books]
     np.testing.assert_array_equal(again.encode(features), several.encode(features))
     (tmp_path / "c").write_bytes((tmp_path / "c").read_bytes()[:-3])
     with pytest.raises(DataError, match="damaged"):

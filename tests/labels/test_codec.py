@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 from scipy.special import rel_entr, softmax
+from scipy.stats import entropy
 
 from espnet_dice.io.errors import ConfigError, DataError
 from espnet_dice.labels import codebooks, codec
@@ -64,6 +65,16 @@ def test_at_k_500():
 def test_the_error_that_is_written_down_is_the_error(data, codebook):
     for tau, said in codebook.kl.items():
         assert said == pytest.approx(kl(codebook, data[0][:1000], tau), rel=1e-3)
+
+
+def test_soft_labels_spread_as_scipys_entropy_says(data, codebook):
+    features, centroids = data
+    exact = cdist(features[:1000].astype(np.float64), centroids)
+    assert list(codebook.spread) == [0.25, 0.5, 1, 2, 5, 10]
+    for tau, said in codebook.spread.items():
+        entropies = entropy(softmax(-exact / tau, axis=1), axis=1)
+        assert said == pytest.approx(np.exp(entropies.mean()), rel=1e-4)
+    assert 1 <= codebook.spread[0.25] < codebook.spread[10] <= K
 
 
 def test_the_error_is_not_that_of_the_frames_fitted_to():

@@ -98,6 +98,7 @@ def test_labels_are_those_of_the_features(world, tmp_path):
     assert books[0] == books[1]
     line = label_report.describe(tmp_path / "dev")
     assert "5 utterances" in line and f"of {K} clusters used" in line and "perplexity" in line
+    assert "soft labels spread over" in line
 
 
 def test_as_many_labels_as_frames_at_every_length():

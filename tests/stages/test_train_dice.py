@@ -11,11 +11,13 @@ from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io.errors import ConfigError, DiceError, ProblemList, StaleError
 from espnet_dice.io.fingerprint import Fingerprint
+from espnet_dice.labels import codec, store
 from espnet_dice.records import experiment, feature_dir
 from espnet_dice.stages import train
 from espnet_dice.training import dice, trainer
 from espnet_dice.training.jobs import Plan, run_jobs
 from tests.hubert import tiny
+from tests.labels.mixture import mixture
 from tests.stages.tiny import write_config
 from tests.stages.tiny_dice import SIZES, config, job
 
@@ -191,6 +193,22 @@ def test_soft_labels_below_the_stores_temperature_are_refused(tmp_path):
         dice._check_tau(fits, tmp_path)
     with pytest.raises(ConfigError, match=r"dice_soft: tau 1: .* good for 5 .* with --tau 1"):
         dice._check_tau({"dice_soft": {"tau": 1}}, tmp_path)
+
+
+def test_soft_labels_that_say_little_are_warned_of(tmp_path, caplog):
+    features, centroids = mixture(2000, 20, 16)
+    book = codec.fit(centroids, features)
+    records = {"u": book.encode(features[:50])}
+    store.write(tmp_path / "train", book, records)
+    Fingerprint("labels", {"tau": 1.0}, {}).finish(tmp_path / "train")
+    sharp = [t for t, clusters in book.spread.items() if clusters <= 10]
+    vague = [t for t, clusters in book.spread.items() if clusters > 10]
+    assert sharp and vague
+    dice.warn_of_vague(sharp[-1], tmp_path / "train")
+    assert not caplog.records
+    dice.warn_of_vague(vague[0] + 0.1, tmp_path / "train")
+    assert f"spread over {book.spread[vague[0]]:.0f} of 20 clusters" in caplog.text
+    assert f"{book.spread[sharp[0]]:.1f} at {sharp[0]:g}" in caplog.text
 
 
 def test_what_predictions_know_of_phones(recipe):
