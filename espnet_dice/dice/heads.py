@@ -45,7 +45,8 @@ def places(
     Args:
         heads: ``last``: every codebook at the student's last layer, the paper's for one codebook;
             ``matched``: every codebook at the layer of the same relative height as the teacher's
-            layer that it is of, ``max(1, round(height * layers))``; or a list of {codebook, layer}.
+            layer that it is of, ``max(1, round(height * layers))``; or a list of {codebook, layer},
+            in which a codebook may be at several layers.
         codebooks: of the labels.
         layers: of the student.
         heights: of the teacher's layer of each codebook, its number by that of all.

@@ -82,7 +82,7 @@ class FrozenSSLModel(torch.nn.Module):
             lengths: samples of each utterance, (B,); None: all have S.
             layers: stop after this block.
         """
-        if layers is not None and layers != 0:
+        if layers is not None:
             check_layer(self, layers)
         with torch.autocast(speech.device.type, enabled=False):
             speech = speech.float()
@@ -120,8 +120,9 @@ class LayerFeatures:
 
     Args:
         teacher: the model.
-        layer: 1-based: the output of the whole block. Of several layers a feature has the values
-            of the first, then those of the second, and so on; the teacher is run once.
+        layer: 1-based: the output of the whole block; 0 is the input of the first one. Of several
+            layers a feature has the values of the first, then those of the second, and so on; the
+            teacher is run once.
 
     Attributes:
         key: identifies teacher and layers.
@@ -184,10 +185,10 @@ def check_layer(teacher: FrozenSSLModel, layer: int) -> None:
     Raises:
         ConfigError: naming those that there are.
     """
-    if not isinstance(layer, int) or not 1 <= layer <= teacher.layers:
+    if not isinstance(layer, int) or not 0 <= layer <= teacher.layers:
         raise ConfigError(
-            f"{teacher.source} has no layer {layer}: its layers are 1 to {teacher.layers} "
-            "(1-based, each after the whole block)"
+            f"{teacher.source} has no layer {layer}: its layers are 0 to {teacher.layers} "
+            "(1-based, each after the whole block; 0 is the input of the first)"
         )
 
 

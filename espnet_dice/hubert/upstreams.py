@@ -165,7 +165,8 @@ def load_layer(
     """One layer of a source, or several, see :func:`load`.
 
     Args:
-        layer: 1-based, the output of the whole block; without meaning for :data:`SPECTRAL`.
+        layer: 1-based, the output of the whole block, or 0, the input of the first; without
+            meaning for :data:`SPECTRAL`.
 
     Raises:
         ConfigError: there is no such model or layer.

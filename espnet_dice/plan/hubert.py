@@ -26,10 +26,10 @@ def unusable(recipe: Recipe) -> Iterator[str]:
         asked.append(("it1_layer", recipe.number("it1_layer")))
     whose = recipe["teacher"] or recipe["teacher_config"]
     for option, layer in asked:
-        if layers and not 1 <= layer <= layers:
+        if layers and not 0 <= layer <= layers:
             yield (
-                f"--{option} {layer}: {whose} has no such layer: its layers are 1 to {layers} "
-                "(1-based, each after the whole block)"
+                f"--{option} {layer}: {whose} has no such layer: its layers are 0 to {layers} "
+                "(1-based, each after the whole block; 0 is the input of the first)"
             )
 
 

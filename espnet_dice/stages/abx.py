@@ -199,15 +199,14 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def best_layer(record: Mapping[str, Any]) -> int:
-    """The block whose output has the lowest mean of both errors; the lowest of equal ones.
+    """The layer with the lowest mean of both errors; the lowest of equal ones.
 
     Raises:
         ConfigError: the system has no block.
     """
-    blocks = {n: errors for n, errors in record["layers"].items() if int(n)}
-    if not blocks:
+    if not any(map(int, record["layers"])):
         raise ConfigError(f"{record['source']} has no layer to choose: name a model")
-    return best(blocks)
+    return best(record["layers"])
 
 
 def main(argv: list[str] | None = None) -> None:

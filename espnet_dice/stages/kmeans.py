@@ -46,7 +46,7 @@ def make_quantizer(
 
     Args:
         source: ``mfcc``, ``mfcc_mel`` or a teacher, see :func:`upstreams.load_layer`.
-        layer: of the teacher, 1-based; or several.
+        layer: of the teacher, 1-based, 0 being the input of block 1; or several.
         n_clusters: K; or several for each layer.
         sets: speech (dump/raw), never the validation set.
         out: the quantizer's directory.
@@ -202,7 +202,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = options.parser(__doc__)
     parser.add_argument("--source", required=True, help="'mfcc', a checkpoint or an experiment")
     parser.add_argument(
-        "--layer", type=int, nargs="+", default=[9], help="from 1, after the whole block; several"
+        "--layer",
+        type=int,
+        nargs="+",
+        default=[9],
+        help="from 1, after the whole block; 0: the input of block 1; several",
     )
     parser.add_argument(
         "--clusters", type=int, nargs="+", help=f"K ({CLUSTERS}; of --given: its own); several"

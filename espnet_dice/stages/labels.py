@@ -51,7 +51,7 @@ def label_sets(
 
     Args:
         source: ``mfcc`` or a teacher, see :func:`upstreams.load_layer`.
-        layer: of the teacher, 1-based; or several.
+        layer: of the teacher, 1-based, 0 being the input of block 1; or several.
         quantizer_dir: made by the k-means stage from the same layers.
         sets: speech (dump/raw), the training set first.
         out: where ``<set>`` goes.

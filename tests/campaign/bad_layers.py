@@ -21,14 +21,14 @@ def cluster(*more: str) -> Command:
     return kmeans.main, [*argv, "--out", "quantizer", "--nj", "1", *more]
 
 
-@case(LAYERS, "a layer above the last", "teacher has no layer 9", "its layers are 1 to 3")
+@case(LAYERS, "a layer above the last", "teacher has no layer 9", "its layers are 0 to 3")
 def above() -> Command:
     return cluster("--layer", "2", "9")
 
 
-@case(LAYERS, "layer 0 of a model", "teacher has no layer 0", "its layers are 1 to 3")
-def zero() -> Command:
-    return cluster("--layer", "0")
+@case(LAYERS, "a layer below the first", "teacher has no layer -1", "its layers are 0 to 3")
+def below() -> Command:
+    return cluster("--layer", "-1")
 
 
 @case(LAYERS, "a layer twice", "--layer 2 2", "give each number once")

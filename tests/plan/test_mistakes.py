@@ -146,7 +146,7 @@ def test_a_teacher_by_the_heads_of_its_files(here):
     assert not list(hubert.unusable(dice(layer="3")))
     assert not list(hubert.unusable(dice(layer="auto")))
     (found,) = hubert.unusable(dice(layer="4"))
-    assert found.startswith("--layer 4: exp/given has no such layer: its layers are 1 to 3")
+    assert found.startswith("--layer 4: exp/given has no such layer: its layers are 0 to 3")
     config = here / "exp/given/preprocessor_config.json"
     config.write_text('{"sampling_rate": 8000}')
     (found,) = hubert.unusable(dice(layer="3"))
@@ -165,7 +165,7 @@ def test_layers_of_a_teacher_that_is_trained_here(here):
     own = {"teacher": "", "teacher_config": "t.yaml"}
     assert not list(hubert.unusable(dice(layer="4", **own)))
     (found,) = hubert.unusable(dice(layer="5", **own))
-    assert found.startswith("--layer 5: t.yaml has no such layer: its layers are 1 to 4")
+    assert found.startswith("--layer 5: t.yaml has no such layer: its layers are 0 to 4")
     (found,) = hubert.unusable(dice(layer="4", **own, iterations="2", it1_layer="6"))
     assert found.startswith("--it1_layer 6: ")
 

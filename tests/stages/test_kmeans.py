@@ -90,7 +90,7 @@ def test_speech_in_two_sets_is_refused(world, tmp_path):
 def test_a_layer_that_does_not_exist(world, tmp_path):
     _, train = world
     tiny_models.save(tmp_path / "hubert")
-    with pytest.raises(ConfigError, match="no layer 4: its layers are 1 to 3"):
+    with pytest.raises(ConfigError, match="no layer 4: its layers are 0 to 3"):
         make_quantizer(str(tmp_path / "hubert"), 4, 4, [train], tmp_path / "km")
     assert make_quantizer(str(tmp_path / "hubert"), 3, 4, [train], tmp_path / "km")
     assert quantizer.load(tmp_path / "km").centroids.shape == (4, tiny_models.WIDTH["hidden_size"])

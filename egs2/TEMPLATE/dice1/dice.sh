@@ -113,8 +113,8 @@ $(corpus_help)
     --it1_layer        Layer whose labels iteration 2 learns (default="${it1_layer}")
     --it1_clusters     Clusters of that layer (default="${it1_clusters}")
   Labels
-    --layer            Layer of the teacher, from 1, after the whole block; several, quoted: a
-                       codebook each; auto: the layer whose triphone ABX on at most an hour of the
+    --layer            Layer of the teacher, from 1, after the whole block; 0: the input of the
+                       first; several, quoted: a codebook each; auto: the layer whose triphone ABX on at most an hour of the
                        aligned speech is lowest, which needs --alignment (default="${layer}")
     --clusters         Clusters K of that layer; several, quoted: so many codebooks of each layer
                        (default="${clusters}")
@@ -154,8 +154,8 @@ END
 }
 
 parse_options "$@"
-check_numbers stage stop_stage nj threads ngpu num_nodes seed fs iterations
-check_counts mfcc_clusters it1_layer it1_clusters sample_frames
+check_numbers stage stop_stage nj threads ngpu num_nodes seed fs iterations it1_layer
+check_counts mfcc_clusters it1_clusters sample_frames
 [ -z "${channel}" ] || check_numbers channel
 check_bools resample allow_pipes trust_pickle soft onnx skip_data_prep skip_train skip_eval
 check_paths dumpdir expdir train_set valid_set
