@@ -23,7 +23,7 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --test_sets "test" \
     --features mfcc_cmvn \
     --teacher_config conf/train_dice_libri20_teacher.yaml \
-    --layer "2 4 6" \
+    --layer 0 \
     --alignment "data/train/phones.item data/dev/phones.item data/test/phones.item" \
     --abx_sets "dev test" \
     --clusters 100 \
