@@ -4,6 +4,7 @@ Chi et al., Interspeech 2025 (arXiv 2507.02911): HuBERT's own pre-training, one 
 smaller model. L = Σ_i w_i L_i with the terms that the config lists under ``loss``.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -115,12 +116,24 @@ class DiceHubertModel(AbsESPnetModel):
     def begin(self, speech: Callable[[int], Sequence[torch.Tensor]]) -> None:
         """Do what belongs to the beginning of a training only: start from the teacher, if asked.
 
+        Blocks that no loss reaches are warned of.
+
         Args:
             speech: utterances of the training set with so many frames, (samples,) each.
 
         Raises:
             DiceError: there is no teacher, or it does not go with the student.
         """
+        last = len(self.student.dims) - 1
+        highest = max((place.layer for place in self.places), default=last)
+        if highest < last and all(term.from_labels for term in self.terms.values()):
+            logging.warning(
+                "model_conf: heads: none is above layer %d: the student's blocks from %d to %d "
+                "learn nothing; heads: last has one at the last layer",
+                highest,
+                highest + 1,
+                last,
+            )
         if self.init is None:
             return
         if self.source is None:

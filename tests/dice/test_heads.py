@@ -174,6 +174,15 @@ def test_a_linear_heads_logits_stay_in_float32_under_autocast():
         assert head(x.bfloat16()).dtype == torch.float32
 
 
+def test_blocks_that_no_head_is_above_are_warned_of(caplog):
+    """Of labels of the teacher's layer 0, say, with heads: matched."""
+    model(heads=FOUR).begin(list)
+    model(heads="last").begin(list)
+    assert not caplog.records
+    model(heads="matched", heights=[0.0, 0.0]).begin(list)
+    assert "none is above layer 1: the student's blocks from 2 to 2 learn nothing" in caplog.text
+
+
 @pytest.mark.parametrize("decay", [False, True])
 def test_heads_have_a_learning_rate_of_their_own(books, tmp_path, decay):
     """Adam's first step is ± its rate for every parameter: heads go factor times as far."""
