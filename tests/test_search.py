@@ -326,7 +326,7 @@ def test_rows_of_sigma_are_trials_that_share_a_setting():
 
 
 KEPT = ["kd_few", "kd_wrong", "kd_few_effects"]
-KEPT += ["dice_libri20", "dice_libri20_curves", "dice_libri20_cmvn"]
+KEPT += ["dice_libri20", "dice_libri20_curves", "dice_libri20_cmvn", "dice_libri20_it2"]
 
 
 @pytest.mark.parametrize("name", KEPT)
