@@ -65,8 +65,6 @@ class UncertaintyKDModel(ESPnetASRModel):
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        # conv2d's subsampling, 45 % of a small model's step on a CPU, takes a sixth less of it so
-        self.encoder.to(memory_format=torch.channels_last)
         conf = {"kd_alpha": kd_alpha, "kd_beta": kd_beta, "kd_ctc": kd_ctc, "updates": updates}
         self.schedules = weights(conf)
         self.alpha, self.beta, self.ctc_share = (one.most for one in self.schedules.values())
@@ -113,6 +111,16 @@ class UncertaintyKDModel(ESPnetASRModel):
             )
         if self.alpha > 0 and self.beta > 0 and self.decoder.variance is None:
             raise ConfigError("kd_beta > 0 needs a student with variances (decoder_conf: variance)")
+
+    def train(self, mode: bool = True) -> "UncertaintyKDModel":
+        """torch's. A training's convolutions of images lie channels last.
+
+        Those of conv2d's subsampling are 45 % of a small model's step on a CPU, and a quarter less
+        so. Where a model is used they stay as ESPnet has them, and outputs are ESPnet's to the bit.
+        """
+        if mode:
+            self.encoder.to(memory_format=torch.channels_last)
+        return super().train(mode)
 
     def forward(
         self,

@@ -83,6 +83,22 @@ def batch():
     }
 
 
+def test_convolutions_lie_channels_last_in_training_alone(task):
+    net = build(task)
+    before = copy.deepcopy(net.state_dict())
+    convs = [m.weight for m in net.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert convs and all(weight.is_contiguous() for weight in convs)
+    assert net.train() is net and net.training
+    now = [m.weight for m in net.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(one is other for one, other in zip(now, convs, strict=True))  # the optimizer's
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convs)
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    again = build(task, seed=1)
+    again.load_state_dict(net.state_dict())
+    assert all(p.is_contiguous() for p in again.parameters())
+
+
 def cached(model, batch, name="teacher1", **kwargs):
     """The batch with a teacher's outputs as its cache would give them."""
     args = [batch[k] for k in ("speech", "speech_lengths", "text", "text_lengths")]
