@@ -10,7 +10,8 @@ from espnet_dice.hubert.formats import teacher_files
 from espnet_dice.hubert.models.frames import n_frames
 from espnet_dice.io import espnet_options, fingerprint
 from espnet_dice.io.errors import ConfigError, ProblemList
-from espnet_dice.labels.store import Reader, check, each
+from espnet_dice.io.json_files import read_json
+from espnet_dice.labels import store as label_store
 from espnet_dice.labels.targets import SOFT_TAU
 from espnet_dice.records import experiment, feature_dir
 from espnet_dice.records.configs import model_conf, value_of
@@ -74,8 +75,8 @@ def make_job(
         )
         data += more
         inputs |= more_inputs
-        tau = losses.get("dice_soft", {}).get("tau", SOFT_TAU)
-        if "dice_soft" in losses and isinstance(tau, int | float):
+        tau = _tau(losses)
+        if tau is not None:
             warn_of_vague(tau, labels / train.name)
     from_teacher = model_conf(config, extra).get("init") is not None
     if "dice_feature" in names or from_teacher:
@@ -116,6 +117,12 @@ def losses_of(config: Path, extra: str = "") -> dict[str, dict[str, Any]]:
     return found
 
 
+def _tau(losses: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """The temperature of soft labels; None without them, and where the loss will refuse it."""
+    tau = losses["dice_soft"].get("tau", SOFT_TAU) if "dice_soft" in losses else None
+    return tau if isinstance(tau, int | float) else None
+
+
 def _check_tau(losses: Mapping[str, Mapping[str, Any]], store: Path) -> None:
     """Refuse soft labels at a temperature that the store's were not made for.
 
@@ -123,13 +130,12 @@ def _check_tau(losses: Mapping[str, Mapping[str, Any]], store: Path) -> None:
         ConfigError: it is below the store's.
     """
     made = ((fingerprint.read(store) or {}).get("settings") or {}).get("tau")
-    if "dice_soft" in losses and made is not None:
-        tau = losses["dice_soft"].get("tau", SOFT_TAU)
-        if isinstance(tau, int | float) and tau < made:
-            raise ConfigError(
-                f"loss: dice_soft: tau {tau:g}: the labels in {store} are good for {made:g} and "
-                f"above: make them again with --tau {tau:g}"
-            )
+    tau = _tau(losses)
+    if tau is not None and made is not None and tau < made:
+        raise ConfigError(
+            f"loss: dice_soft: tau {tau:g}: the labels in {store} are good for {made:g} and "
+            f"above: make them again with --tau {tau:g}"
+        )
 
 
 def warn_of_vague(tau: float, store: Path) -> None:
@@ -141,7 +147,7 @@ def warn_of_vague(tau: float, store: Path) -> None:
         tau: of training.
         store: finished.
     """
-    for one in each(Reader(store).meta):
+    for one in label_store.each(read_json(store / label_store.META)):
         spread = {float(t): clusters for t, clusters in one.get("spread", {}).items()}
         here = max((clusters for t, clusters in spread.items() if t <= tau), default=0.0)
         if here > VAGUE * one["clusters"]:
@@ -179,7 +185,7 @@ def label_options(
     for part, dump in (("train", train), ("valid", valid)):
         directory = labels / dump.name
         # both sets by one teacher and one quantizer, each from the speech that is there now
-        inputs[f"labels_{part}"] = check(directory, data=dump.key, **made_from)
+        inputs[f"labels_{part}"] = label_store.check(directory, data=dump.key, **made_from)
         found = fingerprint.read(directory)["inputs"]
         made_from = {k: found[k] for k in ("source", "quantizer", "codebook") if k in found}
         problems += check_frames(directory, dump)
@@ -194,7 +200,7 @@ def label_options(
 
 def check_frames(directory: Path, dump: feature_dir.FeatureDir) -> list[str]:
     """Utterances of a set whose labels are not as many as their frames, one line each."""
-    reader = Reader(directory)
+    reader = label_store.Reader(directory)
     problems = []
     for utt, samples in dump.lengths.items():
         wanted = n_frames(samples)

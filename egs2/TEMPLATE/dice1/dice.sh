@@ -114,8 +114,9 @@ $(corpus_help)
     --it1_clusters     Clusters of that layer (default="${it1_clusters}")
   Labels
     --layer            Layer of the teacher, from 1, after the whole block; 0: the input of the
-                       first; several, quoted: a codebook each; auto: the layer whose triphone ABX on at most an hour of the
-                       aligned speech is lowest, which needs --alignment (default="${layer}")
+                       first; several, quoted: a codebook each; auto: the layer whose triphone
+                       ABX on at most an hour of the aligned speech is lowest, which needs
+                       --alignment (default="${layer}")
     --clusters         Clusters K of that layer; several, quoted: so many codebooks of each layer
                        (default="${clusters}")
     --alignment        Phones' times: ZeroSpeech item files, CTM, TextGrids, quoted; PNMI and purity
