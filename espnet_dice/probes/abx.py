@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from statistics import fmean
 from typing import NamedTuple
 
@@ -210,8 +210,8 @@ def _blocks(
     """Angular distances of the frames of each pair of tokens, arccos of the cosine over pi."""
     rows, columns = (np.concatenate([frames[t] for t in side]) for side in (one, other))
     angles = np.arccos(np.clip(rows @ columns.T, -1, 1)) / np.pi
-    ends = [np.cumsum([len(frames[t]) for t in side])[:-1] for side in (one, other)]
-    return [b for row in np.split(angles, ends[0]) for b in np.split(row, ends[1], axis=1)]
+    ends = [[0, *accumulate(len(frames[t]) for t in side)] for side in (one, other)]
+    return [angles[i:j, k:m] for i, j in pairwise(ends[0]) for k, m in pairwise(ends[1])]
 
 
 def average(cells: Sequence[Cell], wrong: Sequence[float]) -> float:

@@ -69,8 +69,8 @@ class Task(Protocol):
     def answers(self, head, features: Features, utts: Sequence[Utterance]) -> np.ndarray:
         """What :meth:`measure` is taken of, one row an utterance."""
 
-    def measure(self, answers: np.ndarray) -> float:
-        """The measure over some utterances, in %."""
+    def measure(self, answers: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """The measure in %, (…), where each answer counts so often, (…, utterances)."""
 
     def cost(self, head, features: Features, utts: Sequence[Utterance]) -> float:
         """What the chosen epoch has least of, over the dev part."""
@@ -138,12 +138,12 @@ class Char:
         references = [self.tokens[utt.id] for utt in utts]
         return scores.token_errors(references, self.results(head, features, utts))
 
-    def measure(self, answers: np.ndarray) -> float:
-        errors, tokens = answers.sum(0)
-        return 100.0 * float(errors / tokens)
+    def measure(self, answers: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        sums = counts @ answers
+        return 100.0 * sums[..., 0] / sums[..., 1]
 
     def cost(self, head, features: Features, utts: Sequence[Utterance]) -> float:
-        return self.measure(self.answers(head, features, utts))
+        return float(self.measure(self.answers(head, features, utts), np.ones(len(utts))))
 
 
 class Speaker:
@@ -177,8 +177,8 @@ class Speaker:
         logits, wanted = self._logits(head, features, utts)
         return (logits.argmax(-1) == wanted).double().numpy()
 
-    def measure(self, answers: np.ndarray) -> float:
-        return 100.0 * float(answers.mean())
+    def measure(self, answers: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        return 100.0 * (counts @ answers) / counts.sum(-1)
 
     def cost(self, head, features: Features, utts: Sequence[Utterance]) -> float:
         return float(self.loss(head, features, utts))
@@ -199,7 +199,8 @@ class Keyword:
         self.parts, self.words = parts, list(words)
         self.about = f"presence of {', '.join(self.words)}; mean over words"
         seconds = np.array([[lengths[utt.id]] * len(self.words) for utt in parts.test])
-        self.floor = self._mean_eer(seconds, self._spoken(parts.test).numpy() > 0)
+        said = self._spoken(parts.test).numpy()
+        self.floor = float(self.measure(np.stack([seconds, said], 1), np.ones(len(said))))
 
     def head(self, features: Features) -> heads.KeywordHead:
         return heads.KeywordHead(*features.shape, len(self.words))
@@ -207,11 +208,6 @@ class Keyword:
     def _spoken(self, utts: Sequence[Utterance]) -> torch.Tensor:
         said = [set(utt.text.split()) for utt in utts]
         return torch.tensor([[float(word in words) for word in self.words] for words in said])
-
-    def _mean_eer(self, logits: np.ndarray, spoken: np.ndarray) -> float:
-        """Over the keywords that some of the utterances have, and not all; each counts the same."""
-        pairs = [p for p in zip(logits.T, spoken.T, strict=True) if p[1].any() and not p[1].all()]
-        return float(np.mean([scores.eer(*pair) for pair in pairs])) if pairs else float("nan")
 
     def loss(self, head, features: Features, utts: Sequence[Utterance]) -> torch.Tensor:
         logits = head([features.frames[utt.id] for utt in utts])
@@ -224,8 +220,12 @@ class Keyword:
     def answers(self, head, features: Features, utts: Sequence[Utterance]) -> np.ndarray:
         return np.stack([self._logits(head, features, utts).numpy(), self._spoken(utts)], 1)
 
-    def measure(self, answers: np.ndarray) -> float:
-        return self._mean_eer(answers[:, 0], answers[:, 1] > 0)
+    def measure(self, answers: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Over the keywords that some of the utterances have, and not all; each counts the same."""
+        words = zip(answers[:, 0].T, answers[:, 1].T > 0, strict=True)
+        found = np.stack([scores.eer(*word, counts) for word in words])
+        both = ~np.isnan(found)
+        return np.where(both, found, 0).sum(0) / np.where(both.any(0), both.sum(0), np.nan)
 
     def cost(self, head, features: Features, utts: Sequence[Utterance]) -> float:
         # a small dev set has no EER of its own for a rare word

@@ -100,11 +100,10 @@ def probe(
     head.load_state_dict(state)
     with torch.no_grad():
         answers = task.answers(head, features, task.parts.test)
+    score = float(task.measure(answers, np.ones(len(answers))))
     ends = interval(task.measure, answers)
     sizes = (len(part) for part in (task.parts.train, task.parts.dev, task.parts.test))
-    return Outcome(
-        task.measure(answers), *ends, task.floor, epoch, cost, head.sum.shares().tolist(), *sizes
-    )
+    return Outcome(score, *ends, task.floor, epoch, cost, head.sum.shares().tolist(), *sizes)
 
 
 def _train(task: Task, head, features: Features, optimizer, order: np.random.Generator) -> None:

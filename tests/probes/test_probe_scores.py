@@ -42,9 +42,14 @@ def test_intervals_against_scipy():
     found = bootstrap(
         tuple(pairs.T), ratio, paired=True, method="percentile", n_resamples=4000, rng=1
     ).confidence_interval
-    ends = interval(lambda rows: ratio(*rows.T), pairs)
+
+    def measure(answers, counts):
+        errors, tokens = (counts @ answers).T
+        return 100 * errors / tokens
+
+    ends = interval(measure, pairs)
     assert ends == pytest.approx(tuple(found), abs=0.15 * (found.high - found.low))
-    assert ends == interval(lambda rows: ratio(*rows.T), pairs)
+    assert ends == interval(measure, pairs)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -74,6 +79,19 @@ def test_eer_against_scikit_learn(seed, decimals):
     positive = rng.permutation(np.arange(60) < 7 + 6 * seed)
     scores = np.round(rng.normal(size=60) + positive, decimals)  # 0: many are equal
     assert eer(scores, positive) == pytest.approx(reference_eer(scores, positive), abs=1e-6)
+
+
+def test_eer_of_answers_that_count_several_times():
+    """As if each stood there as often: what a bootstrap draws."""
+    rng = np.random.default_rng(0)
+    positive = rng.random(40) < 0.3
+    scores = np.round(rng.normal(size=40) + positive, 1)
+    counts = rng.integers(0, 4, (20, 40))
+    found = eer(scores, positive, counts)
+    for of_one, one in zip(counts, found, strict=True):
+        repeated = np.repeat(scores, of_one), np.repeat(positive, of_one)
+        assert one == pytest.approx(reference_eer(*repeated), abs=1e-6)
+    assert np.isnan(eer(scores, positive, counts * positive)).all()
 
 
 def test_eer_of_the_extremes():
