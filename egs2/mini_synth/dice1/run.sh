@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The embedded corpus, for DiceHuBERT: a small HuBERT is trained on the speech of both teacher domains,
-# from MFCC labels; students of half its width learn its labels, hard and soft, and, for comparison,
+# from MFCC labels; students of half its width learn labels of its layer 0, hard and soft, and, for comparison,
 # its features, or nothing of it. The probes are scored on unseen voices of the third domain.
 set -euo pipefail
 
@@ -25,7 +25,7 @@ exec ../../TEMPLATE/dice1/dice.sh \
     --test_sets s_test \
     --probe_args "--char_head conv --sid_sets train s_test" \
     --teacher_config conf/train_dice_mini_teacher.yaml \
-    --layer "2 3 4" \
+    --layer 0 \
     --alignment "data/a_train/phones.item data/b_train/phones.item data/a_dev/phones.item data/s_test/phones.item" \
     --abx_sets s_test \
     --clusters 100 \
