@@ -23,13 +23,14 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-from espnet_dice.dice import fits
 from espnet_dice.hubert.models.backbone import Backbone
 from espnet_dice.hubert.models.mel import MelStem
 from espnet_dice.io.errors import ConfigError
 
 FRAMES, FRAMES_A_UNIT = 15000, 20
 """Frames of speech that are enough: five minutes, or so many for each of a block's inner units."""
+RIDGE = 1e-3
+"""Of a regression: the mean of its inputs' variances times this is added to each."""
 
 States = list[torch.Tensor]
 """(frames, values) of each utterance."""
@@ -129,9 +130,7 @@ def from_teacher(
     frames = [teacher.stem(wave)[0] for wave in theirs]
     placed = [x + teacher._positions(x, None) for x in frames]
     wanted = [teacher.encoder.layer_norm(x) for x in placed]
-    projection = fits.fitted(
-        student.feature_projection.projection, torch.cat(stem), fits.rows(frames) @ p
-    )
+    projection = _fitted(student.feature_projection.projection, torch.cat(stem), _rows(frames) @ p)
     own = [projection(x)[None] for x in stem]
     shift = _positions(student.encoder.pos_conv_embed, own, [x @ p for x in placed])
     projection.bias.sub_(shift)
@@ -141,18 +140,18 @@ def from_teacher(
         student.masked_spec_embed.sub_(shift)
     own = [x - shift for x in own]
     lengths = [len(x) for x in stem]
-    own = fits.rows(x + student._positions(x, None) for x in own)
-    own = fits.normed(student.encoder.layer_norm, own, fits.rows(wanted) @ p)
-    kept = [fits.share(own, fits.rows(wanted) @ p)]
+    own = _rows(x + student._positions(x, None) for x in own)
+    own = _normed(student.encoder.layer_norm, own, _rows(wanted) @ p)
+    kept = [_share(own, _rows(wanted) @ p)]
     at = 0
     for number, of in blocks:
         for skipped in range(at, of - 1):
             wanted = [teacher.encoder.layers[skipped](x) for x in wanted]
-        heard, wanted, before = *_heard(teacher.encoder.layers[of - 1], wanted), fits.rows(wanted)
+        heard, wanted, before = *_heard(teacher.encoder.layers[of - 1], wanted), _rows(wanted)
         at = of
         pair = student.encoder.layers[number - 1], teacher.encoder.layers[of - 1]
         own = _block(*pair, own, before, heard, p, lengths)
-        kept.append(fits.share(own, heard.out @ p))
+        kept.append(_share(own, heard.out @ p))
     student.train(training)
     logging.info(
         "%d of the teacher's %d directions have %.1f %% of its states' energy; the student follows "
@@ -200,13 +199,11 @@ def _stem(student: Backbone, teacher: Backbone, mine: States, theirs: States) ->
             before = [of(x) for x in others]
             others = [functional.gelu(x) for x in before]
             behind = weights.T if n else wanted.conv_layers[1].weight.transpose(0, 1).flatten(1)
-            energy = fits.rows(x.transpose(1, 2) for x in others).square().mean(0)
-            chosen = fits.most(energy * behind.square().sum(1), conv.out_channels)
-            inputs = torch.cat([fits.windows(x, conv) for x in ours])
+            energy = _rows(x.transpose(1, 2) for x in others).square().mean(0)
+            chosen = _most(energy * behind.square().sum(1), conv.out_channels)
+            inputs = torch.cat([_windows(x, conv) for x in ours])
             flat = torch.nn.Linear(inputs.size(1), conv.out_channels)
-            flat = fits.fitted(
-                flat, inputs, fits.rows(x.transpose(1, 2) for x in before)[:, chosen]
-            )
+            flat = _fitted(flat, inputs, _rows(x.transpose(1, 2) for x in before)[:, chosen])
             conv.weight.copy_(flat.weight.view_as(conv.weight))
             conv.bias.copy_(flat.bias)
             ours = [functional.gelu(conv(x)) for x in ours]
@@ -237,9 +234,9 @@ def _positions(embed: torch.nn.Module, own: States, wanted: States) -> torch.Ten
     for group in range(conv.groups):
         ins = slice(group * inputs, (group + 1) * inputs)
         outs = slice(group * outputs, (group + 1) * outputs)
-        parts = (fits.windows(x[..., ins].transpose(1, 2), conv) for x in own)
+        parts = (_windows(x[..., ins].transpose(1, 2), conv) for x in own)
         left = (y[0, :, outs] - x[0, :, outs] for x, y in zip(own, wanted, strict=True))
-        weight, biases[outs] = fits.solved(zip(parts, left, strict=True))
+        weight, biases[outs] = _solved(zip(parts, left, strict=True))
         weights[outs] = weight.view_as(weights[outs]).to(weights)
     # three deviations, and where GELU is a line to one part in ten
     shift = 3 * said.std(0) + 1
@@ -250,6 +247,13 @@ def _positions(embed: torch.nn.Module, own: States, wanted: States) -> torch.Ten
     flat = weights.view(conv.groups, outputs, inputs, -1).sum(3)
     conv.bias.add_((flat @ shift.view(conv.groups, inputs, 1)).flatten())
     return shift
+
+
+def _windows(x: torch.Tensor, conv: torch.nn.Conv1d) -> torch.Tensor:
+    """(1, C, T) → (T', C k): what a convolution multiplies with its flattened weights."""
+    padded = functional.pad(x, (conv.padding[0],) * 2)
+    parts = padded.unfold(2, conv.kernel_size[0], conv.stride[0])
+    return parts[0].transpose(0, 1).flatten(1)
 
 
 @contextmanager
@@ -282,7 +286,7 @@ def _heard(block: torch.nn.Module, states: States) -> tuple[Heard, States]:
     )
     with _listening(*places) as found:
         out = [block(x) for x in states]
-    return Heard(*(torch.cat(one) for one in found), fits.rows(out)), out
+    return Heard(*(torch.cat(one) for one in found), _rows(out)), out
 
 
 def _block(
@@ -310,17 +314,17 @@ def _block(
         for part in x.split(list(lengths)):
             own.attention(part[None])
     context = torch.cat(found[0])
-    fits.fitted(own.attention.out_proj, context, heard.attended @ p - x)
+    _fitted(own.attention.out_proj, context, heard.attended @ p - x)
     x = x + own.attention.out_proj(context)
-    x = fits.normed(own.layer_norm, x, of.layer_norm(heard.attended) @ p)
+    x = _normed(own.layer_norm, x, of.layer_norm(heard.attended) @ p)
     inner, outer = own.feed_forward.intermediate_dense, own.feed_forward.output_dense
     act = own.feed_forward.intermediate_act_fn
     says = act(heard.inner).square().mean(0)
     behind = (p.T @ of.feed_forward.output_dense.weight).square().sum(0)
-    chosen = fits.most(says * behind, inner.out_features)
-    units = act(fits.fitted(inner, x, heard.inner[:, chosen])(x))
-    x = x + fits.fitted(outer, units, heard.added @ p - x)(units)
-    return fits.normed(own.final_layer_norm, x, heard.out @ p)
+    chosen = _most(says * behind, inner.out_features)
+    units = act(_fitted(inner, x, heard.inner[:, chosen])(x))
+    x = x + _fitted(outer, units, heard.added @ p - x)(units)
+    return _normed(own.final_layer_norm, x, heard.out @ p)
 
 
 def _attention(
@@ -331,11 +335,11 @@ def _attention(
     p: torch.Tensor,
 ) -> None:
     """Queries, keys and values of each head, by the products that they are part of."""
-    back = fits.fitted(torch.nn.Linear(x.size(1), before.size(1)), x, before)
+    back = _fitted(torch.nn.Linear(x.size(1), before.size(1)), x, before)
     lift = torch.cat([back.weight, back.bias[:, None]], 1).double()  # (D, d + 1)
     ones = torch.cat([x, x.new_ones(len(x), 1)], 1).double()
     moment = ones.T @ ones / len(x)
-    moment += fits.RIDGE * moment.trace() / len(moment) * fits.eye(moment)
+    moment += RIDGE * moment.trace() / len(moment) * _eye(moment)
     values, vectors = torch.linalg.eigh(moment)
     root = vectors * values.sqrt() @ vectors.T
     inverse = vectors / values.sqrt() @ vectors.T
@@ -353,10 +357,68 @@ def _attention(
         q, k, v = (maps[name][rows] for name in ("q_proj", "k_proj", "v_proj"))
         u, s, w = torch.linalg.svd(root @ q.T @ k @ root)
         half = (s[:narrow] * scale).sqrt()[:, None]
-        fits.put(own.q_proj, mine, half * (u.T[:narrow] @ inverse))
-        fits.put(own.k_proj, mine, half * (w[:narrow] @ inverse))
+        _put(own.q_proj, mine, half * (u.T[:narrow] @ inverse))
+        _put(own.k_proj, mine, half * (w[:narrow] @ inverse))
         _, s, w = torch.linalg.svd(outputs[:, rows] @ v @ root, full_matrices=False)
-        fits.put(own.v_proj, mine, s[:narrow].sqrt()[:, None] * (w[:narrow] @ inverse))
+        _put(own.v_proj, mine, s[:narrow].sqrt()[:, None] * (w[:narrow] @ inverse))
+
+
+def _put(linear: torch.nn.Linear, rows: slice, values: torch.Tensor) -> None:
+    linear.weight[rows] = values[:, :-1].float()
+    linear.bias[rows] = values[:, -1].float()
+
+
+def _fitted(linear: torch.nn.Linear, x: torch.Tensor, y: torch.Tensor) -> torch.nn.Linear:
+    """A linear map, given its ridge regression from x to y, (frames, values) each."""
+    weight, bias = _solved([(x, y)])
+    linear.weight.copy_(weight)
+    linear.bias.copy_(bias)
+    return linear
+
+
+def _solved(
+    parts: Iterable[tuple[torch.Tensor, torch.Tensor]],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of a ridge regression; x may have some frames more than y at its end."""
+    n, sums, square, product = 0, (0, 0), 0, 0
+    for x, y in parts:
+        x, y = x[: len(y)].double(), y.double()
+        n, sums = n + len(y), (sums[0] + x.sum(0), sums[1] + y.sum(0))
+        square, product = square + x.T @ x, product + x.T @ y
+    means = sums[0] / n, sums[1] / n
+    square = square - n * torch.outer(means[0], means[0])
+    square += RIDGE * square.trace() / len(square) * _eye(square)
+    weight = torch.linalg.solve(square, product - n * torch.outer(*means)).T
+    return weight, means[1] - weight @ means[0]
+
+
+def _normed(norm: torch.nn.LayerNorm, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The norm of x, its gain and offset of each value fitted to y, (frames, values) each."""
+    plain = functional.layer_norm(x, norm.normalized_shape, eps=norm.eps)
+    apart = plain - plain.mean(0)
+    gain = (apart * (y - y.mean(0))).mean(0) / apart.square().mean(0).clamp(min=norm.eps)
+    norm.weight.copy_(gain)
+    norm.bias.copy_(y.mean(0) - gain * plain.mean(0))
+    return norm(x)
+
+
+def _most(says: torch.Tensor, n: int) -> torch.Tensor:
+    """The n units that say most, in order; of equal ones the first."""
+    return says.argsort(descending=True, stable=True)[:n].sort().values
+
+
+def _share(x: torch.Tensor, y: torch.Tensor) -> float:
+    """The share of y's variance that x has, (frames, values) each."""
+    return float(1 - (x - y).square().sum() / (y - y.mean(0)).square().sum())
+
+
+def _rows(states: Iterable[torch.Tensor]) -> torch.Tensor:
+    """(1, T, D) each → (frames, D)."""
+    return torch.cat([x[0] for x in states])
+
+
+def _eye(square: torch.Tensor) -> torch.Tensor:
+    return torch.eye(len(square), dtype=square.dtype)
 
 
 def _same_stem(student: Backbone, teacher: Backbone) -> bool:

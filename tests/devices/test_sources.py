@@ -26,7 +26,7 @@ MADE = {
     "dice/collate.py DiceCollate.__call__: tensor": ON_CPU,
     "dice/cut.py directions: eye": BEGINS,
     "dice/cut.py directions: ones": BEGINS,
-    "dice/fits.py eye: eye": BEGINS,
+    "dice/cut.py _eye: eye": BEGINS,
     "dice/task.py _speech: as_tensor": BEGINS,
     "kd/teacher_shards.py TeacherShard._batches: as_tensor": ON_CPU,
     "kd/teacher_shards.py TeacherShard._batches: tensor": ON_CPU,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_dice.dice import cut, fits, start
+from espnet_dice.dice import cut, start
 from espnet_dice.hubert.models import students
 from espnet_dice.io.errors import ConfigError
 from espnet_dice.results import dice_results
@@ -57,9 +57,9 @@ def without_gradients():
 def test_a_regression_is_that_of_numpy():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((50, 4)), rng.standard_normal((50, 3))
-    found = fits.fitted(torch.nn.Linear(4, 3), torch.from_numpy(x), torch.from_numpy(y))
+    found = cut._fitted(torch.nn.Linear(4, 3), torch.from_numpy(x), torch.from_numpy(y))
     apart = x - x.mean(0)
-    ridge = fits.RIDGE * np.trace(apart.T @ apart) / 4
+    ridge = cut.RIDGE * np.trace(apart.T @ apart) / 4
     rows = np.vstack([apart, np.sqrt(ridge) * np.eye(4)])
     wanted, *_ = np.linalg.lstsq(rows, np.vstack([y - y.mean(0), np.zeros((4, 3))]), rcond=None)
     np.testing.assert_allclose(found.weight, wanted.T, atol=1e-6)
@@ -120,9 +120,9 @@ def test_a_narrow_student_follows_on_speech_that_it_has_not_heard(conf, pairs, c
     assert "24 of the teacher's 48 directions" in caplog.text
     wanted = [teacher(UNSEEN)[t] @ p for t in (0, *(t for _, t in pairs))]
     for ours, without, theirs, seen in zip(made(UNSEEN), fresh(UNSEEN), wanted, kept, strict=True):
-        share = fits.share(ours.flatten(0, 1), theirs.flatten(0, 1))
+        share = cut._share(ours.flatten(0, 1), theirs.flatten(0, 1))
         assert share > 0.5 and seen > share - 0.05
-        assert fits.share(without.flatten(0, 1), theirs.flatten(0, 1)) < 0.1
+        assert cut._share(without.flatten(0, 1), theirs.flatten(0, 1)) < 0.1
 
 
 def test_a_stem_of_the_teachers_shape_is_the_teachers():
